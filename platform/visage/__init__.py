@@ -1,0 +1,1 @@
+"""Visage: another expression on the same face."""

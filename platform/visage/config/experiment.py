@@ -1,0 +1,193 @@
+"""One experiment: everything that decides a run, in one frozen object."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from visage.config.space import Dimension
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Objective = Literal["identity_similarity", "expression_probability", "expression_change", "score"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Shares(Section):
+    """Shares of the people in each part. A part may be small, never empty."""
+
+    train: float = Field(0.7, gt=0, lt=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Shares":
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}; make them add up to 1")
+        return self
+
+
+class Data(Section):
+    """Which faces. `dir` is the face set; with `layout` it is prepared at first use if it is not there."""
+
+    dir: Path = Field(description="folder of the face set, as `visage prepare` makes it")
+    layout: Literal["london", "folder", "synthetic"] | None = Field(None, description="how the source names its faces")
+    source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
+    size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
+    people: int = Field(160, ge=10, description="`synthetic`: number of people")
+    pictures: int = Field(2, ge=1, description="`synthetic`: pictures of each person and expression")
+    seed: int = Field(0, ge=0, description="`synthetic`: who the people are")
+    shares: Shares = Shares()
+
+    @field_validator("size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size not in (32, 64, 128, 256, 512):
+            raise ValueError("use a power of two from 32 to 512")
+        return size
+
+    @model_validator(mode="after")
+    def _source(self) -> "Data":
+        if self.layout == "synthetic" and self.source is not None:
+            raise ValueError(f"layout synthetic makes its faces and reads none; remove source ({self.source})")
+        return self
+
+
+class Method(Section):
+    """The networks. Fields marked (extension) are not in the published method and are off by default."""
+
+    name: Literal["ucgan"] = "ucgan"
+    width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the U-Net's first level")
+    discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
+    mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
+
+
+class Adversarial(Section):
+    weight: Weight = 1.0
+    form: Literal["log", "hinge", "least_squares"] = Field("log", description="log is the paper's reading")
+
+
+class Pairing(Section):
+    """Other-identity pairs in the discriminator: -log(1 - D(x_j, g | c))."""
+
+    weight: Weight = 0.5
+
+
+class Pixel(Section):
+    weight: Weight = 100.0
+    change: Weight = Field(0.0, description="(extension) weighs each pixel by 1 + change * |target - input|")
+
+
+class Triplet(Section):
+    weight: Weight = 1.0
+    margin: float = Field(0.2, gt=0, le=2, description="on squared distances of unit vectors, which lie in 0..4")
+    embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
+
+
+class FeatureMatching(Section):
+    """(extension) L1 distance of the discriminator's features of the real and the generated face."""
+
+    weight: Weight = 0.0
+
+
+class Loss(Section):
+    adversarial: Adversarial = Adversarial()
+    pairing: Pairing = Pairing()
+    pixel: Pixel = Pixel()
+    triplet: Triplet = Triplet()
+    feature_matching: FeatureMatching = FeatureMatching()
+
+
+class Optim(Section):
+    """Adam for both networks. All lengths are in images, so that another batch size keeps them."""
+
+    rate: float = Field(2e-4, gt=0, lt=1, description="learning rate of both networks")
+    betas: tuple[Share, Share] = (0.5, 0.999)
+    decay_from: Share = Field(0.5, description="share of the run after which the rate falls to zero in a line")
+    ema_images: int = Field(2_000, ge=1, description="half-life of the generator's moving average, in images")
+
+
+class Augment(Section):
+    """Random changes of a training tuple; the same for every face of the tuple, so identity and pair stay true."""
+
+    flip: bool = True
+    shift: float = Field(0.03, ge=0, le=0.2, description="largest shift, as a share of the side")
+    scale: float = Field(0.05, ge=0, le=0.3, description="largest change of size")
+    rotate: float = Field(4.0, ge=0, le=30, description="largest turn in degrees")
+    light: float = Field(0.1, ge=0, le=0.5, description="largest change of brightness and contrast")
+
+
+class Train(Section):
+    images: int = Field(40_000, ge=1, description="length of the run in training tuples")
+    batch: int = Field(16, ge=1, description="tuples of one step, over all workers")
+    evaluate_every: int = Field(10_000, ge=1, description="images between evaluations on the validation people")
+    evaluate_pairs: int = Field(256, ge=8, description="validation pairs of an evaluation; the same ones each time")
+    workers: int = Field(1, ge=1, description="training workers; more than one is data parallel (DDP)")
+    cpus_per_worker: float = Field(1, gt=0)
+    gpus_per_worker: float = Field(0, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on CUDA and on CPUs with matrix units for it"
+    )
+    seed: int = Field(0, ge=0)
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _batch(self) -> "Train":
+        if self.batch % self.workers:
+            raise ValueError(f"batch {self.batch} is no multiple of workers {self.workers}; choose one that is")
+        return self
+
+
+class Judge(Section):
+    """Networks that measure; trained once per face set on the training people's real faces, and stored with it."""
+
+    images: int = Field(24_000, ge=1_000, description="length of the training of each judge, in images")
+    seed: int = Field(1, ge=0)
+    bootstrap: int = Field(2_000, ge=100, description="resamplings of people for the 95 % intervals")
+
+
+class Search(Section):
+    """A study: what to vary, what to maximise, how long."""
+
+    name: str = Field("visage", min_length=1, description="the study's name in Optuna and MLflow")
+    trials: int = Field(16, ge=1)
+    objectives: dict[Objective, Literal["max", "min"]] = {
+        "identity_similarity": "max",
+        "expression_probability": "max",
+    }
+    space: dict[str, Dimension] = Field(default_factory=dict, description="dotted path: dimension")
+    scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
+    grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")
+    reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
+    concurrency: int | None = Field(None, ge=1, description="trials side by side; none: as the resources allow")
+    seed: int = Field(0, ge=0)
+    storage: str = Field("sqlite:///runs/optuna.db", description="the study's database (SQLAlchemy address)")
+
+
+class Registry(Section):
+    tracking_uri: str = Field("sqlite:///runs/mlflow.db", description="MLflow server or SQLite database")
+    experiment: str = Field("visage", description="MLflow experiment of the runs")
+
+
+class Experiment(Section):
+    """A whole run. Frozen; unknown keys are refused."""
+
+    data: Data
+    method: Method = Method()
+    loss: Loss = Loss()
+    optim: Optim = Optim()
+    train: Train = Train()
+    judge: Judge = Judge()
+    search: Search = Search()
+    registry: Registry = Registry()
+
+    @model_validator(mode="after")
+    def _space(self) -> "Experiment":
+        from visage.config.space import check_space
+
+        check_space(self)
+        return self

@@ -1,0 +1,81 @@
+"""Reading YAML: every fault is one sentence with the key, its value and the mend."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from visage.config.space import set_path
+from visage.errors import UserError
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) -> Schema:
+    """The file at `path` as `schema`, with `key.path=value` settings laid over it.
+
+    Raises UserError for a missing or unreadable file, an unknown key, a wrong type or an impossible value.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; give the path of a YAML file, for instance one of configs/.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a readable YAML file.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is no valid YAML ({_one_line(error)}); mend that line.") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: holds a {type(tree).__name__} and not keys; write key: value lines.")
+    for setting in settings:
+        apply_setting(tree, setting)
+    return validated(schema, tree, str(path))
+
+
+def apply_setting(tree: dict[str, Any], setting: str) -> None:
+    """Lay one `key.path=value` over a configuration tree; the value is read as YAML."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {setting}: is not key.path=value; write for instance --set train.batch=8.")
+    try:
+        set_path(tree, key.strip(), yaml.safe_load(text))
+    except yaml.YAMLError:
+        raise UserError(f"--set {setting}: the value {text!r} is no valid YAML; put it in quotes.") from None
+    except KeyError as error:
+        raise UserError(f"--set {setting}: {error.args[0]}; use a path such as loss.pixel.weight.") from None
+
+
+def validated(schema: type[Schema], tree: Mapping[str, Any], origin: str) -> Schema:
+    """The tree as `schema`, or a UserError that names the first fault."""
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(path) or "the file"
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{origin}: {key}: unknown key; {_nearest(schema, path)}.") from None
+        value = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f" = {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{origin}: {key}{value}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
+
+
+def _nearest(schema: type[BaseModel], path: Sequence[str]) -> str:
+    """What a misspelt key may have meant: the nearest name, or all names beside it."""
+    names = list(schema.model_fields)
+    node: Any = schema
+    for name in path[:-1]:
+        field = node.model_fields.get(name) if isinstance(node, type) and issubclass(node, BaseModel) else None
+        node = field.annotation if field else None
+        if not (isinstance(node, type) and issubclass(node, BaseModel)):
+            return "remove it"
+        names = list(node.model_fields)
+    near = difflib.get_close_matches(path[-1], names, n=1)
+    return f"did you mean {near[0]}" if near else f"known here are {', '.join(names)}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

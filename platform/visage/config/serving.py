@@ -1,0 +1,47 @@
+"""What the endpoint is: configs/serve.yaml."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from visage.config.experiment import Section
+
+
+class Replicas(Section):
+    """Autoscaling of the generator's replicas."""
+
+    min: int = Field(1, ge=0)
+    max: int = Field(2, ge=1)
+    target_ongoing_requests: int = Field(8, ge=1, description="a replica is added above so many requests in progress")
+    num_cpus: float = Field(1, ge=0)
+    num_gpus: float = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _order(self) -> "Replicas":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        return self
+
+
+class Batching(Section):
+    size: int = Field(8, ge=1, description="faces of one forward pass at most")
+    wait_ms: float = Field(2.0, ge=0, description="how long the first face waits for others")
+
+
+class Limits(Section):
+    megapixels: float = Field(50, gt=0, description="checked before a picture is decoded")
+    megabytes: float = Field(20, gt=0)
+    queue: int = Field(128, ge=1, description="requests that wait for a replica")
+    seconds: float = Field(30, gt=0, description="a request's time limit")
+
+
+class Serving(Section):
+    model: str = Field("visage-ucgan@champion", description="name@alias or name/version in the registry")
+    tracking_uri: str = Field("sqlite:///runs/mlflow.db", description="the registry: MLflow server or SQLite database")
+    host: Literal["127.0.0.1"] = Field("127.0.0.1", description="loopback only, as there are no keys yet")
+    port: int = Field(8000, ge=1, le=65535)
+    ingress: Literal["haproxy", "python"] = Field("haproxy", description="haproxy falls back where there is no binary")
+    self_check: bool = Field(True, description="answers carry identity_similarity and expression_confidence")
+    replicas: Replicas = Replicas()
+    batching: Batching = Batching()
+    limits: Limits = Limits()
