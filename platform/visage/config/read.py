@@ -22,7 +22,9 @@ def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) 
     try:
         tree = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; give the path of a YAML file, for instance one of configs/.") from None
+        raise UserError(
+            f"{path}: there is no such file; give the path of a YAML file, for instance one of configs/."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a readable YAML file.") from None
     except yaml.YAMLError as error:

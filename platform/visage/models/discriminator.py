@@ -1,0 +1,36 @@
+"""The patch discriminator: is this face real, with this input face and this condition?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visage.models.layers import ConditionedNorm, ConditionEmbedding
+
+
+class PatchDiscriminator(nn.Module):
+    """Judges overlapping patches (70 px, as in pix2pix) of (input face, face) under a condition."""
+
+    def __init__(self, width: int, conditions: int) -> None:
+        super().__init__()
+        embedding = 64
+        self.condition = ConditionEmbedding(conditions, embedding)
+        self.first = nn.Conv2d(6, width, 4, stride=2, padding=1)
+        steps = [(width, 2 * width, 2), (2 * width, 4 * width, 2), (4 * width, 8 * width, 1)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 4 if stride == 2 else 3, stride=stride, padding=1) for a, b, stride in steps
+        )
+        self.norms = nn.ModuleList(ConditionedNorm(b, embedding) for _, b, _ in steps)
+        self.out = nn.Conv2d(8 * width, 1, 3, padding=1)
+
+    def forward(self, inputs: Tensor, faces: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """inputs, faces: N,3,S,S in [-1, 1]; condition: N,K.
+
+        Returns the logits N,1,S/8,S/8 (above 0: real), float32, and the features of each level.
+        """
+        embedding = self.condition(condition)
+        x = F.leaky_relu(self.first(torch.cat([inputs, faces], dim=1)), 0.2)
+        features = [x]
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x), embedding), 0.2)
+            features.append(x)
+        return self.out(x).float(), features

@@ -1,0 +1,22 @@
+"""Number formats: where bfloat16 pays, and how a network runs in it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def uses_bfloat16(device: torch.device, precision: Precision = "auto") -> bool:
+    """Whether `precision` means bfloat16 on this device: `auto` says yes on CUDA and on CPUs with matrix units."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[None]:
+    """A context in which convolutions and matrix products run in the chosen format; weights stay float32."""
+    if uses_bfloat16(device, precision):
+        return torch.autocast(device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+    return nullcontext()
