@@ -1,0 +1,214 @@
+"""Where the face is: detection, alignment on the eyes, and the way back into the photograph.
+
+Coordinates are continuous: pixel i covers [i, i + 1), x to the right, y down. Of two eyes the image-left one is first.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Pupils in an aligned face, as shares of its side. Eyes alone, as a smile moves all else.
+EYES = ((0.34, 0.40), (0.66, 0.40))
+# The ellipse from the brows to below the lips: centre and radii, as shares of the side.
+INNER_CENTRE, INNER_RADII = (0.5, 0.57), (0.30, 0.35)
+# What paste_back may change: the whole head without the corners, for a smile moves cheeks and jaw.
+PASTE_CENTRE, PASTE_RADII = (0.5, 0.57), (0.43, 0.43)
+
+CONFIDENT = 0.95
+DETECTION_SIDES = (320, 640)
+SMALLEST_FACE = 40
+# A second face is a ghost or a passer-by below this share of the largest one's height.
+GHOST = 0.35
+
+
+def inner_face_mask(size: int) -> np.ndarray:
+    """float32 size,size in 0..1: 1 on the inner face, 0 outside its ellipse, smooth between."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return _soft_ellipse(centres[None, :], centres[:, None], INNER_CENTRE, INNER_RADII)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face in a picture: box (x0, y0, x1, y1) and landmarks 5,2 (eyes, nose, mouth corners) in its pixels."""
+
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float
+
+
+class Detector:
+    """MTCNN, whose weights come with its package. Loaded when constructed; one for each process or thread."""
+
+    def __init__(self) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn = MTCNN(keep_all=True, post_process=False, min_face_size=SMALLEST_FACE, device="cpu")
+
+    def find(self, picture: np.ndarray) -> "list[Found]":
+        """Faces in a uint8 H,W,3 picture, the largest first; an empty list when there is none.
+
+        The search runs on a copy whose long side is 320 to 640 px, so a face below about 1/16 of it is not seen.
+        """
+        height, width = picture.shape[:2]
+        low, high = DETECTION_SIDES
+        scale = min(1.0, high / max(height, width)) * max(1.0, low / max(height, width))
+        side_x, side_y = max(1, round(width * scale)), max(1, round(height * scale))
+        if min(side_x, side_y) < SMALLEST_FACE:
+            return []
+        image = Image.fromarray(picture).resize((side_x, side_y), Image.Resampling.BILINEAR)
+        boxes, scores, points = self._mtcnn.detect(image, landmarks=True)
+        if boxes is None:
+            return []
+        back = np.array([width / side_x, height / side_y])
+        found = [
+            Found(
+                tuple((np.reshape(box, (2, 2)).astype(float) * back).ravel()), np.asarray(five, float) * back, float(p)
+            )
+            for box, p, five in zip(boxes, scores, points, strict=True)
+            if p >= CONFIDENT
+        ]
+        return sorted(found, key=_height, reverse=True)
+
+
+def one_face(found: "Sequence[Found]", origin: str) -> Found:
+    """The one face of a picture called `origin`; much smaller ones beside it are passed over.
+
+    Raises UserError when there is none, or when there are several.
+    """
+    if not found:
+        raise UserError(f"{origin}: no face was found; give a picture with one clear frontal face.")
+    largest = max(found, key=_height)
+    real = [face for face in found if _height(face) >= GHOST * _height(largest)]
+    if len(real) > 1:
+        raise UserError(f"{origin}: {len(real)} faces were found; crop it to the one that is meant.")
+    return largest
+
+
+def align(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn, shift and scale so that the first two landmarks, the eyes, fall on EYES.
+
+    `picture`: uint8 H,W,3; `landmarks`: n,2 with n >= 2, in its pixels. Returns the face, uint8 size,size,3, and the
+    matrix, float64 2,3, from picture to face coordinates. Beyond the border the picture's edge goes on. Raises
+    UserError when the eyes are less than two pixels apart.
+    """
+    matrix = _on_eyes(landmarks, size)
+    return _resample(picture, matrix, (0, 0, size, size)), matrix
+
+
+def paste_back(
+    picture: np.ndarray, face: np.ndarray, matrix: np.ndarray, original_face: np.ndarray | None = None
+) -> np.ndarray:
+    """The picture with a changed aligned face blended in; outside the mask every pixel is the picture's own.
+
+    `picture`: uint8 H,W,3; `face`: uint8 S,S,3; `matrix`: as `align` gave it for the side S; `original_face`: what
+    `align` cut out, computed when not given. Where the face is as it was, the photograph's own detail stays; where it
+    changed, the new face replaces it; a shift of colour at the mask's rim is taken out of the whole.
+    """
+    size = face.shape[0]
+    original = _resample(picture, matrix, (0, 0, size, size)) if original_face is None else original_face
+    change = face.astype(np.float32) - original
+    change -= np.median(change[_rim(size)], axis=0)
+
+    inverse = _inverse(matrix)
+    window = _bounds(inverse, (0, 0, size, size), picture.shape[1], picture.shape[0])
+    x0, y0, x1, y1 = window
+    if x0 >= x1 or y0 >= y1:
+        return picture.copy()
+    new = _resample(change + original, inverse, window)
+    change = _resample(change, inverse, window)
+    # 4 to 16 levels of change: below it is the network's noise, above it is meant.
+    amount = np.abs(change).max(axis=2)
+    replaced = _smooth(np.clip((amount - 4) / 12, 0, 1))[..., None]
+    x, y = np.meshgrid(np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5)
+    u, v = np.einsum("ij,jhw->ihw", matrix / size, np.stack([x, y, np.ones_like(x)]))
+    mask = _soft_ellipse(u, v, PASTE_CENTRE, PASTE_RADII)[..., None]
+
+    pasted = picture.copy()
+    part = picture[y0:y1, x0:x1].astype(np.float32)
+    blended = part + mask * (replaced * (new - part) + (1 - replaced) * change)
+    pasted[y0:y1, x0:x1] = np.where(mask > 0, np.clip(blended + 0.5, 0, 255).astype(np.uint8), pasted[y0:y1, x0:x1])
+    return pasted
+
+
+def _on_eyes(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The similarity, 2,3, that takes the first two landmarks to EYES of a face of this side."""
+    left, right = (complex(x, y) for x, y in landmarks[:2])
+    if abs(right - left) < 2:
+        raise UserError(f"the eyes are {abs(right - left):.1f} pixels apart; give a picture with a larger face.")
+    to_left, to_right = (complex(x * size, y * size) for x, y in EYES)
+    turn = (to_right - to_left) / (right - left)
+    shift = to_left - turn * left
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def _bounds(matrix: np.ndarray, window: tuple[int, int, int, int], width: float, height: float) -> tuple[int, ...]:
+    """The box of whole pixels around the image of `window`, kept inside 0..width, 0..height."""
+    x0, y0, x1, y1 = window
+    corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], float)
+    low, high = np.floor(corners.min(axis=1)), np.ceil(corners.max(axis=1))
+    limit = np.array([width, height])
+    return tuple(int(v) for v in (*np.clip(low, 0, limit), *np.clip(high, 0, limit)))
+
+
+def _resample(pixels: np.ndarray, matrix: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+    """`pixels` H,W,3 (uint8, or float32) under a similarity `matrix`, seen in `window` of the target; bicubic.
+
+    When the similarity shrinks, the source is reduced first with an antialiasing filter.
+    """
+    x0, y0, x1, y1 = window
+    inverse = _inverse(matrix)
+    scale = min(1.0, float(np.hypot(*matrix[:, 0])))
+    margin = int(np.ceil(4 / scale))
+    corners = inverse @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], float)
+    low = np.floor(corners.min(axis=1)).astype(int) - margin
+    high = np.ceil(corners.max(axis=1)).astype(int) + margin
+    rows = np.clip(np.arange(low[1], high[1]), 0, pixels.shape[0] - 1)
+    columns = np.clip(np.arange(low[0], high[0]), 0, pixels.shape[1] - 1)
+    source = pixels[rows[:, None], columns]
+    reduced = (max(1, round(len(columns) * scale)), max(1, round(len(rows) * scale)))
+    ratio = np.array([reduced[0] / len(columns), reduced[1] / len(rows)])
+    offset = inverse @ np.array([x0, y0, 1.0]) - low
+    affine = np.column_stack([inverse[:, :2], offset]) * ratio[:, None]
+
+    def warped(image: Image.Image) -> np.ndarray:
+        if scale < 1:
+            image = image.resize(reduced, Image.Resampling.BICUBIC)
+        data: Any = tuple(affine.ravel())
+        return np.asarray(image.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC))
+
+    if source.dtype == np.uint8:
+        return warped(Image.fromarray(source, "RGB"))
+    return np.stack([warped(Image.fromarray(source[..., channel], "F")) for channel in range(3)], axis=2)
+
+
+def _rim(size: int) -> np.ndarray:
+    """bool size,size: the ring just inside the paste mask's edge, where nothing should have changed."""
+    centres = (np.arange(size) + 0.5) / size
+    mask = _soft_ellipse(centres[None, :], centres[:, None], PASTE_CENTRE, PASTE_RADII)
+    return (mask > 0) & (mask < 0.5)
+
+
+def _soft_ellipse(x: Any, y: Any, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+    """float32: 0 on and outside the ellipse, 1 within four fifths of it; x, y as shares of the side."""
+    distance = np.hypot((x - centre[0]) / radii[0], (y - centre[1]) / radii[1])
+    return _smooth(np.clip((1 - distance) / 0.2, 0, 1)).astype(np.float32)
+
+
+def _smooth(t: np.ndarray) -> np.ndarray:
+    return t * t * (3 - 2 * t)
+
+
+def _height(face: Found) -> float:
+    return face.box[3] - face.box[1]

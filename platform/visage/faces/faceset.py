@@ -1,0 +1,243 @@
+"""The face set on disk: aligned faces, who and what they show, and one packed array that training maps into memory."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from visage.config.experiment import Shares
+from visage.errors import UserError
+from visage.faces.facs import AUS, EXPRESSIONS
+from visage.faces.layouts import Row
+from visage.faces.picture import write_png
+
+FORMAT = 1
+PARTS = ("train", "validation", "test")
+OPTIONAL = ("session", "intensity", "angle", "group")
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSet:
+    """A face set of N faces of side S. All arrays run over the faces in the order of faces.csv.
+
+    faces: uint8 N,S,S,3, mapped from DIR/faces.npy. identity, split, group, path: str N. expression: int N, an index
+    into `expressions`. aus: float32 N,len(AUS) in 0..1, or None where they are not known. sha256: of the pixels.
+    facts: all of set.json.
+    """
+
+    dir: Path
+    name: str
+    layout: str
+    size: int
+    sha256: str
+    expressions: tuple[str, ...]
+    licence: str
+    faces: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    split: np.ndarray
+    group: np.ndarray
+    path: np.ndarray
+    aus: np.ndarray | None
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> "FaceSet":
+        """The face set in `folder`, its pixels and labels checked by hash; UserError when missing or damaged."""
+        folder = Path(folder)
+        if not (folder / "set.json").is_file():
+            raise UserError(f"{folder}: holds no face set; make one with {prepare_command(folder)}.")
+        try:
+            facts = json.loads((folder / "set.json").read_text())
+            if facts["format"] != FORMAT:
+                raise ValueError(f"format {facts['format']!r} instead of {FORMAT}")
+            size, count = facts["size"], facts["counts"]["pictures"]
+            faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
+            if faces.dtype != np.uint8 or faces.shape != (count, size, size, 3):
+                raise ValueError(f"faces.npy holds {faces.dtype} {faces.shape}")
+            if hashlib.sha256(faces.data).hexdigest() != facts["sha256"]:
+                raise ValueError("the pixels of faces.npy are not those that were written")
+            labels = (folder / "faces.csv").read_bytes()
+            if hashlib.sha256(labels).hexdigest() != facts["labels_sha256"]:
+                raise ValueError("faces.csv is not as it was written")
+            table = list(csv.DictReader(labels.decode().splitlines()))
+            expressions = tuple(facts["expressions"])
+            known = table[0].keys()
+
+            def column(name: str) -> np.ndarray:
+                return np.array([line[name] for line in table] if name in known else [""] * count, str)
+
+            aus = [[float(line[f"au_{au}"]) for au in AUS] for line in table] if f"au_{AUS[0]}" in known else None
+            return cls(
+                folder,
+                facts["name"],
+                facts["layout"],
+                size,
+                facts["sha256"],
+                expressions,
+                facts["licence"],
+                faces,
+                column("identity"),
+                np.array([expressions.index(line["expression"]) for line in table]),
+                column("split"),
+                column("group"),
+                column("path"),
+                None if aus is None else np.array(aus, np.float32),
+                facts,
+            )
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            command = prepare_command(folder)
+            raise UserError(
+                f"{folder}: the face set is damaged ({error}); delete it and make it again with {command}."
+            ) from None
+
+    def part(self, name: str) -> np.ndarray:
+        """The indexes of the faces of the train, validation or test people."""
+        if name not in PARTS:
+            raise ValueError(f"{name!r} is no part; use one of {PARTS}")
+        return np.flatnonzero(self.split == name)
+
+
+def split_of(identity: str, shares: Shares) -> str:
+    """The part of a person: by the hash of the name alone, so that other people move nobody."""
+    place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    if place < shares.train:
+        return "train"
+    return "validation" if place < shares.train + shares.validation else "test"
+
+
+def split_people(identities: Iterable[str], shares: Shares) -> dict[str, str]:
+    """The part of each person; UserError when a part would have nobody."""
+    parts = {identity: split_of(identity, shares) for identity in sorted(set(identities))}
+    for part in PARTS:
+        if part not in parts.values():
+            raise UserError(
+                f"the {len(parts)} people leave the {part} part empty at its share of {getattr(shares, part):g}; "
+                f"add people or give {part} a larger share (data.shares)."
+            )
+    return parts
+
+
+def write_face_set(
+    out: Path,
+    rows: Sequence[Row],
+    faces: Iterable[np.ndarray],
+    *,
+    name: str,
+    layout: str,
+    size: int,
+    shares: Shares,
+    licence: str = "",
+    settings: Mapping[str, Any] | None = None,
+    left_out: Sequence[Mapping[str, str]] = (),
+) -> FaceSet:
+    """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
+
+    `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used. All
+    is written beside `out` and renamed at the end. Raises UserError when a part has no people or writing fails.
+    """
+    from visage.faces.contact import contact_sheet
+
+    parts = split_people((row.identity for row in rows), shares)
+    shown = {row.expression for row in rows}
+    expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
+    with staged(out) as folder:
+        (folder / "faces").mkdir()
+        names = list(_names(rows))
+        pixels = hashlib.sha256()
+        with (folder / "faces.npy").open("wb") as packed:
+            _write_header(packed, (len(rows), size, size, 3))
+            for path, face in zip(names, faces, strict=True):
+                content = np.ascontiguousarray(face).tobytes()
+                pixels.update(content)
+                packed.write(content)
+                write_png(folder / path, face)
+        labels = _write_labels(folder / "faces.csv", rows, names, parts)
+        facts = {
+            "format": FORMAT,
+            "name": name,
+            "layout": layout,
+            "size": size,
+            "expressions": expressions,
+            "counts": {
+                "pictures": len(rows),
+                "people": len(parts),
+                "people_of_parts": {part: list(parts.values()).count(part) for part in PARTS},
+                "pictures_of_expressions": dict(Counter(row.expression for row in rows)),
+                "pictures_of_parts": dict(Counter(parts[row.identity] for row in rows)),
+            },
+            "sha256": pixels.hexdigest(),
+            "labels_sha256": hashlib.sha256(labels).hexdigest(),
+            "licence": licence,
+            "settings": dict(settings or {}),
+            "left_out": [dict(entry) for entry in left_out],
+        }
+        packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
+        write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
+        (folder / "set.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return FaceSet.open(out)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that becomes `out` at the end; it is removed when anything fails."""
+    folder = out.parent / f".{out.name}.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        os.replace(folder, out)
+    except OSError as error:
+        raise UserError(
+            f"{out}: the face set cannot be written ({error.strerror or error}); make room or give another --out."
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare_command(
+    folder: Path, layout: str | None = None, source: Path | None = None, size: int | None = None
+) -> str:
+    """The command line that makes a face set at `folder`, to be named in errors."""
+    words = ["visage prepare --layout", layout or "synthetic"]
+    if layout not in (None, "synthetic"):
+        words += ["--source", str(source or "DIR")]
+    words += ["--out", str(folder)]
+    return " ".join(words + ([] if size is None else ["--size", str(size)]))
+
+
+def _write_header(packed: IO[bytes], shape: tuple[int, ...]) -> None:
+    # Written in order and not through a memory map, on which a full disk is a fatal signal instead of an error.
+    np.lib.format.write_array_header_1_0(packed, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _names(rows: Sequence[Row]) -> Iterator[str]:
+    """faces/PERSON_EXPRESSION[_SESSION].png with only plain characters, numbered where that is not unique."""
+    used: Counter[str] = Counter()
+    for row in rows:
+        words = (row.identity, row.expression, row.session)
+        stem = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in word) for word in words if word)
+        used[stem] += 1
+        yield f"faces/{stem}.png" if used[stem] == 1 else f"faces/{stem}~{used[stem]}.png"
+
+
+def _write_labels(path: Path, rows: Sequence[Row], names: Sequence[str], parts: Mapping[str, str]) -> bytes:
+    """Write faces.csv and return its bytes; optional columns only where a row says anything in them."""
+    usual = Row(Path(), "", "")
+    optional = [name for name in OPTIONAL if any(getattr(row, name) != getattr(usual, name) for row in rows)]
+    units = [f"au_{au}" for au in AUS] if rows and all(row.aus for row in rows) else []
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["path", "identity", "expression", "split", *optional, *units])
+        for row, name in zip(rows, names, strict=True):
+            values = [name, row.identity, row.expression, parts[row.identity], *(getattr(row, o) for o in optional)]
+            writer.writerow([*values, *(f"{value:.4g}" for value in row.aus if units)])
+    return path.read_bytes()
