@@ -1,0 +1,100 @@
+"""Training tuples, drawn by their index alone: not by batch, worker or order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visage.config.experiment import Augment
+
+SAME_EXPRESSION = 0.1  # share of tuples whose target is the input's own expression, so that it is learnt too
+
+
+@dataclass(frozen=True)
+class Tuples:
+    """Draws tuple k of a run: five pictures, the target expression and one augmentation.
+
+    identity, expression: of every picture of the face set. members: the pictures to draw from (one split).
+    A person needs two expressions; a set needs two such people.
+    """
+
+    identity: NDArray[np.str_]
+    expression: NDArray[np.integer]
+    members: NDArray[np.integer]
+    augment: Augment
+    seed: int
+
+    def __post_init__(self) -> None:
+        people: dict[str, dict[int, list[int]]] = {}
+        for picture in self.members:
+            own = people.setdefault(str(self.identity[picture]), {})
+            own.setdefault(int(self.expression[picture]), []).append(int(picture))
+        usable = [people[name] for name in sorted(people) if len(people[name]) >= 2]
+        if len(usable) < 2:
+            raise ValueError(f"{len(usable)} people with two expressions or more; training needs at least two")
+        object.__setattr__(self, "_people", usable)
+
+    def draw(self, k: int) -> "Drawn":
+        """Tuple k; the same for the same seed, whoever asks."""
+        random = np.random.Generator(np.random.Philox(key=[self.seed, k]))
+        people: list[dict[int, list[int]]] = self._people  # type: ignore[attr-defined]
+        i = int(random.integers(len(people)))
+        j = int(random.integers(len(people) - 1))
+        j += j >= i  # another person
+        own, others = people[i], people[j]
+        start = _choice(random, sorted(own))
+        ends = [e for e in sorted(own) if e != start]
+        target = start if random.random() < SAME_EXPRESSION else _choice(random, ends)
+        face = _choice(random, own[start])
+        goal = _choice(random, own[target])
+        # A positive that is the input would reward copying it; the target picture is the last resort.
+        positive = _choice(random, [p for e in sorted(own) for p in own[e] if p not in (face, goal)] or [goal])
+        # Another person with the same expressions, so that only identity tells them apart.
+        other = _choice(random, others.get(start) or _all(others))
+        negative = _choice(random, others.get(target) or _all(others))
+        return Drawn((face, goal, positive, other, negative), target, _augmentation(random, self.augment))
+
+    def batch(self, first: int, count: int) -> "Batch":
+        """Tuples first .. first + count - 1."""
+        drawn = [self.draw(k) for k in range(first, first + count)]
+        return Batch(
+            pictures=np.array([d.pictures for d in drawn]).T,
+            targets=np.array([d.target for d in drawn]),
+            augmentation=np.stack([d.augmentation for d in drawn]),
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    pictures: tuple[int, int, int, int, int]
+    target: int
+    augmentation: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pictures: 5,N indexes of (input, target, positive, other, negative); targets: N; augmentation: N,7."""
+
+    pictures: NDArray[np.integer]
+    targets: NDArray[np.integer]
+    augmentation: NDArray[np.float32]
+
+
+def _augmentation(random: np.random.Generator, augment: Augment) -> NDArray[np.float32]:
+    """(mirror -1 or 1, shift x, shift y, scale, turn in radians, contrast factor, brightness)."""
+    shift, scale, light = augment.shift, augment.scale, augment.light
+    u = random.uniform(-1, 1, 7)
+    mirror = -1.0 if augment.flip and u[0] < 0 else 1.0
+    turn = np.deg2rad(augment.rotate) * u[4]
+    # A shift is a share of the side; the sampling grid runs from -1 to 1, two units a side.
+    return np.array(
+        [mirror, 2 * shift * u[1], 2 * shift * u[2], 1 + scale * u[3], turn, 1 + light * u[5], light * u[6]], np.float32
+    )
+
+
+def _choice(random: np.random.Generator, values: list[int]) -> int:
+    return values[int(random.integers(len(values)))]
+
+
+def _all(pictures: dict[int, list[int]]) -> list[int]:
+    return [p for e in sorted(pictures) for p in pictures[e]]

@@ -1,0 +1,54 @@
+"""Checkpoints: everything that a run needs to go on exactly, and what its networks were made from."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visage.config import Experiment, validated
+from visage.errors import UserError
+from visage.models.unet import UNet, build_generator
+
+FILE = "state.pt"
+FORMAT = 1
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the one before stays until the new one is whole. Raises UserError when the disk refuses."""
+    temporary = folder / f"{FILE}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({"format": FORMAT, **state}, temporary)
+        os.replace(temporary, folder / FILE)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{folder}: the checkpoint cannot be written ({error}); free space or mend permissions.") from None
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The checkpoint in `folder`, on the CPU. Raises UserError when there is none or it is damaged."""
+    try:
+        state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: holds no checkpoint ({FILE}); give the checkpoint folder of a run.") from None
+    except Exception as error:  # every way a damaged file can fail
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{folder / FILE}: is damaged ({reason}); start the run again.") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{folder / FILE}: is no checkpoint of format {FORMAT}; start the run again.")
+    return state
+
+
+def load_generator(folder: Path) -> tuple[UNet, Experiment, tuple[str, ...]]:
+    """The averaged generator of a checkpoint in eval mode, its experiment and the names of its expressions."""
+    state = load(folder)
+    generator = build_generator(state["architecture"])
+    generator.load_state_dict(state["ema"])
+    return generator.eval(), experiment_of(state, folder), tuple(state["expressions"])
+
+
+def experiment_of(state: dict[str, Any], folder: Path) -> Experiment:
+    import json
+
+    return validated(Experiment, json.loads(state["experiment"]), str(folder))

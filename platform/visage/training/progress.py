@@ -1,0 +1,49 @@
+"""What a training run tells whoever started it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from visage.errors import UserError
+
+JOURNAL = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A point of a run. images: training tuples seen. losses: means since the last point, by the parts' names.
+
+    At an evaluation `metrics` holds the validation people's metrics, `faces` a picture of them and `checkpoint` a
+    folder to resume from; elsewhere these are None.
+    """
+
+    images: int
+    losses: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] | None = None
+    faces: Path | None = None
+    checkpoint: Path | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Progress":
+        data = json.loads(line)
+        for name in ("faces", "checkpoint"):
+            data[name] = Path(data[name]) if data[name] else None
+        return cls(**data)
+
+
+Report = Callable[[Progress], None]
+
+
+class Diverged(UserError):
+    """A loss is not finite any more."""
+
+
+def append(out: Path, point: Progress) -> None:
+    """Add a point to the journal of the run in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / JOURNAL).open("a") as journal:
+        journal.write(point.to_json() + "\n")

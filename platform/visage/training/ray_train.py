@@ -1,0 +1,117 @@
+"""Ray Train around the loop: one or several data-parallel workers (gloo on CPUs, nccl on GPUs)."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from visage.config import Experiment
+from visage.config.experiment import Train
+from visage.training.progress import Progress, append
+
+PICTURE = "faces.png"
+RESTARTS = 2  # times that lost workers are started again from the last checkpoint
+
+
+def torch_trainer(
+    train: Train,
+    worker: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    storage: Path,
+    *,
+    callbacks: Sequence[UserCallback] = (),
+    backend: str | None = None,
+) -> TorchTrainer:
+    """A TorchTrainer with the workers and resources of `train`. The same storage again goes on where it stopped."""
+    return TorchTrainer(
+        worker,
+        train_loop_config=settings,
+        torch_config=TorchConfig(backend=backend),
+        scaling_config=ScalingConfig(
+            num_workers=train.workers,
+            use_gpu=train.gpus_per_worker > 0,
+            resources_per_worker={"CPU": train.cpus_per_worker}
+            | ({"GPU": train.gpus_per_worker} if train.gpus_per_worker else {}),
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(storage.absolute()),
+            # The controller would start itself again for ever otherwise.
+            failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            callbacks=list(callbacks),
+        ),
+    )
+
+
+def train_on_ray(
+    experiment: Experiment, out: Path, *, callbacks: Sequence[UserCallback] = (), resume: Path | None = None
+) -> Result:
+    """Train under Ray Train. Each evaluation is reported once, with the metrics of the first worker.
+
+    experiment.data.dir must be a path that every worker can read, with its networks trained. resume: a checkpoint
+    folder; without one, a run that was cut off in the same `out` goes on from its last checkpoint.
+    """
+    settings = {"experiment": experiment.model_dump_json(), "resume": str(resume) if resume else None}
+    return torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """One worker's process: the loop, reporting to Ray Train."""
+    import ray.train.torch
+    import torch
+
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import face_networks
+    from visage.training.loop import Place, train
+
+    experiment = Experiment.model_validate_json(settings["experiment"])
+    faces = FaceSet.open(experiment.data.dir)
+    context = ray.train.get_context()
+    # Ray sets one thread a process; the cores that this worker was given may be used.
+    torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
+    place = Place(
+        context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), ray.train.torch.prepare_model
+    )
+    with tempfile.TemporaryDirectory(prefix="visage-") as folder:
+        earlier = ray.train.get_checkpoint()
+        resume = Path(settings["resume"]) if settings["resume"] else None
+        if earlier:
+            resume = Path(earlier.to_directory(Path(folder) / "earlier"))
+        networks = face_networks(faces, experiment.judge)
+        train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)
+
+
+def _report(point: Progress) -> None:
+    """Evaluations only: a report is a barrier for all workers, and costs seconds after the first two."""
+    if point.metrics is None:
+        return
+    import ray.train
+
+    checkpoint = None
+    if point.checkpoint and point.faces:
+        shutil.copyfile(point.faces, point.checkpoint / PICTURE)
+        checkpoint = Checkpoint.from_directory(point.checkpoint)
+    ray.train.report({"images": point.images, "losses": point.losses, **point.metrics}, checkpoint)
+
+
+class Journal(UserCallback):
+    """Writes each evaluation where the driver reads it: the controller runs on the driver's node."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        values = dict(metrics[0])
+        images, losses = values.pop("images"), values.pop("losses")
+        faces = self.out / "faces" / f"{images:08d}.png"
+        folder = self.out / "checkpoint"
+        if checkpoint:
+            checkpoint.to_directory(folder)
+            faces.parent.mkdir(parents=True, exist_ok=True)
+            (folder / PICTURE).replace(faces)
+        append(self.out, Progress(images, losses, values, faces, folder))
