@@ -1,0 +1,231 @@
+"""The bundle: a generator as it is registered and served, in a folder without pickle."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.errors import UserError
+from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, RESULTS, Card, read_card
+from visage.registry.results import Results, read_results, write_results
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from visage.models.identity import CompactEncoder
+    from visage.models.judges import ExpressionCheck
+    from visage.models.unet import UNet
+
+MEND = "fetch or register the model again"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Where a bundle comes from. version and alias are None for a folder that no registry gave."""
+
+    name: str
+    version: int | None
+    alias: str | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. dir: its folder, which must outlive this object, as networks are loaded when asked for."""
+
+    dir: Path
+    card: Card
+    facts: ModelFacts
+
+    def generator(self) -> "UNet":
+        """The generator on the CPU, in eval mode, without gradients."""
+        from safetensors.torch import load_file
+
+        network = _networks(self.card)["generator"]
+        network.load_state_dict(load_file(self.dir / GENERATOR))
+        return network.eval().requires_grad_(False)  # type: ignore[return-value]
+
+    def self_check(self) -> tuple["CompactEncoder", "ExpressionCheck", dict[str, dict[str, float]]]:
+        """Identity encoder and expression classifier, as `generator`, and the quantiles of their values."""
+        from safetensors.torch import load_file
+
+        weights = load_file(self.dir / CHECK)
+        networks = _networks(self.card)
+        for name in ("encoder", "check"):
+            part = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+            networks[name].load_state_dict(part)
+            networks[name].eval().requires_grad_(False)
+        return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
+
+    def results(self) -> dict[str, Results]:
+        """The per-face test results by row name."""
+        return read_results(self.dir / RESULTS)
+
+
+def write_bundle(
+    out: Path,
+    *,
+    generator: "UNet",
+    encoder: "CompactEncoder",
+    check: "ExpressionCheck",
+    faces_png: bytes,
+    results: Iterable[Mapping[str, Any]],
+    method: str,
+    expressions: Iterable[str],
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    data: Mapping[str, Any],
+    run_id: str,
+    self_check: Mapping[str, Mapping[str, float]],
+) -> Bundle:
+    """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
+
+    encoder, check: the endpoint's self-check networks. results: entries with the columns of results.csv. metrics:
+    metric name to {value, low, high}. data: the fields of `card.FaceData`. self_check: name of the value to its
+    quantiles. The same weights give the same sha256. Raises UserError when `out` is something else or the disk refuses.
+    """
+    from safetensors.torch import save
+
+    if out.exists() and not (out / CARD).is_file():
+        raise UserError(f"{out}: is there already and is no bundle; give another folder or remove it.")
+    both = {f"encoder.{key}": value for key, value in _weights(encoder).items()}
+    both |= {f"check.{key}": value for key, value in _weights(check).items()}
+    contents = {
+        GENERATOR: save(_weights(generator)),
+        CHECK: save(both),
+        FACES: faces_png,
+        RESULTS: write_results(results),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    card = Card.model_validate(
+        {
+            "method": method,
+            "image_size": generator.size,
+            "expressions": list(expressions),
+            "architecture": {
+                "generator": generator.architecture(),
+                "encoder": encoder.architecture(),
+                "check": check.architecture(),
+            },
+            "config": dict(config),
+            "metrics": dict(metrics),
+            "data": dict(data),
+            "run_id": run_id,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sha256": hashes[GENERATOR],
+            "files": hashes,
+            "self_check": {name: dict(values) for name, values in self_check.items()},
+        }
+    )
+    contents[CARD] = card.to_json().encode()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            for name, content in contents.items():
+                (part / name).write_bytes(content)
+            part.chmod(0o755)
+            read_bundle(part)
+            replace_folder(part, out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{out}: the bundle cannot be written ({error}); free space or mend permissions.") from None
+    return read_bundle(out)
+
+
+def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
+    """The bundle in `folder`, checked: files, format, hashes, and the weights' names and shapes.
+
+    facts: what the registry knows of it. Raises UserError naming the file and the mend.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder of a bundle; give one, or a model as name@alias or name/version.")
+    missing = [name for name in (CARD, *FILES) if not (folder / name).is_file()]
+    if CARD in missing:
+        raise UserError(f"{folder}: is no bundle, as it has no {CARD}; give a folder that holds one.")
+    if missing:
+        raise UserError(f"{folder}: {missing[0]} is missing; {MEND}.")
+    card = read_card(folder)
+    for name, expected in card.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{folder / name}: cannot be read ({error}); mend its permissions.") from None
+        if found != expected:
+            raise UserError(f"{folder / name}: its sha256 {found[:12]}... is not {expected[:12]}... of {CARD}; {MEND}.")
+    _check_weights(folder, card)
+    read_results(folder / RESULTS)
+    return Bundle(folder, card, facts or ModelFacts(f"visage-{card.method}", None, None, card.run_id))
+
+
+def replace_folder(part: Path, out: Path) -> None:
+    """Put the finished folder `part` at `out`; what stood there stays whole until then."""
+    if not out.exists():
+        part.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+    out.rename(old / out.name)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _weights(network: "nn.Module") -> dict[str, Any]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+
+
+def _networks(card: Card) -> "dict[str, nn.Module]":
+    """Untrained networks by name. Raises ValueError, TypeError or KeyError for a description of something else."""
+    architecture = card.architecture
+    from visage.models.identity import CompactEncoder
+    from visage.models.judges import ExpressionCheck, build_judge
+    from visage.models.unet import build_generator
+
+    if set(architecture.encoder) != {"name", "width"} or architecture.encoder["name"] != "compact":
+        raise ValueError(f"{architecture.encoder} describes no compact encoder")
+    check = build_judge(architecture.check)
+    if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
+        raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
+    return {
+        "generator": build_generator(architecture.generator),
+        "encoder": CompactEncoder(architecture.encoder["width"]),
+        "check": check,
+    }
+
+
+def _check_weights(folder: Path, card: Card) -> None:
+    """Compare the tensors' names, shapes and types with those of the networks that the card describes."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with torch.device("meta"):  # shapes without memory, so that a card cannot ask for more than there is
+            networks = _networks(card)
+    except Exception as error:  # every way a foreign description can fail to be these networks
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{folder / CARD}: architecture cannot be built ({reason}); {MEND}.") from None
+    expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
+    for name in ("encoder", "check"):
+        expected[CHECK] |= _shapes(networks[name], f"{name}.")
+    for file, shapes in expected.items():
+        try:
+            with safe_open(folder / file, framework="pt") as tensors:
+                found = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{folder / file}: is no safetensors file ({error}); {MEND}.") from None
+        wrong = sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key))
+        if wrong:
+            key = wrong[0]
+            raise UserError(
+                f"{folder / file}: {key} has the shape {found.get(key, 'of nothing')} and the architecture "
+                f"in {CARD} asks for {shapes.get(key, 'none')}; {MEND}."
+            )
+
+
+def _shapes(network: "nn.Module", prefix: str) -> dict[str, tuple[int, ...]]:
+    return {f"{prefix}{key}": tuple(value.shape) for key, value in network.state_dict().items()}

@@ -1,0 +1,95 @@
+"""The promotion gate: a pure function of per-face results on the same test people."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from visage.registry.results import Results
+
+PEOPLE = 20  # test people below which no verdict is given
+SCORE_MARGIN = 0.0
+IDENTITY_MARGIN = -0.02
+RESAMPLINGS = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference, candidate minus opponent, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """decision with its reasons as sentences; intervals of the differences in `score` and `identity`."""
+
+    decision: Literal["promote", "reject", "undecided"]
+    reasons: tuple[str, ...]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+
+
+def judge_promotion(
+    candidate: Results, opponent: Results, *, opponent_name: str = "the champion", seed: int = 0
+) -> Verdict:
+    """Whether the candidate may replace the opponent: the champion, or without one the copy-the-input row.
+
+    A 95 % bootstrap over people, paired: both rows are resampled with the same people. Promoted when the lower bound
+    of the difference in score (harmonic mean of mean similarity and mean probability) is above 0 and that of the
+    difference in identity (verification rate) above -0.02. Undecided under 20 people, or when the two rows are not of
+    the same faces.
+
+    The copy row is held to the same margins. They can be met: all rows are verified against a real picture of the
+    person that is not the input, so a copy verifies as often as any two real pictures of a person do, not always, and
+    a generator that keeps the person reaches that rate.
+    """
+    order = {face: index for index, face in enumerate(opponent.face)}
+    if set(order) != set(candidate.face):
+        reason = f"the candidate and {opponent_name} were not judged on the same faces; evaluate both on one face set"
+        return Verdict("undecided", (reason,))
+    paired = np.array([order[face] for face in candidate.face], dtype=int)
+    people, person = np.unique(candidate.identity, return_inverse=True)
+    if len(people) < PEOPLE:
+        reason = f"{len(people)} test people are too few for a verdict, which takes {PEOPLE}"
+        return Verdict("undecided", (reason,))
+
+    rng = np.random.default_rng(seed)
+    # Times that each person is drawn; the first line draws everybody once and gives the estimate itself.
+    draws = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLINGS)
+    draws = np.vstack([np.ones(len(people), dtype=int), draws])
+    here = _figures(candidate, np.arange(len(paired)), person, draws)
+    there = _figures(opponent, paired, person, draws)
+    intervals = {name: _interval(here[name] - there[name]) for name in here}
+
+    margins = {"score": SCORE_MARGIN, "identity": IDENTITY_MARGIN}
+    met = {name: intervals[name].low > margin for name, margin in margins.items()}
+    reasons = tuple(
+        f"{name} against {opponent_name}: {intervals[name]}, lower bound {'' if met[name] else 'not '}above {margin:g}"
+        for name, margin in margins.items()
+    )
+    return Verdict("promote" if all(met.values()) else "reject", reasons, intervals)
+
+
+def _figures(results: Results, order: np.ndarray, person: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
+    """score and identity of each draw of people; arrays of len(draws)."""
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = np.bincount(person, weights=values[order], minlength=draws.shape[1])
+        faces = np.bincount(person, minlength=draws.shape[1])
+        return (draws @ sums) / (draws @ faces)
+
+    similarity = np.clip(mean(results.similarity), 0, None)
+    probability = mean(results.probability)
+    total = similarity + probability
+    score = np.divide(2 * similarity * probability, total, out=np.zeros_like(total), where=total > 0)
+    return {"score": score, "identity": mean(results.verified)}
+
+
+def _interval(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return Interval(float(values[0]), float(low), float(high))
