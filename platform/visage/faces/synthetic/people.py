@@ -1,0 +1,57 @@
+"""A face set's worth of procedural people."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
+from visage.faces.synthetic.face import draw
+from visage.faces.synthetic.muscles import Nuisance
+from visage.faces.synthetic.person import traits
+
+# Faces at rest and posed ones are never quite the prototype: each AU's share of it, and stray AUs.
+_STRENGTH = (0.8, 1.0)
+_STRAY = 0.06
+# Shots of one sitting differ by this share of what sittings differ by.
+_SHOT = 0.2
+
+
+@dataclass(frozen=True)
+class SyntheticRow:
+    """One procedural picture: `aus` is float32 in the order of `facs.AUS`, exact; `session` numbers the sitting."""
+
+    identity: str
+    expression: str
+    session: int
+    aus: np.ndarray
+
+
+def picture_of(person: int, expression: str, session: int, size: int, seed: int) -> tuple[SyntheticRow, np.ndarray]:
+    """One picture of `generate`, by itself: (row, uint8 size,size,3). The same arguments give the same picture."""
+    number = EXPRESSIONS.index(expression)
+    sitting = np.random.default_rng([0x53, seed, person, session])
+    shot = np.random.default_rng([0x54, seed, person, session, number])
+    nuisance = Nuisance.drawn(sitting).near(Nuisance.drawn(shot), _SHOT)
+    aus = {au: value * shot.uniform(*_STRENGTH) for au, value in prototype(expression).items()}
+    for au in shot.choice([au for au in AUS if au not in (14, 26, 27)], 2, replace=False).tolist():
+        aus[au] = max(aus.get(au, 0.0), float(shot.uniform(0, _STRAY)))
+    row = SyntheticRow(f"s{seed}-p{person:04d}", expression, session, au_vector(aus))
+    return row, draw(traits(person_seed(seed, person)), aus, size, nuisance)
+
+
+def person_seed(seed: int, person: int) -> int:
+    """The seed of a person in the set of a seed: sets of different seeds share nobody."""
+    return seed * 1_000_000 + person
+
+
+def generate(people: int, pictures: int, size: int, seed: int) -> Iterator[tuple[SyntheticRow, np.ndarray]]:
+    """Every person with every expression in `pictures` sittings: (row, uint8 size,size,3), person by person.
+
+    Within a sitting light, backdrop and hair are the same but for small movements, as in a studio; every picture has
+    its own intensities.
+    """
+    for person in range(people):
+        for session in range(pictures):
+            for expression in EXPRESSIONS:
+                yield picture_of(person, expression, session, size, seed)
