@@ -1,0 +1,136 @@
+"""What is measured, as pure functions of numbers that the judges gave."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Same person or not: yes where the similarity lies above `threshold`.
+
+    false_accept_rate: the share of the impostor pairs above it. true_accept_rate: of the genuine pairs.
+    """
+
+    threshold: float
+    false_accept_rate: float
+    true_accept_rate: float
+    genuine_pairs: int
+    impostor_pairs: int
+
+
+def genuine_and_impostors(embeddings: NDArray[np.floating], people: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Cosines of all pairs of pictures of one person, and of all pairs of two people.
+
+    embeddings: N,D unit vectors. people: N, whose picture it is.
+    """
+    similar = np.asarray(embeddings, np.float64) @ np.asarray(embeddings, np.float64).T
+    names = np.asarray(people)
+    first, second = np.triu_indices(len(names), 1)
+    same = names[first] == names[second]
+    return similar[first, second][same], similar[first, second][~same]
+
+
+def verification(genuine: Numbers, impostors: Numbers, false_accept_rate: float = 0.01) -> Verification:
+    """The verification whose threshold lets at most `false_accept_rate` of the impostor pairs pass.
+
+    With fewer impostor pairs than 1 / false_accept_rate none passes, so the rate reached is 0.
+    """
+    if not len(impostors):
+        raise ValueError("no impostor pairs; a threshold needs pictures of two people")
+    allowed = int(false_accept_rate * len(impostors))
+    threshold = float(np.sort(impostors)[::-1][min(allowed, len(impostors) - 1)])
+    return Verification(
+        threshold=threshold,
+        false_accept_rate=float(np.mean(impostors > threshold)),
+        true_accept_rate=float(np.mean(genuine > threshold)) if len(genuine) else float("nan"),
+        genuine_pairs=len(genuine),
+        impostor_pairs=len(impostors),
+    )
+
+
+def score(similarity: float | Numbers, probability: float | Numbers) -> float | Numbers:
+    """Harmonic mean of identity_similarity, negative values of which count as 0, and expression_probability."""
+    similarity, probability = np.maximum(similarity, 0.0), np.maximum(probability, 0.0)
+    total = similarity + probability
+    return np.where(total > 0, 2 * similarity * probability / np.where(total > 0, total, 1), 0.0)[()]
+
+
+def expression_change(
+    generated: Numbers, before: Numbers, truth: Numbers, weights: Numbers | None = None
+) -> float | Numbers:
+    """The share of the true change that was made: mean(p(c|g) - p(c|x)) / mean(p(c|y) - p(c|x)).
+
+    A ratio of means and not a mean of ratios, for a true face that hardly differs from the input would rule the latter.
+    """
+    true = np.average(truth - before, weights=weights)
+    return float(np.average(generated - before, weights=weights) / true) if true > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def means_over_people(
+    columns: Mapping[str, Numbers], people: Sequence[str], resamplings: int, seed: int
+) -> tuple[dict[str, float], dict[str, Numbers]]:
+    """The mean of each column over its pairs, and the same means in `resamplings` draws of as many people.
+
+    columns: N values each, NaN where a pair has none. People are drawn with replacement, with all their pairs, since
+    the pairs of one person are not independent. A column without any value is left out.
+    """
+    names, owner = np.unique(np.asarray(people), return_inverse=True)
+    random = np.random.default_rng(seed)
+    weights = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamplings).astype(float)
+    value, spread = {}, {}
+    for name, column in columns.items():
+        known = ~np.isnan(column)
+        if not known.any():
+            continue
+        sums = np.bincount(owner[known], column[known], len(names))
+        counts = np.bincount(owner[known], minlength=len(names)).astype(float)
+        value[name] = float(sums.sum() / counts.sum())
+        drawn = weights @ counts
+        spread[name] = np.divide(weights @ sums, drawn, out=np.full(resamplings, np.nan), where=drawn > 0)
+    return value, spread
+
+
+def estimates(
+    columns: Mapping[str, Numbers], people: Sequence[str], resamplings: int = 2_000, seed: int = 0
+) -> dict[str, Estimate]:
+    """All metrics of a row with 95 % bootstrap intervals over people, from values of single pairs.
+
+    columns, of N pairs each: identity, identity_similarity, expression, expression_probability and, where a pair has
+    a true face, change and true_change (of the probability), ssim, psnr, l1; NaN where a pair has no value.
+    Adds score and expression_change, which are made of means and not means of values.
+    """
+    value, spread = means_over_people(columns, people, resamplings, seed)
+    value, spread = dict(_derived(value)), dict(_derived(spread))  # type: ignore[arg-type]
+    found = {}
+    for name, figure in value.items():
+        drawn = np.asarray(spread[name])
+        low, high = np.percentile(drawn[~np.isnan(drawn)], (2.5, 97.5)) if not np.isnan(drawn).all() else (figure,) * 2
+        found[name] = Estimate(float(figure), float(low), float(high))
+    return found
+
+
+def _derived(means: Mapping[str, float] | Mapping[str, Numbers]) -> Mapping[str, float | Numbers]:
+    """`means` with score and expression_change in place of what they are made of."""
+    found: dict[str, float | Numbers] = {k: v for k, v in means.items() if k not in ("change", "true_change")}
+    found["score"] = score(means["identity_similarity"], means["expression_probability"])
+    if "true_change" in means:
+        true = np.asarray(means["true_change"])
+        # Where the judge sees no true change there is no share of it.
+        ratio = np.divide(means["change"], true, out=np.full(true.shape, np.nan), where=true > 1e-3)
+        if not np.isnan(ratio).all():
+            found["expression_change"] = ratio[()]
+    return found

@@ -1,0 +1,73 @@
+"""What to generate for a judgement, and what to hold it against."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from visage.errors import UserError
+from visage.faces.faceset import FaceSet
+
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What to generate and what to hold it against; N pairs of pictures, as indexes into the face set.
+
+    input: the face to change. target: the expression to give it, always another than its own. truth: the person's
+    real face of that expression, -1 where there is none. reference: the real picture of the person that identity is
+    measured against; never the input. real_reference: the same for the true face itself.
+    """
+
+    input: np.ndarray
+    target: np.ndarray
+    truth: np.ndarray
+    reference: np.ndarray
+    real_reference: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.input)
+
+    def take(self, places: np.ndarray) -> "Pairs":
+        return Pairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
+
+
+def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) -> Pairs:
+    """Every picture of the part's people as input, with every other expression as target.
+
+    The true face is the person's picture of the target expression with the input's number (the n-th happy one for the
+    n-th neutral one), which is the same sitting where there are several. The reference is a picture of the person
+    that is neither input nor true face, the same for every row, drawn by `seed`. People with two pictures have none
+    such: there the true face is the reference of what is generated, and the input that of the true face.
+    A person with one picture has no reference and no pair. limit: at most so many pairs, drawn by `seed`.
+    Raises UserError when no pair is left.
+    """
+    random = np.random.default_rng(seed)
+    members = faces.part(part)
+    own: dict[str, dict[int, list[int]]] = {}
+    for picture in members.tolist():
+        own.setdefault(str(faces.identity[picture]), {}).setdefault(int(faces.expression[picture]), []).append(picture)
+    found = []
+    for name in sorted(own):
+        kinds = own[name]
+        everything = sorted(picture for kind in kinds.values() for picture in kind)
+        for kind, inputs in sorted(kinds.items()):
+            for number, picture in enumerate(inputs):
+                for target in range(len(faces.expressions)):
+                    if target == kind:
+                        continue
+                    true = kinds.get(target, [])
+                    truth = true[min(number, len(true) - 1)] if true else NONE
+                    free = [other for other in everything if other not in (picture, truth)]
+                    if free:
+                        reference = real = free[int(random.integers(len(free)))]
+                    else:
+                        reference, real = truth, picture
+                    if reference != NONE:
+                        found.append((picture, target, truth, reference, real))
+    if not found:
+        raise UserError(f"{faces.dir}: no {part} person has two expressions, so nothing can be judged; add pictures.")
+    table = np.array(found)
+    if limit is not None and limit < len(table):
+        table = table[np.sort(random.permutation(len(table))[:limit])]
+    return Pairs(*table.T)

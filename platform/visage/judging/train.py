@@ -1,0 +1,260 @@
+"""The judges and the small networks of a face set: trained once, stored with it under a hash, then loaded."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from visage.config.experiment import Judge
+from visage.errors import UserError
+from visage.faces.align import inner_face_mask
+from visage.faces.faceset import FaceSet
+from visage.judging.fit import as_input, fit_expression, fit_identity
+from visage.judging.metrics import genuine_and_impostors, verification
+from visage.models.identity import CompactEncoder
+from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, build_judge
+
+FORMAT = 1
+NAMES = ("identity_judge", "expression_judge", "encoder", "check")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FaceNetworks:
+    """The networks of a face set, in eval mode, without gradients, on the CPU.
+
+    identity_judge: faces -> N,128 unit vectors, from the inner face. expression_judge: faces -> N,K probabilities.
+    encoder, check: the loss's embedding and the endpoint's reader of expressions, which judge nothing.
+    expressions: the K names. report: what the networks reach on the validation people. sha256: of all weights.
+    All take N,3,H,W in [-1, 1].
+    """
+
+    identity_judge: IdentityJudge
+    expression_judge: ExpressionJudge
+    encoder: CompactEncoder
+    check: ExpressionCheck
+    expressions: tuple[str, ...]
+    report: dict[str, float]
+    sha256: str
+
+
+def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None) -> FaceNetworks:
+    """The networks of `faces` as `judge` wants them: those in DIR/networks, else newly trained and stored there.
+
+    Only the training people's faces are seen; the validation people's measure the networks. Processes that ask at
+    the same time wait for the first one. progress(network, step, steps) is called while one trains.
+    Raises UserError when a person or an expression is missing or the folder cannot be written.
+    """
+    folder = faces.dir / "networks"
+    wanted = _wanted(faces, judge)
+    found = _load(folder, wanted)
+    if found:
+        return found
+    try:
+        with _locked(faces.dir / ".networks.lock"):
+            found = _load(folder, wanted)  # another process may have trained them by now
+            if not found:
+                networks, report = _train(faces, judge, progress)
+                _store(folder, networks, report, wanted)
+                found = _load(folder, wanted)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the judges cannot be stored ({error.strerror or error}); make room there or make it writable."
+        ) from None
+    if not found:
+        raise UserError(f"{folder}: the judges just stored there cannot be read back; check that disk.")
+    return found
+
+
+def working_side(size: int) -> int:
+    """The side at which the judges look at faces of `size` px."""
+    return 64 if size <= 64 else 96
+
+
+def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
+    """What the networks depend on. Stored ones that differ in any of it are trained anew."""
+    labels = hashlib.sha256()
+    for column in (faces.identity, faces.expression, faces.split):
+        labels.update("\0".join(map(str, column)).encode() + b"\1")
+    return {
+        "format": FORMAT,
+        "faces": faces.sha256,
+        "labels": labels.hexdigest(),
+        "expressions": list(faces.expressions),
+        "images": judge.images,
+        "seed": judge.seed,
+    }
+
+
+def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dict[str, nn.Module], dict[str, float]]:
+    learn, hold = faces.part("train"), faces.part("validation")
+    people, identity = np.unique(faces.identity[learn], return_inverse=True)
+    missing = [name for k, name in enumerate(faces.expressions) if k not in faces.expression[learn]]
+    if len(people) < 2 or missing or len(faces.expressions) < 2:
+        lack = f"no {missing[0]} face" if missing else f"{len(people)} people with {len(faces.expressions)} expressions"
+        raise UserError(
+            f"{faces.dir}: the training part has {lack}, too little to train judges; add people or pictures."
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    side = working_side(faces.size)
+    pictures = resized(faces, learn, side).to(device)
+    who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
+    mask = torch.from_numpy(inner_face_mask(side))
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "identity_judge": lambda: IdentityJudge(mask),
+        "expression_judge": lambda: ExpressionJudge(faces.expressions, side),
+        "encoder": CompactEncoder,
+        "check": lambda: ExpressionCheck(faces.expressions),
+    }
+    networks: dict[str, nn.Module] = {}
+    for place, (name, build) in enumerate(builders.items()):
+        seed = judge.seed * len(NAMES) + place
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = build()
+        fit, label = (fit_identity, who) if name in ("identity_judge", "encoder") else (fit_expression, expression)
+
+        def tick(step: int, steps: int, name: str = name) -> None:
+            if progress:
+                progress(name, step, steps)
+
+        networks[name] = fit(network, pictures, label, judge.images, seed, tick).cpu()
+    return networks, _report(faces, networks, resized(faces, hold, side), hold)
+
+
+def resized(faces: FaceSet, indexes: np.ndarray, side: int) -> Tensor:
+    """The faces at `indexes`, scaled down to `side` px where they are larger: uint8 N,3,S,S."""
+    parts = []
+    for start in range(0, len(indexes), 256):
+        batch = torch.from_numpy(np.asarray(faces.faces[indexes[start : start + 256]])).permute(0, 3, 1, 2)
+        if faces.size > side:
+            batch = F.interpolate(batch.float(), (side, side), mode="bilinear", antialias=True).round().byte()
+        parts.append(batch.contiguous())
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def apply(network: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
+    """`network` over faces N,3,S,S (uint8, or float in [-1, 1]) in batches of 64."""
+    parts = (network(as_input(b) if b.dtype == torch.uint8 else b) for b in faces.split(64))
+    return torch.cat(list(parts))
+
+
+def _report(faces: FaceSet, networks: dict[str, nn.Module], pictures: Tensor, hold: np.ndarray) -> dict[str, float]:
+    """What the networks reach on real faces of the validation people, whom none has seen."""
+    expression = torch.from_numpy(faces.expression[hold])
+    report: dict[str, float] = {"people": len(set(faces.identity[hold])), "pictures": len(hold)}
+    for name in ("expression_judge", "check"):
+        report[f"{name}_accuracy"] = _share(apply(networks[name], pictures).argmax(1) == expression)
+    for name in ("identity_judge", "encoder"):
+        genuine, impostors = genuine_and_impostors(apply(networks[name], pictures).numpy(), faces.identity[hold])
+        if len(genuine) and len(impostors):
+            report[f"{name}_verification"] = verification(genuine, impostors).true_accept_rate
+            report[f"{name}_genuine_similarity"] = float(genuine.mean())
+            report[f"{name}_impostor_similarity"] = float(impostors.mean())
+    follows = swapped_face_guard(networks["identity_judge"], pictures, faces.identity[hold])
+    return report if follows is None else {**report, "identity_judge_follows_face": follows}
+
+
+def swapped_face_guard(judge: Callable[[Tensor], Tensor], pictures: Tensor, people: Sequence[str]) -> float | None:
+    """How often an identity judge follows the face and not the frame: the inner face of A in the head of B.
+
+    pictures: uint8 N,3,S,S, aligned. people: N. The judge follows the face where such a picture is nearer to another
+    picture of A than to the picture of B that lent the head. None when no person has two pictures.
+    """
+    names = np.asarray(people)
+    mask = torch.from_numpy(inner_face_mask(pictures.shape[-1]))
+    own = [
+        (first, second)
+        for first, second in zip(*np.triu_indices(len(names), 1), strict=True)
+        if names[first] == names[second]
+    ]
+    own = [pair for place, pair in enumerate(own) if place == 0 or names[own[place - 1][0]] != names[pair[0]]]
+    if len(own) < 2:
+        return None
+    first, second = np.array(own).T
+    lender = np.roll(first, 1)
+    swapped = torch.lerp(as_input(pictures[lender]), as_input(pictures[first]), mask)
+    seen = apply(judge, swapped)
+    face, frame = apply(judge, pictures[second]), apply(judge, pictures[lender])
+    return _share((seen * face).sum(1) > (seen * frame).sum(1))
+
+
+def _share(hits: Tensor) -> float:
+    return float(hits.float().mean())
+
+
+def _store(folder: Path, networks: dict[str, nn.Module], report: dict[str, float], wanted: dict[str, Any]) -> None:
+    """All into a new folder that then takes the place of the old one, so that no reader sees half of it."""
+    fresh, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    try:
+        fresh.mkdir()
+        files = {}
+        for name, network in networks.items():
+            path = fresh / f"{name}.safetensors"
+            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        card = {
+            **wanted,
+            "architectures": {name: network.architecture() for name, network in networks.items()},  # type: ignore[operator]
+            "report": report,
+            "files": files,
+        }
+        (fresh / "networks.json").write_text(json.dumps(card, indent=2) + "\n")
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
+    """The stored networks, or None when they are absent, damaged or not those that are wanted."""
+    try:
+        card = json.loads((folder / "networks.json").read_text())
+        if {key: card[key] for key in wanted} != wanted:
+            return None
+        networks: dict[str, Any] = {}
+        for name in NAMES:
+            path = folder / f"{name}.safetensors"
+            if hashlib.sha256(path.read_bytes()).hexdigest() != card["files"][path.name]:
+                return None
+            networks[name] = _built(card["architectures"][name])
+            networks[name].load_state_dict(load_file(path))
+            networks[name].eval().requires_grad_(False)
+        report = card["report"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        return None
+    return FaceNetworks(
+        **networks,
+        expressions=tuple(wanted["expressions"]),
+        report=report,
+        sha256=hashlib.sha256("".join(card["files"][f"{name}.safetensors"] for name in NAMES).encode()).hexdigest(),
+    )
+
+
+def _built(architecture: dict[str, Any]) -> nn.Module:
+    if architecture["name"] == "compact":
+        return CompactEncoder(architecture["width"])
+    return build_judge(architecture)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among processes; the lock goes with its process, so a killed one blocks nobody."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
