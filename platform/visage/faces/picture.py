@@ -13,7 +13,7 @@ from visage.errors import UserError
 MEGAPIXELS = 50
 SHORTEST_SIDE = 16
 # Formats whose decoders read pixels only. Others start programs (EPS) or open further files.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
 # The limit below is ours and tighter; PIL's own warning would only repeat it on stderr.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
