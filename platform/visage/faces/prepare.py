@@ -1,0 +1,251 @@
+"""From photographs, or procedural people, to a face set on disk."""
+
+import itertools
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from visage.config.experiment import Data, Shares
+from visage.errors import UserError
+from visage.faces.checks import check_enough, check_settings, existing, listing, name_in
+from visage.faces.faceset import FaceSet, prepare_command, write_face_set
+from visage.faces.facs import EXPRESSIONS
+from visage.faces.layouts import LICENCES, Row, read_layout
+from visage.faces.picture import read_picture
+
+SIZES = (32, 64, 128, 256, 512)
+# Below these, starting worker processes takes longer than the work.
+FEW_PHOTOGRAPHS = 48
+FEW_RENDERINGS = 400
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+Result = tuple[int, Row, np.ndarray, str]
+"""Index, row, face, and the reason for leaving it out or an empty text."""
+
+
+def prepare(
+    layout: str,
+    source: Path | None,
+    out: Path,
+    size: int,
+    shares: Shares,
+    *,
+    people: int = 160,
+    pictures: int = 2,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> FaceSet:
+    """Make the face set `out`, or reuse it when it is there already and was made with the same settings.
+
+    `layout`: synthetic, or a name in LAYOUTS with its folder `source`; `size`: side of a face, a power of two from 32
+    to 512; `people`, `pictures` (of each person and expression) and `seed` are for synthetic alone. Photographs are
+    detected and aligned over all cores by Ray Data; those that are broken, without a face or with several are left out
+    and listed in set.json. Raises UserError when `out` holds something else, or too little remains.
+    """
+    if size not in SIZES:
+        raise UserError(f"--size {size}: is no power of two from 32 to 512; use one of {', '.join(map(str, SIZES))}.")
+    settings: dict[str, Any] = {"layout": layout, "size": size, "shares": shares.model_dump()}
+    rows: list[Row] = []
+    if layout == "synthetic":
+        settings |= {"people": people, "pictures": pictures, "seed": seed}
+    else:
+        if source is None:
+            command = prepare_command(out, layout, None, size)
+            raise UserError(f"layout {layout}: needs the folder of its photographs; run {command}.")
+        rows = read_layout(layout, source)
+        settings["source_sha256"] = listing(rows, source)
+    if (there := existing(out, settings)) is not None:
+        return there
+    if layout == "synthetic":
+        source, name = out, f"synthetic-{seed}"
+        total, results = people * pictures * len(EXPRESSIONS), _rendered(people, pictures, size, seed)
+    else:
+        assert source is not None
+        name = source.resolve().name
+        total, results = len(rows), _aligned(rows, source, size)
+    used: dict[int, Row] = {}
+    left_out: dict[int, dict[str, str]] = {}
+    with _spool(out, size) as spool:
+        for done, (index, row, face, reason) in enumerate(results, 1):
+            if reason:
+                left_out[index] = {"path": name_in(source, row), "reason": reason}
+            else:
+                used[index] = row
+                spool.write(index, face)
+            progress(done, total)
+        missed = [entry for _, entry in sorted(left_out.items())]
+        usable = [row for _, row in sorted(used.items())]
+        check_enough(usable, total, missed, source, shares)
+        return write_face_set(
+            out,
+            usable,
+            spool.in_order(),
+            name=name,
+            layout=layout,
+            size=size,
+            shares=shares,
+            licence=LICENCES[layout],
+            settings=settings,
+            left_out=missed,
+        )
+
+
+def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None) -> FaceSet:
+    """The face set of an experiment's data section, made at first use where `layout` says how.
+
+    Raises UserError when it is not there and cannot be made, or is there and was made with other settings.
+    """
+    if not (data.dir / "set.json").is_file():
+        if data.layout is None or (data.layout != "synthetic" and data.source is None):
+            command = prepare_command(data.dir, data.layout or "folder", data.source, data.size)
+            raise UserError(f"{data.dir}: holds no face set; make it with {command}.")
+        return prepare(
+            data.layout,
+            data.source,
+            data.dir,
+            data.size,
+            data.shares,
+            people=data.people,
+            pictures=data.pictures,
+            seed=data.seed,
+            progress=progress,
+        )
+    faces = FaceSet.open(data.dir)
+    wanted: dict[str, Any] = {"size": data.size}
+    if data.layout is not None:
+        wanted |= {"layout": data.layout, "shares": data.shares.model_dump()}
+    if data.layout == "synthetic":
+        wanted |= {"people": data.people, "pictures": data.pictures, "seed": data.seed}
+    check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, wanted)
+    return faces
+
+
+class Aligner:
+    """Reads, detects and aligns one picture after another; a reason instead of a face where that fails."""
+
+    def __init__(self, size: int, *, worker: bool = False) -> None:
+        from visage.faces.align import Detector
+
+        if worker:
+            import torch
+
+            torch.set_num_threads(1)  # one process a core already
+        self.size = size
+        self.detector = Detector()
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """{index, path, name} -> {index, face uint8 S,S,3, reason}; the face is black where there is a reason."""
+        from visage.faces.align import align, one_face
+
+        name = item["name"]
+        try:
+            picture = read_picture(Path(item["path"]), name=name)
+            face, _ = align(picture, one_face(self.detector.find(picture), name).landmarks, self.size)
+            reason = ""
+        except UserError as error:
+            face = np.zeros((self.size, self.size, 3), np.uint8)
+            reason = str(error).removeprefix(f"{name}: ").partition(";")[0]
+        return {"index": item["index"], "face": face, "reason": reason}
+
+
+def _aligned(rows: Sequence[Row], source: Path, size: int) -> Iterator[Result]:
+    """Every photograph's aligned face, in any order."""
+    items = [{"index": k, "path": str(row.path.absolute()), "name": name_in(source, row)} for k, row in enumerate(rows)]
+    if len(items) < FEW_PHOTOGRAPHS:
+        for result in map(Aligner(size), items):
+            yield result["index"], rows[result["index"]], result["face"], result["reason"]
+        return
+    with _ray() as ray:
+        workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(items) // 8))
+        dataset = ray.data.from_items(items, override_num_blocks=min(len(items) // 4, 64 * workers)).map(
+            Aligner,
+            fn_constructor_args=(size,),
+            fn_constructor_kwargs={"worker": True},
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for result in dataset.iter_rows():
+            index = int(result["index"])
+            yield index, rows[index], result["face"], result["reason"]
+
+
+def _rendered(people: int, pictures: int, size: int, seed: int) -> Iterator[Result]:
+    """Every picture of the procedural people, person by person."""
+    if people * pictures * len(EXPRESSIONS) < FEW_RENDERINGS:
+        everybody: Iterable[list[tuple[Row, np.ndarray]]] = (
+            _person(person, pictures, size, seed) for person in range(people)
+        )
+    else:
+        # Processes without Ray: it takes as long to start as this takes to finish.
+        from joblib import Parallel, delayed
+
+        tasks = (delayed(_person)(person, pictures, size, seed) for person in range(people))
+        everybody = Parallel(n_jobs=-1, return_as="generator")(tasks)
+    for index, (row, face) in enumerate(itertools.chain.from_iterable(everybody)):
+        yield index, row, face, ""
+
+
+def _person(person: int, pictures: int, size: int, seed: int) -> list[tuple[Row, np.ndarray]]:
+    from visage.faces.synthetic import picture_of
+
+    shots = [
+        picture_of(person, expression, session, size, seed) for session in range(pictures) for expression in EXPRESSIONS
+    ]
+    return [
+        (Row(Path(), made.identity, made.expression, str(made.session), aus=tuple(made.aus.tolist())), face)
+        for made, face in shots
+    ]
+
+
+@contextmanager
+def _ray() -> Iterator[Any]:
+    """Ray with ray.data: the one that runs, or a quiet local one that ends with the block."""
+    # A local cluster listens on loopback; without this it asks for a token, or writes one into the home folder.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    if started:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    try:
+        yield ray
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _Spool:
+    """Faces of one size in a nameless file, written in any order and read back in the order of their indexes."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.shape, self.places = file, (size, size, 3), dict[int, int]()
+
+    def write(self, index: int, face: np.ndarray) -> None:
+        self.places[index] = self.file.tell()
+        self.file.write(np.ascontiguousarray(face).tobytes())
+
+    def in_order(self) -> Iterator[np.ndarray]:
+        for index in sorted(self.places):
+            self.file.seek(self.places[index])
+            yield np.frombuffer(self.file.read(int(np.prod(self.shape))), np.uint8).reshape(self.shape)
+
+
+@contextmanager
+def _spool(out: Path, size: int) -> Iterator[_Spool]:
+    """A spool on the disk of `out`, which also shows before the long work whether one may write there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent) as file:
+            yield _Spool(file, size)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{out}: cannot be written ({reason}); make room or give another --out.") from None
