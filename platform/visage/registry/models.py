@@ -1,0 +1,255 @@
+"""The model registry: versions of `visage-<method>`, their aliases, and who moves them."""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.errors import UserError
+from visage.registry.bundle import Bundle, ModelFacts, read_bundle
+from visage.registry.card import CARD
+from visage.registry.gate import Verdict, judge_promotion
+from visage.registry.results import Results
+from visage.registry.store import absolute, database_of, open_store, store_faults
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+FOLDER = "bundle"  # among the run's artifacts
+MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d+))")
+CARD_HASH = "visage.card_sha256"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A line of `visage models`. metrics: as in the card. verdict: the gate's last decision, empty before one."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    run_id: str
+    created: datetime
+    metrics: dict[str, float]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What `promote` decided and did. alias: what the candidate holds now."""
+
+    facts: ModelFacts
+    verdict: Verdict
+    alias: str
+    forced: bool
+
+
+class Registry:
+    """The registry in the store at `uri`; raises UserError as `open_store`, and when the store refuses.
+
+    cache: folder of fetched bundles; beside the database, or in runs/ for a server.
+    """
+
+    def __init__(self, uri: str, cache: Path | None = None) -> None:
+        self.uri = absolute(uri)
+        self.client = open_store(uri)
+        database = database_of(self.uri)
+        self.cache = cache or (database.parent if database else Path("runs")) / "cache"
+
+    def register(self, folder: Path, run_id: str) -> int:
+        """Put the bundle in `folder` beside the run's artifacts and give it the next version of `visage-<method>`."""
+        bundle = read_bundle(folder)
+        name = bundle.facts.name
+        figures = {key: estimate.value for key, estimate in bundle.card.metrics.items()}
+        tags = {
+            "visage.sha256": bundle.card.sha256,
+            "visage.data_sha256": bundle.card.data.sha256,
+            "visage.metrics": json.dumps(figures),
+            CARD_HASH: _sha256(folder / CARD),
+        }
+        with store_faults(self.uri):
+            self.client.log_artifacts(run_id, str(folder), FOLDER)
+            if not any(model.name == name for model in self.client.search_registered_models()):
+                self.client.create_registered_model(name)
+            source = f"{self.client.get_run(run_id).info.artifact_uri}/{FOLDER}"
+            # No await: the version is ready when it is made, and waiting would sleep.
+            made = self.client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+        return int(made.version)
+
+    def fetch(self, model: str) -> Bundle:
+        """The checked bundle of `name@alias`, `name/version` or a folder; its facts say which.
+
+        Raises UserError for a model, alias or version that is not there, naming those that are.
+        """
+        if Path(model).is_dir():
+            return read_bundle(Path(model))
+        found, alias = self._find(model)
+        facts = ModelFacts(found.name, int(found.version), alias, found.run_id or "")
+        target = self.cache / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
+        if target.is_dir():
+            try:
+                return self._checked(target, found, facts)
+            except UserError:  # a cache may be thrown away
+                shutil.rmtree(target, ignore_errors=True)
+        self._download(found, target)
+        return self._checked(target, found, facts)
+
+    def list(self) -> "list[Version]":
+        """All versions, by name and then the newest first."""
+        lines = []
+        with store_faults(self.uri):
+            for model in self.client.search_registered_models():
+                holders: dict[int, list[str]] = {}
+                for alias, version in model.aliases.items():
+                    holders.setdefault(int(version), []).append(alias)
+                for found in self.client.search_model_versions(f"name = '{model.name}'"):
+                    lines.append(_line(found, tuple(sorted(holders.get(int(found.version), [])))))
+        return sorted(lines, key=lambda line: (line.name, -line.version))
+
+    def promote(self, model: str, force: bool = False) -> Promotion:
+        """Let the gate compare a version with the champion, and move the aliases as it decides.
+
+        model: `name@alias` or `name/version`. The old champion becomes `previous`; a candidate that is rejected or
+        undecided becomes `challenger`, unless `force`. Verdict and reasons are written as tags of the version first;
+        the champion moves last, so that whoever asks for it meanwhile gets a whole model.
+        """
+        found, _ = self._find(model)
+        candidate = self.fetch(f"{found.name}/{found.version}")
+        name, version = found.name, str(found.version)
+        champion = self._aliases(name).get(CHAMPION)
+        if champion == version:
+            raise UserError(f"{model}: version {version} is the champion already; promote another version.")
+        verdict = self._judge(candidate, None if champion is None else f"{name}/{champion}")
+        moves = force or verdict.decision == "promote"
+        forced = moves and verdict.decision != "promote"
+        alias = CHAMPION if moves else CHALLENGER
+        tags = {
+            "visage.gate.verdict": verdict.decision,
+            "visage.gate.reasons": "; ".join(verdict.reasons),
+            "visage.gate.intervals": json.dumps({key: asdict(value) for key, value in verdict.intervals.items()}),
+            "visage.gate.against": "the copied input" if champion is None else f"version {champion}",
+            "visage.gate.forced": str(forced).lower(),
+        }
+        with store_faults(self.uri):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, version, key, value)
+            if moves and champion is not None:
+                self.client.set_registered_model_alias(name, PREVIOUS, champion)
+            if moves and self._aliases(name).get(CHALLENGER) == version:
+                self.client.delete_registered_model_alias(name, CHALLENGER)
+            self.client.set_registered_model_alias(name, alias, version)
+        facts = ModelFacts(name, int(version), alias, candidate.facts.run_id)
+        return Promotion(facts, verdict, alias, forced)
+
+    def rollback(self, name: str) -> ModelFacts:
+        """Make the previous champion the champion again; the two change places. Returns the new champion's facts."""
+        aliases = self._aliases(name)
+        if PREVIOUS not in aliases:
+            raise UserError(f"{name}: has no {PREVIOUS} version to go back to; choose one with `visage promote`.")
+        bundle = self.fetch(f"{name}/{aliases[PREVIOUS]}")  # a damaged bundle must not become the champion
+        with store_faults(self.uri):
+            if CHAMPION in aliases:
+                self.client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
+            else:
+                self.client.delete_registered_model_alias(name, PREVIOUS)
+            self.client.set_registered_model_alias(name, CHAMPION, aliases[PREVIOUS])
+        return ModelFacts(name, int(aliases[PREVIOUS]), CHAMPION, bundle.facts.run_id)
+
+    def _judge(self, candidate: Bundle, champion: str | None) -> Verdict:
+        """The gate's verdict, or undecided where there is nothing to compare."""
+        try:
+            rows = candidate.results()
+            if champion is None:
+                return judge_promotion(rows["model"], rows["copy"], opponent_name="the copied input")
+            other = self.fetch(champion)
+            here, there = candidate.card.data, other.card.data
+            if (here.sha256, here.judges) != (there.sha256, there.judges):
+                raise UserError(
+                    f"{candidate.facts.name}/{candidate.facts.version} and {champion} were judged on other faces or by "
+                    "other judges; train and evaluate both on one face set"
+                )
+            opponent: Results = other.results()["model"]
+            return judge_promotion(
+                rows["model"], opponent, opponent_name=f"the champion, version {other.facts.version}"
+            )
+        except UserError as error:
+            return Verdict("undecided", (str(error).rstrip("."),))
+        except KeyError as error:
+            return Verdict("undecided", (f"the results have no row {error}",))
+
+    def _find(self, model: str) -> "tuple[ModelVersion, str | None]":
+        """The version that `name@alias` or `name/version` means, and the alias."""
+        parts = MODEL.fullmatch(model)
+        if parts is None:
+            raise UserError(f"{model}: is no model and no folder; write name@alias, name/version or a bundle's folder.")
+        name, alias, version = parts["name"], parts["alias"], parts["version"]
+        aliases = self._aliases(name)
+        if alias is not None:
+            if alias not in aliases:
+                known = ", ".join(sorted(aliases)) or "none"
+                raise UserError(f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all.")
+            version = aliases[alias]
+        with store_faults(self.uri):
+            found = {item.version: item for item in self.client.search_model_versions(f"name = '{name}'")}
+        by_number = {int(number): item for number, item in found.items()}
+        if int(version) not in by_number:
+            known = ", ".join(map(str, sorted(by_number))) or "none"
+            raise UserError(f"{model}: {name} has no version {version}; its versions are {known}.")
+        return by_number[int(version)], alias
+
+    def _aliases(self, name: str) -> dict[str, str]:
+        """Alias to version. Raises UserError when there is no such model."""
+        with store_faults(self.uri):
+            models = {model.name: model for model in self.client.search_registered_models()}
+        if name not in models:
+            known = ", ".join(sorted(models)) or "none yet"
+            raise UserError(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
+        return {alias: str(version) for alias, version in models[name].aliases.items()}
+
+    def _checked(self, folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
+        """The bundle, which must be the one that was registered."""
+        bundle = read_bundle(folder, facts)
+        if _sha256(folder / CARD) != found.tags.get(CARD_HASH):
+            raise UserError(
+                f"{found.name}/{found.version}: its {CARD} is not the one that was registered; register it again."
+            )
+        return bundle
+
+    def _download(self, found: "ModelVersion", target: Path) -> None:
+        """Put the version's files at `target`; a download that is cut off leaves nothing there."""
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.cache) as part:
+                with store_faults(self.uri):
+                    got = Path(download_artifacts(found.source, dst_path=part, tracking_uri=self.uri))
+                try:
+                    got.rename(target)
+                except OSError:
+                    if not target.is_dir():  # else another process was quicker
+                        raise
+        except OSError as error:
+            raise UserError(f"{target}: cannot be written ({error}); free space or mend permissions.") from None
+
+
+def _line(found: "ModelVersion", aliases: tuple[str, ...]) -> Version:
+    figures = json.loads(found.tags.get("visage.metrics", "{}"))
+    return Version(
+        name=found.name,
+        version=int(found.version),
+        aliases=aliases,
+        run_id=found.run_id or "",
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        metrics={key: value for key, value in figures.items() if value is not None},
+        verdict=found.tags.get("visage.gate.verdict", ""),
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,142 @@
+"""Opening MLflow's store: the schema made once, the library kept quiet, each fault one sentence."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+PROBE_SECONDS = 5
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default of 7 waits four minutes for a server that is gone
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def open_store(uri: str) -> "MlflowClient":
+    """A client of the store at `uri`: `sqlite:///PATH`, or the http(s) address of an MLflow server.
+
+    A new SQLite database gets its folder and schema here, under a lock, as processes that make the schema side by
+    side crash. Raises UserError when the store cannot be reached, opened or written.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    address = absolute(uri)
+    database = database_of(address)
+    if database is None:
+        _probe_server(address)
+        return _client(address, uri)
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with database.with_name(f"{database.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _probe_database(database)
+            return _client(address, uri)
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(
+            f"tracking_uri = {uri}: the database cannot be opened ({error}); give a path that can be written."
+        ) from None
+
+
+def absolute(uri: str) -> str:
+    """The same store, whatever the working directory. Raises UserError for an address of another kind."""
+    if uri.startswith(SQLITE) and len(uri) > len(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    if urlsplit(uri).scheme in ("http", "https") and urlsplit(uri).hostname:
+        return uri.rstrip("/")
+    raise UserError(
+        f"tracking_uri = {uri}: is no store that Visage knows; give sqlite:///PATH or the http address of a server."
+    )
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of an SQLite store, None for a server."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def check_reach(uri: str, ray_address: str | None) -> None:
+    """Refuse an SQLite store, which is a file of this machine, beside a Ray cluster elsewhere.
+
+    ray_address: None, `auto` and `local` are this machine, else host:port or an address with a scheme.
+    """
+    if database_of(uri) is None or ray_address in (None, "", "auto", "local"):
+        return
+    host = urlsplit(ray_address if "://" in ray_address else f"//{ray_address}").hostname
+    if host not in LOCAL_HOSTS:
+        raise UserError(
+            f"tracking_uri = {uri}: is a file of one machine, which the cluster at {ray_address} does not share; "
+            "give the http address of an MLflow server."
+        )
+
+
+@contextmanager
+def store_faults(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises into the one sentence."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise UserError(
+            f"tracking_uri = {uri}: MLflow's store refused ({_short(error)}); mend it or give another one."
+        ) from None
+
+
+def _client(address: str, uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        client = MlflowClient(address)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # a foreign database or server can fail in any way
+        raise UserError(
+            f"tracking_uri = {uri}: holds no store that this MLflow can use ({_short(error)}); give another one."
+        ) from None
+    return client
+
+
+def _probe_database(database: Path) -> None:
+    """Raise what SQLite raises for a file that is no database or cannot be written; MLflow would retry for minutes."""
+    connection = sqlite3.connect(database, timeout=30)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+    finally:
+        connection.close()
+
+
+def _probe_server(address: str) -> None:
+    """Raise UserError when nothing answers at the address; MLflow's own calls would retry first."""
+    try:
+        urllib.request.urlopen(f"{address}/health", timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # something answers; what it is shows at the first call
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"tracking_uri = {address}: no MLflow server answers ({reason}); start it or give sqlite:///PATH."
+        ) from None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,171 @@
+"""Runs in MLflow: parameters, curves, pictures and endings."""
+
+import getpass
+import json
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from visage.errors import UserError
+from visage.registry.store import absolute, database_of, open_store, store_faults
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+State = Literal["complete", "pruned", "diverged", "failed", "interrupted"]
+STATUS = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+PARENT = "mlflow.parentRunId"
+STATE = "visage.state"
+PARAM_LENGTH = 6_000  # MLflow's limits
+BATCH = 100
+
+
+class Tracking:
+    """The runs of one MLflow experiment.
+
+    uri: `sqlite:///PATH` (pictures and files lie beside it in mlartifacts/) or a server's address. experiment: its
+    name, made if it is not there. Raises UserError as `open_store`; each method does when the store refuses.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self.uri = absolute(uri)
+        self.client = open_store(uri)
+        with store_faults(self.uri):
+            self.experiment_id = self._experiment(experiment)
+
+    def start_run(
+        self,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> "RunLog":
+        """A new run. parent: the run_id of its study. params: nested or flat; kept under dotted names."""
+        from mlflow.entities import Param
+
+        given = {**_provenance(), **(tags or {})}
+        if parent:
+            given[PARENT] = parent
+        with store_faults(self.uri):
+            run = self.client.create_run(self.experiment_id, tags=given, run_name=name)
+            all_params = [Param(key, value[:PARAM_LENGTH]) for key, value in flattened(params or {})]
+            for start in range(0, len(all_params), BATCH):
+                self.client.log_batch(run.info.run_id, params=all_params[start : start + BATCH])
+        return RunLog(self.client, self.uri, run.info.run_id)
+
+    def continue_run(self, run_id: str) -> "RunLog":
+        """A run that ended or was cut off, running again."""
+        with store_faults(self.uri):
+            self.client.update_run(run_id, status="RUNNING")
+        return RunLog(self.client, self.uri, run_id)
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """The metric's curve: (step, value) by step; empty when the run has none of that name."""
+        with store_faults(self.uri):
+            points = self.client.get_metric_history(run_id, metric)
+        return sorted((point.step, point.value) for point in points)
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            database = database_of(self.uri)
+            location = (database.parent / "mlartifacts").as_uri() if database else None
+            try:
+                return self.client.create_experiment(name, artifact_location=location)
+            except MlflowException:  # another process was quicker
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise UserError(f"registry.experiment = {name}: was deleted in MLflow; restore it or give another name.")
+        return found.experiment_id
+
+
+class RunLog:
+    """Writes to one run, whose id is `run_id`."""
+
+    def __init__(self, client: "MlflowClient", uri: str, run_id: str) -> None:
+        self.client, self.uri, self.run_id = client, uri, run_id
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Metrics at a step (images seen, in training), in one call."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        with store_faults(self.uri):
+            self.client.log_batch(self.run_id, metrics=points)
+
+    def tag(self, name: str, value: str) -> None:
+        with store_faults(self.uri):
+            self.client.set_tag(self.run_id, name, value)
+
+    def picture(self, content: bytes | Path, name: str) -> None:
+        """A picture, figure or page (PNG, JSON, HTML), as bytes or a file; `name` may have folders."""
+        target = PurePosixPath(name)
+        folder = "" if target.parent == PurePosixPath(".") else str(target.parent)
+        with tempfile.TemporaryDirectory(prefix="visage-") as temporary, store_faults(self.uri):
+            file = Path(temporary) / target.name
+            file.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+            self.client.log_artifact(self.run_id, str(file), folder or None)
+
+    def artifacts(self, folder: Path, name: str) -> None:
+        """All files of a folder, kept under `name`."""
+        with store_faults(self.uri):
+            self.client.log_artifacts(self.run_id, str(folder), name)
+
+    def finish(self, state: State) -> None:
+        """End the run: MLflow's status, and the finer state as the tag visage.state."""
+        with store_faults(self.uri):
+            self.client.set_tag(self.run_id, STATE, state)
+            self.client.set_terminated(self.run_id, STATUS[state])
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and values as text: text as it stands, all else as JSON."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _provenance() -> dict[str, str]:
+    """What made the run: versions, and the commit when Visage runs from a checkout."""
+    tags = {"mlflow.source.name": "visage", "visage.python": platform.python_version()}
+    for package in ("visage", "torch", "ray", "mlflow"):
+        try:
+            tags[f"visage.version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    with suppress(KeyError, OSError):  # a container's user without a name
+        tags["mlflow.user"] = getpass.getuser()
+    commit = _commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this file is tracked in; None for an installed package."""
+    here = Path(__file__)
+    try:
+        for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run(
+                ["git", "-C", str(here.parent), *command], capture_output=True, text=True, timeout=5, check=True
+            )
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
