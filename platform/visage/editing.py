@@ -1,0 +1,212 @@
+"""Editing: from a picture to the same face with another expression. One road for `visage edit` and the endpoint."""
+
+import copy
+import io
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from visage.errors import UserError
+from visage.faces import align as alignment
+from visage.faces.picture import read_picture, write_png
+from visage.models.precision import uses_bfloat16
+
+if TYPE_CHECKING:
+    from visage.registry.bundle import Bundle
+
+View = Literal["face", "photo"]
+INTENSITIES = (0.0, 1.5)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A picture and its aligned face: photo uint8 H,W,3; face uint8 S,S,3; matrix 2,3 from photo to face.
+
+    box (x0, y0, x1, y1) and landmarks n,2 in the photo's pixels.
+    """
+
+    photo: np.ndarray
+    face: np.ndarray
+    matrix: np.ndarray
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+
+    def view(self, face: np.ndarray, view: View) -> np.ndarray:
+        """The edited face itself, or the whole photograph with it blended in."""
+        if view == "face":
+            return face
+        return alignment.paste_back(self.photo, face, self.matrix, self.face)
+
+
+def locate(photo: np.ndarray, size: int, detector: alignment.Detector | None, origin: str) -> Located:
+    """Find the one face of a picture, uint8 H,W,3, and align it to size,size. Without a detector the picture is an
+    aligned face already. Raises UserError, naming the picture by `origin`, for no face or several, and for an
+    aligned face that is not square.
+    """
+    if detector is not None:
+        found = alignment.one_face(detector.find(photo), origin)
+        face, matrix = alignment.align(photo, found.landmarks, size)
+        return Located(photo, face, matrix, found.box, found.landmarks)
+    height, width = photo.shape[:2]
+    if height != width:
+        raise UserError(f"{origin}: is {width} x {height} pixels and an aligned face is square; send it unaligned.")
+    face = photo
+    if width != size:
+        face = np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
+    scale = size / width
+    eyes = np.asarray(alignment.EYES) * width
+    return Located(photo, face, np.array([[scale, 0, 0], [0, scale, 0]]), (0.0, 0.0, width, height), eyes)
+
+
+def expression_index(expressions: Sequence[str], expression: str) -> int:
+    """The place of a name among a model's expressions. Raises UserError that lists them."""
+    try:
+        return list(expressions).index(expression)
+    except ValueError:
+        raise UserError(
+            f"expression {expression}: is unknown to the model; choose one of {', '.join(expressions)}."
+        ) from None
+
+
+def checked_intensity(intensity: float) -> float:
+    """The intensity, if it lies in INTENSITIES; else UserError."""
+    low, high = INTENSITIES
+    if not low <= intensity <= high:
+        raise UserError(f"intensity {intensity:g}: is outside {low:g} to {high:g}; choose a value within.")
+    return intensity
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Faces uint8 N,S,S,3; of each, where it was asked for, the cosine of its identity to the input's (-1..1) and the
+    probability of its expression (0..1); NaN elsewhere."""
+
+    faces: np.ndarray
+    similarity: np.ndarray
+    confidence: np.ndarray
+
+
+class Editor:
+    """A bundle's networks, ready to answer. One for each thread.
+
+    On CUDA and on CPUs with matrix units the generator runs in bfloat16, unless its faces then differ by more than a
+    level of 255 on average.
+    """
+
+    def __init__(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        network = bundle.generator().to(self.device).eval().requires_grad_(False)
+        self.size: int = network.size
+        self.expressions: tuple[str, ...] = bundle.card.expressions
+        self._network, self._format = self._fastest(network)
+        self._encoder: torch.nn.Module | None = None
+        self._classifier: torch.nn.Module | None = None
+        if self_check:
+            encoder, classifier = bundle.self_check()[:2]
+            self._encoder = encoder.to(self.device).eval().requires_grad_(False)
+            self._classifier = classifier.to(self.device).eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def run(
+        self, faces: np.ndarray, source: Sequence[int], expression: Sequence[int], intensity: Sequence[float],
+        check: Sequence[bool] | None = None,
+    ) -> Edited:  # fmt: skip
+        """One forward pass. faces: uint8 M,S,S,3. Output n shows face source[n] with expression[n] at intensity[n];
+        where check[n] is set its self-check values come with it (default: nowhere).
+        """
+        inputs = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        index = torch.as_tensor(source, device=self.device)
+        rows = torch.arange(len(source), device=self.device)
+        condition = torch.zeros(len(source), len(self.expressions), device=self.device)
+        condition[rows, torch.as_tensor(expression, device=self.device)] = torch.as_tensor(
+            intensity, dtype=torch.float32, device=self.device
+        )
+        outputs = self._forward(self._network, self._format, inputs[index], condition)
+        pixels = outputs.add(1).mul_(127.5).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        similarity, confidence = np.full((2, len(source)), np.nan, np.float32)
+        wanted = [n for n in range(len(source)) if check is not None and check[n]]
+        if wanted and self._encoder is not None and self._classifier is not None:
+            chosen = torch.as_tensor(wanted, device=self.device)
+            results = outputs[chosen]
+            vectors = self._encoder(torch.cat([inputs, results]))
+            pairs = vectors[len(inputs) :] * vectors[index[chosen]]
+            similarity[wanted] = pairs.sum(1).float().cpu().numpy()
+            probabilities = self._classifier(results).float().cpu().numpy()
+            confidence[wanted] = probabilities[range(len(wanted)), [expression[n] for n in wanted]]
+        return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence)
+
+    def _fastest(self, network: Any) -> tuple[Any, torch.dtype]:
+        """The network in its fastest number format that keeps its faces, and that format."""
+        network = network.to(memory_format=torch.channels_last)
+        if not uses_bfloat16(self.device):
+            return network, torch.float32
+        short = copy.deepcopy(network).to(torch.bfloat16)
+        count = len(self.expressions)
+        noise = torch.Generator().manual_seed(0)
+        coarse = torch.rand(count, 3, 8, 8, generator=noise).mul_(2).sub_(1).to(self.device)
+        faces = torch.nn.functional.interpolate(coarse, (self.size, self.size), mode="bilinear")
+        condition = torch.eye(count, device=self.device)
+        with torch.inference_mode():
+            exact = self._forward(network, torch.float32, faces, condition)
+            near = self._forward(short, torch.bfloat16, faces, condition)
+        levels = float((exact - near).abs().mean()) * 127.5
+        if levels > 1:
+            logger.warning("bfloat16 changes faces by %.1f levels on average; float32 is used.", levels)
+            return network, torch.float32
+        return short, torch.bfloat16
+
+    @staticmethod
+    def _forward(network: Any, number_format: torch.dtype, faces: Tensor, condition: Tensor) -> Tensor:
+        faces = faces.to(number_format).contiguous(memory_format=torch.channels_last)
+        return network(faces, condition.to(number_format)).float()
+
+
+def edit(
+    photo: Path, out: Path, bundle: "Bundle", expression: str, *, intensity: float = 1.0, view: View = "photo",
+    aligned: bool = False,
+) -> None:  # fmt: skip
+    """Write the picture at `photo` with another expression to `out` (.png, .jpg or .jpeg).
+
+    view: the whole photograph with the new face blended in, or the aligned face alone. Raises UserError for a picture,
+    expression, intensity or path that does not do.
+    """
+    check_ending(out)
+    index = expression_index(bundle.card.expressions, expression)
+    checked_intensity(intensity)
+    picture = read_picture(photo)
+    editor = Editor(bundle)
+    located = locate(picture, editor.size, None if aligned else alignment.Detector(), str(photo))
+    edited = editor.run(located.face[None], [0], [index], [intensity])
+    write_picture(out, located.view(edited.faces[0], view))
+
+
+def check_ending(path: Path) -> None:
+    """Raise UserError when a path names no picture that can be written."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"{path}: ends in {path.suffix or 'nothing'}; give a name that ends in .png or .jpg.")
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write uint8 H,W,3 as PNG or JPEG by the path's ending; nothing half-written stays. Raises UserError."""
+    check_ending(path)
+    if path.suffix.lower() == ".png":
+        write_png(path, picture)
+        return
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling=0)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None

@@ -1,0 +1,197 @@
+"""The endpoint as a Ray Serve application: ONE deployment that holds gateway, aligner and generator.
+
+Every further deployment costs a hop: measured with this ingress, one hop takes 1,165 requests a second down to 419,
+far more than a hop could give back at the few milliseconds that a face takes. So each replica parses, decodes,
+aligns (in a thread of its own, and only photographs), runs the generator in batches (in another thread) and encodes.
+Replicas scale together; the aligner alone would be worth a deployment where whole photographs on GPU replicas leave
+the GPU waiting for MTCNN.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_app.ingress import environment, require_free
+from visage.config import Serving
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from ray.serve import Application
+
+    from serve_app.answers import Job
+    from visage.editing import Edited
+
+NAME = "visage"
+ANSWERS_SECONDS = 60
+
+
+class Endpoint:
+    """A replica: the model, the batches around it, and the HTTP application."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        import torch
+        from ray import serve
+
+        from serve_app.answers import Answers
+        from serve_app.model import Holder
+
+        serving = Serving.model_validate(settings)
+        torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))
+        self._limits = serving.limits
+        self._held = Holder(serving)
+        # One thread runs the networks; the event loop only hands it the next batch.
+        self._networks = ThreadPoolExecutor(1, "networks")
+        forward = serve.batch(
+            max_batch_size=serving.batching.size,
+            batch_wait_timeout_s=serving.batching.wait_ms / 1000,
+            batch_size_fn=faces_of,
+        )(self._forward)
+        self._answers = Answers(forward, megapixels=serving.limits.megapixels, self_check=serving.self_check)
+
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        from serve_app.routes import build_app
+
+        return build_app(self._held, self._answers, self._limits)
+
+    async def _forward(self, jobs: "list[Job]") -> "list[Edited]":
+        from serve_app.answers import run_jobs
+
+        return await asyncio.get_running_loop().run_in_executor(self._networks, run_jobs, jobs)
+
+
+def faces_of(jobs: "Sequence[Job]") -> int:
+    """Faces of a batch. One request counts once when it is alone, as it is never split, however many it asks for."""
+    return 1 if len(jobs) == 1 else sum(len(job.expressions) for job in jobs)
+
+
+def build(serving: Serving) -> "Application":
+    """The application of a serving configuration."""
+    from ray import serve
+
+    replicas = serving.replicas
+    deployment = serve.deployment(
+        name="Endpoint",
+        # Enough in progress that the next batch is decoded while one runs and the last is encoded.
+        max_ongoing_requests=max(4 * serving.batching.size, 2 * replicas.target_ongoing_requests),
+        max_queued_requests=serving.limits.queue,
+        autoscaling_config={
+            "min_replicas": replicas.min,
+            "max_replicas": replicas.max,
+            "initial_replicas": max(1, replicas.min),
+            "target_ongoing_requests": replicas.target_ongoing_requests,
+        },
+        ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": replicas.num_gpus},
+        graceful_shutdown_timeout_s=5,
+    )(serve.ingress()(Endpoint))
+    return deployment.bind(serving.model_dump(mode="json"))
+
+
+_started: dict[str, bool] = {}
+
+
+def serve(serving: Serving, *, block: bool) -> str:
+    """Start the endpoint and return its address. `block=True` returns only after Ctrl-C or a SIGTERM, and stops it.
+
+    Uses the Ray of this process if there is one, else starts its own. Raises UserError, before anything is started, for
+    a model that the registry does not have, a port in use, and resources that this machine does not have.
+    """
+    from visage.registry.models import Registry
+
+    registry = Registry(serving.tracking_uri)
+    registry.find(serving.model)
+    model = str(Path(serving.model).resolve()) if Path(serving.model).is_dir() else serving.model
+    # Replicas may work in another folder than this process.
+    serving = serving.model_copy(update={"tracking_uri": registry.uri, "model": model})
+    require_free(serving.host, serving.port)
+    settings = environment(serving)
+    os.environ.update(settings)  # before Ray Serve is imported, which reads them once
+
+    import ray
+
+    _started["ray"] = not ray.is_initialized()
+    if _started["ray"]:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        _require_resources(serving, ray.cluster_resources())
+        _run(serving, settings)
+    except BaseException:
+        stop()
+        raise
+    url = f"http://{serving.host}:{serving.port}"
+    if block:
+        print(f"{serving.model} answers at {url}; try it at {url}/docs. Ctrl-C stops it.", flush=True)
+        _wait_for_signal()
+        stop()
+    return url
+
+
+def stop() -> None:
+    """Stop what `serve` started: the endpoint, and Ray if it was started for it."""
+    import ray
+    from ray import serve as ray_serve
+
+    if ray.is_initialized():
+        ray_serve.shutdown()
+        if _started.pop("ray", False):
+            ray.shutdown()
+
+
+def _run(serving: Serving, settings: dict[str, str]) -> None:
+    from ray import serve as ray_serve
+
+    ray_serve.start(
+        http_options={
+            "host": serving.host,
+            "port": serving.port,
+            # The routes have their own limit and answer with a problem document; this one is for what hangs below.
+            "request_timeout_s": serving.limits.seconds + 10,
+        },
+        # Serve's processes take these over from the controller, also on a Ray that was started without them.
+        controller_options={"runtime_env": {"env_vars": settings}} if settings else None,
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+    ray_serve.run(build(serving), name=NAME, route_prefix="/")
+    _wait_for_answers(f"http://{serving.host}:{serving.port}/healthz")
+
+
+def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
+    """Ray waits for ever for what a machine does not have; say so instead."""
+    for key, name, wanted in (
+        ("num_cpus", "CPU", serving.replicas.num_cpus),
+        ("num_gpus", "GPU", serving.replicas.num_gpus),
+    ):
+        there = resources.get(name, 0)
+        if wanted > there:
+            raise UserError(f"replicas.{key} = {wanted:g}: Ray has {there:g} {name} here; lower it or add a machine.")
+
+
+def _wait_for_answers(url: str) -> None:
+    """Wait until the ingress hands requests to a replica, whether that has a model or not."""
+    import httpx
+
+    deadline = time.monotonic() + ANSWERS_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.get(url, timeout=2)
+            if answer.headers.get("content-type", "").startswith("application/"):
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise UserError(f"{url}: does not answer after {ANSWERS_SECONDS} s; read Ray's logs, or set ingress to python.")
+
+
+def _wait_for_signal() -> None:
+    ended = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: ended.set())
+    while not ended.wait(1):
+        pass

@@ -1,0 +1,169 @@
+"""The multipart form of a request: read under a size limit, parsed in memory, checked field by field.
+
+Nothing is spooled to disk, as the usual form parser of the framework would do: a caller's photograph stays in memory.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
+from starlette.requests import Request
+
+from serve_app.problems import Problem
+from visage.editing import View, checked_intensity
+from visage.errors import UserError
+
+FIELDS = ("image", "expression", "intensity", "view", "aligned")
+PARTS = 64
+# Boundaries, headers and the small fields, on top of what the picture may weigh.
+FRAMING = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Form:
+    """A request for expressions. `expressions` is empty when all are meant."""
+
+    image: bytes
+    expressions: tuple[str, ...]
+    intensity: float
+    view: View
+    aligned: bool
+
+
+async def read_form(request: Request, megabytes: float) -> Form:
+    """The request's form. Raises Problem 415, 413, 400 or 422."""
+    boundary = _boundary(request.headers.get("content-type", ""))
+    limit = int(megabytes * 1e6)
+    body = await _read_body(request, limit + FRAMING, megabytes)
+    fields = _parse(body, boundary)
+    for name in fields:
+        if name not in FIELDS:
+            raise Problem(422, f"field {name[:40]!r}: is unknown; known are {', '.join(FIELDS)}.")
+    image = _single(fields, "image", None)
+    if len(image) > limit:
+        raise _too_large(megabytes)
+    return Form(
+        image=image,
+        expressions=tuple(dict.fromkeys(_text("expression", value) for value in fields.get("expression", ()))),
+        intensity=_intensity(_text("intensity", _single(fields, "intensity", b"1"))),
+        view=cast(View, _choice("view", _single(fields, "view", b"face"), ("face", "photo"))),
+        aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
+    )
+
+
+def _boundary(content_type: str) -> bytes:
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary:
+        given = content_type[:80] or "none"
+        raise Problem(415, f"Content-Type {given}: send multipart/form-data with the picture in the field image.")
+    return boundary
+
+
+async def _read_body(request: Request, limit: int, megabytes: float) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(megabytes)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(megabytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(megabytes: float) -> Problem:
+    return Problem(413, f"The picture has more than {megabytes:g} megabytes; make it smaller first.")
+
+
+def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
+    """All parts by their names. Raises Problem 400 for a body that is no whole form."""
+    parts: list[tuple[bytearray, bytearray]] = []
+    header, value = bytearray(), bytearray()
+    disposition = b""
+    complete = False
+
+    def on_header_end() -> None:
+        nonlocal disposition
+        if bytes(header).lower() == b"content-disposition":
+            disposition = bytes(value)
+        header.clear()
+        value.clear()
+
+    def on_headers_finished() -> None:
+        name = parse_options_header(disposition)[1].get(b"name", b"")
+        if len(parts) == PARTS:
+            raise Problem(400, f"The form has more than {PARTS} parts; send the fields {', '.join(FIELDS)}.")
+        parts.append((bytearray(name), bytearray()))
+
+    def on_end() -> None:
+        nonlocal complete
+        complete = True
+
+    def collect(into: bytearray | None) -> Callable[[bytes, int, int], None]:
+        def on_data(data: bytes, start: int, end: int) -> None:
+            target = parts[-1][1] if into is None else into
+            target += data[start:end]
+
+        return on_data
+
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_header_field": collect(header),
+            "on_header_value": collect(value),
+            "on_header_end": on_header_end,
+            "on_headers_finished": on_headers_finished,
+            "on_part_data": collect(None),
+            "on_end": on_end,
+        },
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError:
+        complete = False
+    if not complete:
+        raise Problem(400, "The body is no whole multipart form; send it complete, with its closing boundary.")
+    fields: dict[str, list[bytes]] = {}
+    for name, content in parts:
+        fields.setdefault(name.decode("utf-8", "replace"), []).append(bytes(content))
+    return fields
+
+
+def _single(fields: dict[str, list[bytes]], name: str, default: bytes | None) -> bytes:
+    values = fields.get(name, [])
+    if len(values) > 1:
+        raise Problem(422, f"field {name}: is given {len(values)} times; give it once.")
+    if values:
+        return values[0]
+    if default is None:
+        raise Problem(422, f"field {name}: is missing; send the picture in it.")
+    return default
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise Problem(422, f"field {name}: is no UTF-8 text; send text.") from None
+
+
+def _choice(name: str, value: bytes, choices: Iterable[str]) -> str:
+    text = _text(name, value)
+    if text not in choices:
+        raise Problem(422, f"{name} = {text[:40]!r}: choose one of {', '.join(choices)}.")
+    return text
+
+
+def _intensity(text: str) -> float:
+    try:
+        return checked_intensity(float(text))
+    except ValueError:
+        raise Problem(422, f"intensity = {text[:40]!r}: is no number; give one from 0 to 1.5.") from None
+    except UserError as error:
+        raise Problem(422, str(error)) from None

@@ -1,0 +1,69 @@
+"""A small bundle of untrained networks, and pictures good and bad."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+EXPRESSIONS = ("neutral", "happy", "sad", "anger")
+SIZE = 32
+
+
+def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: int = SIZE, width: int = 8) -> Any:
+    """A bundle of untrained networks, the same ones each time."""
+    import torch
+
+    from visage.models.identity import CompactEncoder
+    from visage.models.judges import ExpressionCheck
+    from visage.models.unet import UNet
+    from visage.registry.bundle import write_bundle
+
+    torch.manual_seed(0)
+    return write_bundle(
+        out,
+        generator=UNet(size, width, len(expressions)),
+        encoder=CompactEncoder(8),
+        check=ExpressionCheck(expressions, 8),
+        faces_png=png(np.zeros((8, 8, 3), np.uint8)),
+        results=[],
+        method="ucgan",
+        expressions=expressions,
+        config={},
+        metrics={},
+        data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": {}},
+        run_id="0" * 32,
+        self_check={},
+    )
+
+
+def png(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def opened(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def face(seed: int = 0, size: int = SIZE) -> np.ndarray:
+    """A smooth random picture in place of an aligned face."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes whose header announces 60,000 x 60,000 pixels."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
