@@ -89,7 +89,7 @@ class Registry:
         if Path(model).is_dir():
             return read_bundle(Path(model))
         found, alias = self._find(model)
-        facts = ModelFacts(found.name, int(found.version), alias, found.run_id or "")
+        facts = _facts(found, alias)
         target = self.cache / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
         if target.is_dir():
             try:
@@ -98,6 +98,12 @@ class Registry:
                 shutil.rmtree(target, ignore_errors=True)
         self._download(found, target)
         return self._checked(target, found, facts)
+
+    def find(self, model: str) -> ModelFacts:
+        """What the registry knows of a model, without fetching it. Raises UserError as `fetch` for one not there."""
+        if Path(model).is_dir():
+            return read_bundle(Path(model)).facts
+        return _facts(*self._find(model))
 
     def list(self) -> "list[Version]":
         """All versions, by name and then the newest first."""
@@ -236,6 +242,10 @@ class Registry:
                         raise
         except OSError as error:
             raise UserError(f"{target}: cannot be written ({error}); free space or mend permissions.") from None
+
+
+def _facts(found: "ModelVersion", alias: str | None) -> ModelFacts:
+    return ModelFacts(found.name, int(found.version), alias, found.run_id or "")
 
 
 def _line(found: "ModelVersion", aliases: tuple[str, ...]) -> Version:
