@@ -4,7 +4,10 @@ Everything is drawn natively at the picture's size. Whatever is narrower than a 
 face looks the same at 32 and at 512 px.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,16 +67,24 @@ def palette(position: float, stops: Array) -> Array:
     return colour(*(stops[low] + (at - low) * (stops[low + 1] - stops[low])))
 
 
-def curve(points: Array, count: int) -> Array:
+@lru_cache(maxsize=256)
+def _lagrange(knots: int, count: int) -> Array:
+    places, t = np.linspace(0, 1, knots), np.linspace(0, 1, count)
+    weights = np.ones((count, knots))
+    for i, place in enumerate(places):
+        for other in np.delete(places, i):
+            weights[:, i] *= (t - other) / (place - other)
+    return weights
+
+
+@lru_cache(maxsize=256)
+def _taper(count: int, taper: float) -> Array:
+    return 1 - np.abs(np.linspace(-1, 1, count)) ** (2 / taper) * 0.9
+
+
+def curve(points: Array | Sequence[tuple[float, float]], count: int) -> Array:
     """A smooth curve (count, 2) through three or more control points K,2, by its Lagrange polynomial."""
-    knots = np.linspace(0, 1, len(points))
-    t = np.linspace(0, 1, count)
-    weights = np.ones((count, len(points)))
-    for i, knot in enumerate(knots):
-        for j, other in enumerate(knots):
-            if i != j:
-                weights[:, i] *= (t - other) / (knot - other)
-    return weights @ points
+    return _lagrange(len(points), count) @ np.asarray(points)
 
 
 @dataclass
@@ -81,40 +92,39 @@ class Dots:
     """A sum of Gaussian dots, drawn all at once as one matrix product."""
 
     parts: list[Array] = field(default_factory=list)
+    single: list[tuple[float, ...]] = field(default_factory=list)
 
     def add(self, x: float, y: float, wide: float, high: float, amount: float) -> None:
         """One dot, wide and high in units of exp(-1) radii."""
-        self.parts.append(np.array([[x, y, wide, high, amount]]))
+        self.single.append((x, y, wide, high, amount))
 
     def both(self, x: float, y: float, wide: float, high: float, amount: float, middle: float = 0.5) -> None:
         """A dot and its mirror image: at `middle` plus and minus x."""
-        self.parts.append(np.array([[middle - x, y, wide, high, amount], [middle + x, y, wide, high, amount]]))
+        self.single += [(middle - x, y, wide, high, amount), (middle + x, y, wide, high, amount)]
 
     def many(self, points: Array, width: Array | float, amount: Array | float) -> None:
         """Round dots at points N,2."""
         rows = np.empty((len(points), 5))
         rows[:, :2] = points
-        rows[:, 2:4] = np.broadcast_to(np.asarray(width), len(points))[:, None]
+        rows[:, 2] = width
+        rows[:, 3] = width
         rows[:, 4] = amount
         self.parts.append(rows)
 
-    def line(self, control: Array | list[tuple[float, float]], width: float, amount: float, taper: float = 1.0) -> None:
+    def line(self, control: Sequence[tuple[float, float]], width: float, amount: float, taper: float = 1.0) -> None:
         """A smooth line through control points; its middle has the height `amount`, its ends taper off."""
         if abs(amount) < 1e-4:
             return
-        control = np.asarray(control)
-        length = float(np.sum(np.hypot(*np.diff(control, axis=0).T)))
-        count = max(4, int(np.ceil(length / width / 1.1)))
-        points = curve(control, count)
-        t = np.linspace(-1, 1, count)
+        length = sum(math.dist(a, b) for a, b in zip(control, control[1:], strict=False))
+        count = max(4, math.ceil(1.1 * length / width / 1.15))
         spacing = length / (count - 1)
-        self.many(points, width, amount * spacing / (width * 1.7725) * (1 - np.abs(t) ** (2 / taper) * 0.9))
+        height = amount * spacing / (width * math.sqrt(math.pi))
+        self.many(curve(control, count), width, height * _taper(count, taper))
 
     def field(self, grid: Grid) -> Array:
         """The sum over the dots at every pixel, H,W."""
-        if not self.parts:
-            return np.zeros((len(grid.y), len(grid.x)), np.float32)
-        rows = np.concatenate(self.parts).astype(np.float32)
+        single = [np.array(self.single)] if self.single else []
+        rows = np.concatenate([*self.parts, *single]).astype(np.float32)
         x, y, wide, high, amount = rows.T[:, :, None]
         blur = np.float32((0.5 * grid.pixel) ** 2)
         drawn_wide, drawn_high = np.sqrt(wide * wide + blur), np.sqrt(high * high + blur)
@@ -131,7 +141,7 @@ class Strands:
         rng = np.random.default_rng([0x48, seed])
         table = np.zeros(1024, np.float32)
         at = np.arange(1024) / 1024
-        for count, weight in ((24, 0.5), (60, 0.45), (150, 0.5)):
+        for count, weight in ((22, 0.30), (80, 0.45), (210, 0.55)):
             # Strands finer than the pixels would only sparkle.
             seen = weight * np.exp(-((count * pixel * 1.2) ** 2))
             knots = rng.normal(0, 1, count + 1)

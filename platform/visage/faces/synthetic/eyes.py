@@ -18,7 +18,7 @@ def draw_brows(image: Array, face: Face, grid: Grid) -> None:
     bottom = max(b[:, 1].max() for b in face.brows.values()) + 0.05
     part, where = grid.window(0.15, top, 0.85, bottom)
     dots = Dots()
-    count = 64
+    count = 84
     rng = np.random.default_rng([0xB0, t.grain])
     along = np.sort(rng.uniform(0, 1, count))
     length = rng.uniform(0.75, 1.1, count)
@@ -30,12 +30,12 @@ def draw_brows(image: Array, face: Face, grid: Grid) -> None:
         at = np.stack([np.interp(along, np.linspace(0, 1, 33), spine[:, i]) for i in (0, 1)], axis=1)
         # Hairs stand up at the inner end and lie down towards the temple.
         slope = np.gradient(spine[:, 1]) / (np.gradient(spine[:, 0]) * side)
-        lean = np.interp(along, np.linspace(0, 1, 33), np.arctan(slope)) - (1.1 * (1 - along) ** 2 + 0.28)
+        lean = np.interp(along, np.linspace(0, 1, 33), np.arctan(slope)) - (0.95 * (1 - along) ** 3 + 0.22)
         reach = (0.020 + 0.010 * t.brow_thickness) * length
         step = np.stack([side * np.cos(lean), np.sin(lean)], axis=1)
         root = at + np.stack([np.zeros(count), spread * profile * 0.8 + 0.3 * profile], axis=1)
         for share in (0.0, 0.33, 0.66, 1.0):
-            dots.many(root + step * (reach * (share - 0.25))[:, None], 0.0042 - 0.0012 * share, 0.36)
+            dots.many(root + step * (reach * (share - 0.25))[:, None], 0.0040 - 0.0012 * share, 0.32)
         dots.many(spine[1:-1], np.interp(np.linspace(0, 1, 33), along, profile)[1:-1] * 0.85, 0.13)
     mix(image[:, *where], tint, np.clip(dots.field(part), 0, 0.95))
 
@@ -62,7 +62,7 @@ def draw_eye(image: Array, eye: Eye, face: Face, grid: Grid) -> None:
     skin = skin_colour(face)
     _lids(view, eye, face, part, upper, lower, along, skin)
     distance = np.hypot(x - np.float32(eye.x), y - np.float32(eye.y))
-    ball = colour(238, 234, 230) * (1 - np.float32(0.30) * (np.abs(along) ** 2)[None, :])
+    ball = colour(232, 227, 222) * (1 - np.float32(0.30) * (np.abs(along) ** 2)[None, :])
     ball = np.broadcast_to(ball, view.shape).copy()
     pink = bell(outward, -eye.inner * 1.0, 0.014)[None, :] * np.ones_like(y)
     mix(ball, colour(214, 138, 128), np.float32(0.8) * pink)
@@ -102,7 +102,7 @@ def _lids(view: Array, eye: Eye, face: Face, grid: Grid, upper: Array, lower: Ar
     fold = upper - np.float32(eye.crease) * np.clip(1.1 - along * along * 0.9, 0, 1)
     width = 0.0045
     seen = np.float32(min(1.0, width / np.hypot(width, 0.5 * grid.pixel)))
-    wide = np.float32(np.hypot(width, 0.5 * grid.pixel))
+    wide = float(np.hypot(width, 0.5 * grid.pixel))
     mix(view, dark, bell(y - fold[None, :], 0, wide) * across * seen * np.float32(0.75))
     mix(view, dark, bell(y - fold[None, :], -0.010, 0.014) * across * np.float32(0.18))
     mix(view, dark, bell(y - upper[None, :], -0.004, 0.009) * across * np.float32(0.35))

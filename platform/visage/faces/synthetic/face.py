@@ -58,19 +58,19 @@ def _neck(image: Array, face: Face, grid: Grid, behind: Array) -> None:
     spread = np.float32(0.9) * np.clip(y - 0.90, 0, 1) ** np.float32(1.3)
     cover = grid.inside(np.abs(x - np.float32(0.5)) - half - spread, 0.006) * ramp(y, 0.55, 0.6)
     side = 1 - 0.6 * np.clip(np.abs(x - 0.5) / half, 0, 1.2) ** 3
-    shade = (np.float32(0.50) + 0.2 * ramp(y, 0.86, 1.06)) * side * face.nuisance.exposure
+    shade = (np.float32(0.58) + 0.2 * ramp(y, 0.86, 1.06)) * side * face.nuisance.exposure
     mix(image, skin_colour(face) * shade * colour(255, 238, 230), cover)
 
 
 def _ears(image: Array, face: Face, grid: Grid) -> None:
     t = face.traits
     skin = skin_colour(face)
-    tall = 0.085 + 0.025 * t.ears
+    tall = 0.078 + 0.022 * t.ears
     edge = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
     for side in SIDES:
-        x = 0.5 + side * (edge + 0.006 + 0.012 * t.ears) - 0.010 * face.nuisance.turn
+        x = 0.5 + side * (edge - 0.004 + 0.012 * t.ears) - 0.010 * face.nuisance.turn
         part, where = grid.window(x - 0.09, 0.30, x + 0.09, 0.70)
-        dx, dy = (part.x[None, :] - np.float32(x)) / np.float32(0.042 + 0.008 * t.ears), part.y[:, None] - 0.485
+        dx, dy = (part.x[None, :] - np.float32(x)) / np.float32(0.036 + 0.008 * t.ears), part.y[:, None] - 0.475
         dx = dx + dy * np.float32(-side * 2.5)
         dy = dy / np.float32(tall)
         radius = np.sqrt(dx * dx + dy * dy)

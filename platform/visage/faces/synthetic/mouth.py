@@ -29,8 +29,10 @@ class Lips:
         self.top_in = line - np.float32(mouth.above) * opening
         self.bottom_in = line + np.float32(mouth.below) * opening
         bow = 1 - 0.20 * bell(self.along, 0, 0.13) + 0.10 * bell(t, 0.22, 0.14)
-        self.top = self.top_in - np.float32(mouth.upper) * round_**0.85 * bow
-        self.bottom = self.bottom_in + np.float32(mouth.lower) * round_**0.72
+        # Lips of an open mouth run round its corners.
+        wrap = np.float32(min(4 * mouth.drop, 0.4))
+        self.top = self.top_in - np.float32(mouth.upper) * round_ ** (0.85 - wrap) * bow
+        self.bottom = self.bottom_in + np.float32(mouth.lower) * round_ ** (0.72 - wrap)
         self.line = line
         self.width = grid.inside((np.abs(self.along) - 1) * np.float32(0.11))
 
@@ -88,11 +90,9 @@ def draw_mouth(image: Array, face: Face, grid: Grid) -> None:
     off = (part.x - np.float32(mouth.x)) / np.float32(0.5 * (mouth.half[-1] + mouth.half[1]))
     smile = 0.5 * (mouth.lift[-1] + mouth.lift[1])
     arc = np.clip(1 - off * off, 0, 1)[None, :]
-    skull = face.traits.mouth_height * 0.03 + 0.748 - 0.015
-    edge = skull + 0.016 - np.float32(max(smile, 0.0) * 0.55) * (1 - arc) + 0.006 * arc + 0.004
-    row = np.maximum(top + 0.5 * deep, edge)
-    row = np.minimum(row, top + 0.042)
-    teeth = part.inside(y - row, 0.003) * ramp(np.float32(1.0) - np.abs(off), 0.02, 0.25)[None, :]
+    shown = min(0.72 * deep, 0.036 - 0.20 * mouth.drop)
+    row = top + np.float32(shown) * (0.55 + 0.45 * arc) - np.float32(0.15 * max(smile, 0.0)) * (1 - arc)
+    teeth = part.inside(y - row, 0.003) * ramp(np.float32(1.0) - np.abs(off), 0.02, 0.20 + 3 * mouth.drop)[None, :]
     _teeth(inside, teeth, part, off, y - top, 0.034, light.exposure)
     jaw = bottom - np.float32(0.012 + 0.010 * face.au[20] + 0.006 * face.au[10]) * np.sqrt(arc)
     low = part.inside(jaw - y, 0.003) * part.inside(row + 0.004 - y, 0.002)
@@ -103,7 +103,7 @@ def draw_mouth(image: Array, face: Face, grid: Grid) -> None:
     # The line between closed lips, and the shade in the corners.
     dark = skin_colour(face) * colour(92, 42, 40)
     closed = 1 - ramp(bottom - top, 0.0, 0.008)
-    wide = np.float32(np.hypot(0.0042, 0.5 * part.pixel))
+    wide = float(np.hypot(0.0042, 0.5 * part.pixel))
     line = bell(y - lips.line[None, :], 0, wide) * np.float32(0.0042 / wide) * closed
     mix(view, dark, line * ramp(1.05 - np.abs(lips.along), 0.0, 0.12)[None, :] * np.float32(0.85))
     corners = Dots()
@@ -133,14 +133,16 @@ def draw_nostrils(image: Array, face: Face, grid: Grid) -> None:
     y = face.nose_y + 0.015 - 0.018 * au[9]
     dots = Dots()
     for side in SIDES:
-        x = face.middle + side * 0.026 * wide
+        x = face.middle + side * 0.036 * wide
         dots.line(
-            [(x - side * 0.010, y + 0.003), (x, y - 0.003), (x + side * 0.014 * wide, y + 0.002)],
-            0.0075, 0.85,
-        )  # fmt: skip
-        rim = face.middle + side * (0.058 + 0.006 * au[9]) * wide
-        dots.line([(rim - side * 0.010, y - 0.026), (rim + side * 0.004, y - 0.010), (rim - side * 0.010, y + 0.006)],
-                  0.0055, 0.30 + 0.2 * au[9])  # fmt: skip
-    dots.add(face.middle, y + 0.012, 0.045 * wide, 0.011, 0.30)
+            [(x - side * 0.013, y + 0.005), (x - side * 0.002, y - 0.002), (x + side * 0.015 * wide, y)], 0.0088, 0.92
+        )
+        rim = face.middle + side * (0.074 + 0.006 * au[9]) * wide
+        dots.line(
+            [(rim - side * 0.004, y - 0.034), (rim + side * 0.006, y - 0.014), (rim - side * 0.010, y + 0.006)],
+            0.0070,
+            0.26 + 0.2 * au[9],
+        )
+    dots.add(face.middle, y + 0.010, 0.050 * wide, 0.010, 0.22)
     dots.add(face.middle - 0.05 * face.nuisance.light_x, y + 0.030, 0.045 * wide, 0.018, 0.16)
     mix(image[:, *where], skin_colour(face) * colour(96, 48, 42), np.clip(dots.field(part), 0, 0.92))

@@ -33,14 +33,14 @@ class Nuisance:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> "Nuisance":
-        tone, hue = rng.uniform(60, 215), rng.uniform(-18, 18, 3)
+        tone, hue = rng.uniform(60, 210), rng.uniform(-18, 18, 3)
         return cls(
             light_x=float(rng.uniform(-0.75, 0.75)),
             light_y=float(rng.uniform(-0.75, -0.1)),
             warmth=float(rng.uniform(-1, 1)),
             fill=float(rng.uniform(0.3, 0.8)),
             exposure=float(rng.uniform(0.92, 1.07)),
-            backdrop=tuple(float(c) for c in np.clip(tone + hue, 30, 235)),
+            backdrop=(float(tone + hue[0]), float(tone + hue[1]), float(tone + hue[2])),
             turn=float(np.clip(rng.normal(0, 0.45), -1, 1)),
             nod=float(np.clip(rng.normal(0, 0.4), -1, 1)),
             hair_lie=float(rng.uniform(-1, 1)),
@@ -64,6 +64,7 @@ class Mouth:
     arch: float  # the middle upwards (AU 17)
     above: float  # opening above and below the line between the corners
     below: float
+    drop: float  # of the jaw
     square: float  # 0: an oval opening, 1: a square one
     upper: float
     lower: float
@@ -111,7 +112,7 @@ def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
     turn, nod = nuisance.turn, nuisance.nod
     # AU 14 acts on the person's left (the image's right) and takes AU 12 with it.
     smile = {-1: au[12] * (1 - au[14]), 1: au[12]}
-    drop = 0.055 * au[26] + 0.1 * au[27] * (1 - 0.4 * au[26])
+    drop = 0.080 * au[26] + 0.115 * au[27] * (1 - 0.6 * au[26])
     nose_y = 0.598 + 0.045 * (t.nose_length - 0.5) - 0.010 * au[9] + 0.008 * nod
     chin_y = 0.945 + 0.045 * (t.chin_length - 0.5) + 0.8 * drop - 0.008 * au[17] + 0.008 * nod
     middle = 0.5 + 0.022 * turn
@@ -130,31 +131,32 @@ def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
 
 
 def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: float, x: float, down: float) -> Mouth:
-    base = 0.112 + 0.034 * (t.mouth_width - 0.5)
+    base = 0.120 + 0.036 * (t.mouth_width - 0.5)
     grin = 0.5 * (smile[-1] + smile[1])
     dimple = {-1: 0.0, 1: au[14]}
     half, lift = {}, {}
     for side in SIDES:
         wider = 0.034 * smile[side] + 0.030 * au[20] + 0.012 * dimple[side] + 0.006 * au[15] + 0.006 * au[10]
-        narrower = 0.016 * au[23] + 0.30 * drop + 0.010 * au[17]
+        narrower = 0.016 * au[23] + 0.36 * drop * (1 - au[20]) + 0.010 * au[17]
         half[side] = base + wider - min(narrower, 0.04)
-        lift[side] = 0.034 * smile[side] + 0.008 * dimple[side] - 0.026 * au[15] - 0.008 * au[20] - 0.35 * drop
+        lift[side] = 0.034 * smile[side] + 0.008 * dimple[side] - 0.026 * au[15] - 0.008 * au[20] - 0.05 * drop
     # A broad smile bares the upper teeth even without AU 25.
     bared = 0.030 * min(1.0, max(0.0, grin - 0.35) / 0.5)
     above = 0.012 * au[25] + 0.020 * au[10] + 0.010 * au[20] + 0.010 * au[9] * (1 - au[17])
-    above = min(above + 0.2 * bared, 0.024) + 0.08 * drop
-    below = 0.010 * au[25] + bared + 0.014 * au[20] * (0.5 + 0.5 * au[25]) + 0.004 * au[10] + 0.92 * drop
-    shut = 1 - 0.75 * max(au[17] * (1 - drop / 0.155), 0.9 * au[23] * (1 - au[25]))
+    above = min(above + 0.2 * bared, 0.024) + 0.48 * drop
+    below = 0.010 * au[25] + bared + 0.014 * au[20] * (0.5 + 0.5 * au[25]) + 0.004 * au[10] + 0.55 * drop
+    shut = 1 - 0.75 * max(au[17] * (1 - drop / 0.13), 0.9 * au[23] * (1 - au[25]))
     thin = 1 - 0.30 * grin - 0.35 * au[20] - 0.55 * au[23] - 0.15 * au[17] - 0.15 * au[9]
     return Mouth(
         x=x,
-        y=0.748 + 0.03 * (t.mouth_height - 0.5) - 0.010 * au[17] - 0.004 * au[9] - 0.004 * grin + down + 0.10 * drop,
+        y=0.748 + 0.03 * (t.mouth_height - 0.5) - 0.010 * au[17] - 0.004 * au[9] - 0.004 * grin + down + 0.42 * drop,
         half=half,
         lift=lift,
         arch=0.012 * au[17] + 0.006 * au[15],
         above=above * shut,
         below=below * shut,
-        square=min(1.0, 0.7 * au[10] + 0.9 * au[20] + 0.3 * grin),
+        square=min(1.0, 0.7 * au[10] + 0.9 * au[20] + 0.3 * grin + 9 * drop),
+        drop=drop,
         upper=(0.017 + 0.020 * t.lip_upper) * max(thin - 0.25 * au[10], 0.25),
         lower=(0.024 + 0.022 * t.lip_lower) * max(thin + 0.15 * au[17], 0.3),
         press=au[23],
@@ -164,9 +166,9 @@ def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: fl
 
 def _eye(t: Traits, au: Mapping[int, float], side: int) -> Eye:
     scale = 0.88 + 0.26 * t.eye_size
-    opening = 0.027 + 0.010 * t.eye_open + 0.014 * (t.eye_size - 0.5)
+    opening = 0.0235 + 0.007 * t.eye_open + 0.009 * (t.eye_size - 0.5)
     # Tightened lids (6, 7) and a frown (4, 9) close, AU 5 opens wide; sorrow (1 with 4) lets the lid hang.
-    upper = opening * (1 + 0.75 * au[5] - 0.28 * au[7] - 0.22 * au[6] - 0.12 * au[4] * (1 - au[5]) - 0.30 * au[9])
+    upper = opening * (1 + 0.80 * au[5] - 0.28 * au[7] - 0.22 * au[6] - 0.12 * au[4] * (1 - au[5]) - 0.30 * au[9])
     upper *= 1 - 0.14 * au[1] * au[4] * (1 - au[5])
     lower = (0.0205 + 0.004 * t.eye_open) * (1 + 0.16 * au[5] - 0.38 * au[7] - 0.50 * au[6] - 0.42 * au[9])
     return Eye(
@@ -188,9 +190,9 @@ def _brow(t: Traits, au: Mapping[int, float], side: int, right: float, down: flo
     inner_x = 0.050 + 0.028 * t.brow_gap
     tilt = 0.022 * (t.brow_tilt - 0.5)
     arch = 0.008 + 0.022 * t.brow_arch
-    lowered = 0.040 * au[4] * (1 - 0.75 * au[1]) + 0.024 * au[9]
+    lowered = 0.044 * au[4] * (1 - 0.75 * au[1]) + 0.024 * au[9]
     inner_up = 0.048 * au[1] - lowered
-    outer_up = 0.046 * au[2] - 0.016 * au[4] - 0.010 * au[9] - 0.008 * au[1] * (1 - au[2])
+    outer_up = 0.046 * au[2] - 0.020 * au[4] - 0.010 * au[9] - 0.008 * au[1] * (1 - au[2])
     together = 0.016 * au[4]
     along = np.array([0.0, 1 / 3, 2 / 3, 1.0])
     x = inner_x + (0.255 - inner_x) * along

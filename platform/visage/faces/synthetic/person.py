@@ -70,6 +70,7 @@ def traits(person_seed: int) -> Traits:
         lean(name, male, 0.4)
     for name in ("lashes", "lip_red", "hair_length", "lip_upper", "lip_lower", "brow_arch", "brow_height"):
         lean(name, 1 - male, 0.5)
+    drawn["skin_tone"] **= 1.25  # the darkest tones are rarer
     dark = max(0.0, (drawn["skin_tone"] - 0.45) / 0.55)
     lean("eye_colour", 0.1 * drawn["eye_colour"], min(1.0, 2 * dark))
     lean("hair_colour", 0.08, min(1.0, 1.8 * dark))
@@ -78,7 +79,7 @@ def traits(person_seed: int) -> Traits:
     lean("lip_upper", 0.9, 0.6 * dark)
     lean("lip_lower", 0.9, 0.5 * dark)
     drawn["freckles"] = max(0.0, drawn["freckles"] - 0.5) * 2 * (1 - dark)
-    drawn["age"] = old**1.3
+    drawn["age"] = old**1.5
     drawn["hair_grey"] = min(1.0, max(0.0, old + 0.4 * drawn["hair_grey"] - 0.75) * 2.2)
     lean("hairline", 1.0, 0.6 * max(0.0, male - 0.4) * old)
     bearded = male > 0.5

@@ -6,9 +6,12 @@ from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, 
 from visage.faces.synthetic.muscles import EYE_X, EYE_Y, SIDES, Face
 
 _TONES = np.array(
-    [(252, 226, 208), (243, 205, 178), (226, 178, 142), (192, 138, 100), (146, 98, 68), (102, 66, 46), (72, 46, 34)],
+    [(246, 216, 198), (238, 200, 174), (224, 178, 144), (194, 142, 106), (154, 106, 76), (114, 76, 54), (86, 56, 42)],
     float,
 )
+
+# Stubble hairs across the picture.
+_STUBBLE = 180
 
 
 def head_radius(face: Face, grid: Grid) -> Array:
@@ -20,7 +23,7 @@ def head_radius(face: Face, grid: Grid) -> Array:
     down = y * np.float32(1 / (face.chin_y - 0.46))
     lower = np.clip(down, 0, 1)
     # The jaw narrows below the cheekbones; a square one only near the chin.
-    narrow = (0.27 - 0.16 * (t.jaw_width - 0.5)) * lower ** (1.5 + 0.9 * t.jaw_square)
+    narrow = (0.27 - 0.22 * (t.jaw_width - 0.5)) * lower ** (1.5 + 0.9 * t.jaw_square)
     temple = 0.08 * np.clip(-down, 0, 1)
     width = half * (1 - narrow - temple) + 0.012 * (t.cheekbones - 0.5) * bell(grid.y[:, None], 0.5, 0.1)
     across = np.abs(x) / width
@@ -55,28 +58,29 @@ def relief(face: Face, grid: Grid, radius: Array) -> Array:
     wide = 0.75 + 0.5 * t.nose_width
     short = nose_y - 0.03 * au[9]
     dots.add(0.5 + 0.3 * (middle - 0.5), 0.40, 0.030, 0.065, 0.020 * bridge)
-    dots.add(0.5 + 0.6 * (middle - 0.5), 0.485, 0.034 * (0.8 + 0.2 * wide), 0.065, 0.026 * bridge)
-    dots.add(middle, nose_y - 0.012, 0.040 * wide, 0.034, 0.030 + 0.014 * t.nose_tip)
-    dots.add(middle, nose_y - 0.018, 0.024 * wide, 0.020, 0.008 + 0.008 * t.nose_tip)
-    dots.both((0.050 + 0.006 * au[9]) * wide, short + 0.006, 0.023, 0.022, 0.020, middle)
-    dots.add(middle, nose_y + 0.042, 0.060, 0.016, -0.012)
+    dots.add(0.5 + 0.6 * (middle - 0.5), 0.480, 0.036 * (0.6 + 0.4 * wide), 0.060, 0.022 * bridge)
+    dots.add(0.5 + 0.8 * (middle - 0.5), 0.550, 0.044 * (0.5 + 0.5 * wide), 0.045, 0.014)
+    dots.add(middle, nose_y - 0.014, (0.042 + 0.008 * t.nose_tip) * wide, 0.036, 0.024 + 0.010 * t.nose_tip)
+    dots.both((0.060 + 0.006 * au[9]) * wide, short + 0.004, 0.024, 0.024, 0.019, middle)
+    dots.add(middle, nose_y + 0.042, 0.065, 0.018, -0.010)
     # Cheeks, raised by AU 6 and bunched by AU 12.
     lift = 0.03 * au[6]
     dots.both(0.225, 0.525 - lift, 0.095, 0.075, 0.016 + 0.016 * t.cheekbones + 0.014 * au[6])
     dots.both(0.20, 0.485 - 0.5 * lift, 0.075, 0.022, 0.012 * au[6])
     dots.both(0.245, 0.70, 0.060, 0.085, 0.020 * (t.fullness - 0.55))
     for side in SIDES:
-        dots.add(middle + side * 0.185, 0.595 - 0.01 * au[6], 0.065, 0.055, 0.024 * face.smile[side])
+        dots.add(middle + side * 0.185, 0.595 - 0.01 * au[6], 0.075, 0.060, 0.026 * face.smile[side])
     # Muzzle, philtrum, lips, chin.
     dots.add(mouth.x, mouth.y - 0.005, 0.13, 0.085, 0.022)
-    dots.add(mouth.x, (nose_y + mouth.y) / 2 + 0.01, 0.009, 0.030, -0.006)
-    dots.both(0.019, (nose_y + mouth.y) / 2 + 0.01, 0.011, 0.030, 0.004, mouth.x)
+    dots.add(mouth.x, (nose_y + mouth.y) / 2 + 0.01, 0.010, 0.026, -0.0028)
+    dots.both(0.019, (nose_y + mouth.y) / 2 + 0.01, 0.010, 0.026, 0.0014, mouth.x)
     under = mouth.y + mouth.below + mouth.lower
     dots.add(mouth.x, under + 0.022, 0.070, 0.020, -0.010 - 0.006 * au[17])
     chin = face.chin_y - 0.075
     dots.add(mouth.x, chin - 0.012 * au[17], 0.065, 0.042, 0.020 + 0.012 * au[17])
-    _creases(dots, face, 0.3 * old + 0.7 * old * old)
-    height = np.float32(0.25) * np.sqrt(np.clip(1.02 - np.minimum(radius, 1) ** 3, 0, 1))
+    _creases(dots, face, old * old)
+    # The surface falls on beyond the outline, else the outline would catch light.
+    height = np.float32(0.25) * np.sqrt(np.float32(1.16) - np.minimum(radius, 1.04) ** 3)
     return height + dots.field(grid)
 
 
@@ -89,18 +93,29 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
         corner_x, corner_y = mouth.corner(side)
 
         # Nasolabial fold, from the nose's wing around the mouth's corner.
-        deep = 0.0015 + 0.006 * old + 0.013 * smile + 0.008 * au[10] + 0.008 * au[9] + 0.003 * au[20]
-        wing = (middle + side * 0.072, nose_y - 0.004)
+        deep = 0.0012 + 0.0055 * old + 0.0085 * smile + 0.008 * au[10] + 0.008 * au[9] + 0.003 * au[20]
+        wing = (middle + side * (0.066 + 0.022 * face.traits.nose_width), nose_y - 0.006)
         out = corner_x + side * (0.030 + 0.022 * smile)
         bow = (out + side * 0.006 * smile, 0.45 * wing[1] + 0.55 * corner_y)
-        dots.line([wing, bow, (out - side * 0.006, corner_y + 0.018)], 0.0085, -deep, 0.8)
+        dots.line([wing, bow, (out - side * 0.006, corner_y + 0.018)], 0.0105, -deep, 0.8)
+        # Around the nose's wing.
+        root, wing_y = 0.066 + 0.022 * face.traits.nose_width, nose_y - 0.012 * au[9]
+        dots.line(
+            [
+                (middle + side * root, wing_y - 0.030),
+                (middle + side * (root + 0.014), wing_y - 0.004),
+                (middle + side * (root - 0.002), wing_y + 0.020),
+            ],
+            0.0065,
+            -0.0055 - 0.003 * au[9],
+        )
         # The mouth's corner: dimpled by AU 14 and 12, drawn down by AU 15.
-        pit = 0.004 + 0.016 * mouth.dimple[side] + 0.004 * smile
-        dots.add(corner_x + side * 0.008, corner_y, 0.010, 0.012, -pit)
+        pit = 0.003 + 0.008 * mouth.dimple[side] + 0.004 * smile
+        dots.add(corner_x + side * 0.008, corner_y, 0.012, 0.014, -pit)
         dots.line(
             [(corner_x + side * 0.016, corner_y - 0.02), (corner_x + side * 0.026, corner_y),
              (corner_x + side * 0.018, corner_y + 0.022)],
-            0.007, -0.016 * mouth.dimple[side],
+            0.009, -0.010 * mouth.dimple[side],
         )  # fmt: skip
         drawn = 0.010 * au[15] + 0.004 * old
         dots.line(
@@ -110,11 +125,11 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
         )  # fmt: skip
         # Crow's feet and the furrow below the eye.
         x, y = eye.x + side * (eye.outer + 0.012), eye.y - eye.slant
-        feet = 0.0065 * au[6] + 0.003 * au[7] * 0.5 + 0.003 * old
+        feet = 0.0055 * au[6] + 0.0015 * au[7] + 0.003 * old
         for rise, reach in ((-0.030, 0.042), (-0.004, 0.050), (0.022, 0.044)):
             dots.line(
                 [(x, y + 0.3 * rise + 0.004), (x + side * reach / 2, y + 0.6 * rise), (x + side * reach, y + rise)],
-                0.0045, -feet,
+                0.0058, -feet,
             )  # fmt: skip
         bag = 0.003 + 0.006 * old + 0.007 * au[6] + 0.004 * au[7] + 0.004 * au[9]
         low = eye.y + eye.lower + 0.020 - 0.005 * au[6]
@@ -124,20 +139,20 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
         )  # fmt: skip
         # Between the brows (4) and beside the nose's root (9).
         inner = face.brows[side][0]
-        frown = 0.010 * au[4] * (1 - 0.4 * au[1]) + 0.004 * au[9] + 0.002 * old
-        top = (0.5 + side * 0.020, inner[1] - 0.030)
-        dots.line([top, (0.5 + side * 0.024, inner[1] - 0.004), (0.5 + side * 0.018, inner[1] + 0.022)], 0.006, -frown)
+        frown = 0.0075 * au[4] * (1 - 0.5 * au[1]) + 0.004 * au[9] + 0.0015 * old
+        top = (0.5 + side * 0.024, inner[1] - 0.045)
+        dots.line([top, (0.5 + side * 0.020, inner[1] - 0.010), (0.5 + side * 0.024, inner[1] + 0.026)], 0.008, -frown)
         for step in range(3):
             level = 0.425 + 0.024 * step
             dots.line(
                 [(0.5 + side * 0.010, level), (0.5 + side * 0.034, level - 0.014), (0.5 + side * 0.058, level - 0.002)],
-                0.006, -0.0075 * au[9],
+                0.0075, -0.0062 * au[9],
             )  # fmt: skip
     # Forehead: across all of it by 1 and 2 together, in the middle alone by 1, arched in grief by 1 with 4.
     level = min(face.brows[-1][:, 1].min(), face.brows[1][:, 1].min())
     for step in range(3):
         y = level - 0.045 - 0.042 * step
-        lines = 0.0055 * max(au[2], 0.0) + 0.003 * old
+        lines = 0.0055 * au[2] + 0.0022 * old
         dots.line([(0.27, y + 0.004), (0.5, y - 0.010 + 0.010 * au[2]), (0.73, y + 0.004)], 0.0075, -lines, 0.9)
         sorrow = 0.006 * au[1] * (1 - 0.6 * au[2])
         dots.line([(0.38, y + 0.014), (0.5, y - 0.006), (0.62, y + 0.014)], 0.007, -sorrow)
@@ -146,7 +161,7 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
     rng = np.random.default_rng([0x17, face.traits.grain])
     if au[17] > 0:
         points = np.stack([mouth.x + rng.normal(0, 0.035, 40), chin - 0.01 + rng.normal(0, 0.018, 40)], axis=1)
-        dots.many(points, 0.007, rng.choice((-1, 1), 40) * 0.0022 * au[17])
+        dots.many(points, 0.010, rng.choice((-1, 1), 40) * 0.0016 * au[17])
 
 
 def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
@@ -160,7 +175,7 @@ def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
     key = np.clip((facing + 0.35) / 1.35, 0, 1)
     sky = 0.5 + 0.5 * (steep - slope_y * steep * np.float32(-0.5))
     fill = np.float32(0.28 + 0.22 * light.fill)
-    shade = fill * sky + (np.float32(1.02) - fill) * key * np.float32(1.18)
+    shade = fill * sky + (np.float32(1.04) - fill) * key
     # Light that passes through the skin makes its shadows red.
     shade = np.clip(shade, 0.02, 1.25)
     diffuse = np.stack([shade**0.82, shade, shade**1.06])
@@ -171,7 +186,7 @@ def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
     shine = shine * shine
     shine = shine * shine
     shine = shine * shine
-    return diffuse, shine * shine * np.float32(0.10)
+    return diffuse, shine * shine * np.float32(0.075)
 
 
 def albedo(face: Face, grid: Grid) -> Array:
@@ -194,6 +209,7 @@ def albedo(face: Face, grid: Grid) -> Array:
     moles = rng.uniform((0.2, 0.2), (0.8, 0.9), (3, 2))
     marks.many(moles, rng.uniform(0.005, 0.008, 3), rng.uniform(0, 1, 3) ** 3)
     mix(image, base * colour(160, 105, 75), np.clip(marks.field(grid), 0, 0.85))
+    image *= 1 + np.float32(0.02) * _mottle(rng, grid)
     # Skin around the eyes is darker, and dark in the hollow corners.
     rings = Dots()
     rings.both(EYE_X, EYE_Y, 0.09, 0.055, 0.20 + 0.25 * t.age)
@@ -204,18 +220,29 @@ def albedo(face: Face, grid: Grid) -> Array:
     return image
 
 
+def _mottle(rng: np.random.Generator, grid: Grid) -> Array:
+    """Soft patches as skin has them, H,W, mean 0."""
+    count = 34
+    knots = np.arange(count, dtype=np.float32)[:, None]
+    values = rng.normal(0, 1, (count, count)).astype(np.float32)
+    down, across = (np.clip(1 - np.abs(axis * np.float32(count) - knots), 0, 1) for axis in (grid.y, grid.x))
+    return down.T @ values @ across
+
+
 def _beard(image: Array, face: Face, grid: Grid, rng: np.random.Generator) -> None:
     from visage.faces.synthetic.hair import hair_colour
 
     t, mouth = face.traits, face.mouth
     x, y = np.abs(grid.x - np.float32(mouth.x))[None, :], grid.y[:, None]
-    edge = 0.60 + 1.6 * np.clip(0.22 - x, 0, 0.22) - 2.2 * np.clip(x - 0.24, 0, 1)
-    jaw = ramp(y - edge, 0.0, 0.07) * np.float32(t.beard)
-    lip = bell(y, (face.nose_y + mouth.y) / 2 + 0.018, 0.028) * bell(x, 0, 0.115)
-    below = bell(y, mouth.y + mouth.below + mouth.lower + 0.008, 0.022) * ramp(x, 0.02, 0.06)
-    jaw *= 1 - 0.8 * below * bell(x, 0.05, 0.04)
+    # From the sideburns down to the mouth's corners, then below the lip.
+    edge = mouth.y + 0.01 - 1.35 * np.clip(x - 0.125, 0, 1) + 0.045 * bell(x, 0, 0.10)
+    jaw = ramp(y - edge, 0.0, 0.055) * np.float32(t.beard)
+    lip = bell(y, (face.nose_y + mouth.y) / 2 + 0.022, 0.026) * (1 - ramp(x, 0.09, 0.16))
+    bare = bell(y, mouth.y + mouth.below + mouth.lower + 0.016, 0.016) * bell(x, 0.055, 0.035)
+    jaw = jaw * (1 - 0.75 * bare)
     cover = np.maximum(jaw, lip * np.float32(t.moustache))
-    noise = rng.normal(0, 1, (64, 64)).astype(np.float32)
-    rows, columns = (grid.y * 137).astype(int) & 63, (grid.x * 137).astype(int) & 63
-    grain = noise[np.ix_(rows, columns)] * np.float32(0.16 * min(1.0, 64 * 0.004 / grid.pixel / 32))
+    noise = rng.normal(0, 1, (_STUBBLE, _STUBBLE)).astype(np.float32)
+    rows, columns = (grid.y * _STUBBLE).astype(int), (grid.x * _STUBBLE).astype(int)
+    # Where a pixel holds several hairs their differences average out.
+    grain = noise[np.ix_(rows, columns)] * np.float32(0.16 * min(1.0, 1 / (_STUBBLE * grid.pixel)))
     mix(image, hair_colour(face.traits) * np.float32(0.8), np.clip(cover * (0.80 + grain), 0, 0.92))
