@@ -1,5 +1,6 @@
 """From photographs, or procedural people, to a face set on disk."""
 
+import functools
 import itertools
 import logging
 import os
@@ -7,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from visage.faces.faceset import FaceSet, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.picture import read_picture
+
+if TYPE_CHECKING:
+    from visage.faces.align import Detector
 
 SIZES = (32, 64, 128, 256, 512)
 # Below these, starting worker processes takes longer than the work.
@@ -127,49 +131,46 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     return faces
 
 
-class Aligner:
-    """Reads, detects and aligns one picture after another; a reason instead of a face where that fails."""
+def align_item(item: Mapping[str, Any], size: int, *, worker: bool = True) -> dict[str, Any]:
+    """{index, path, name} -> {index, face uint8 size,size,3, reason}; the face is black where there is a reason.
 
-    def __init__(self, size: int, *, worker: bool = False) -> None:
-        from visage.faces.align import Detector
+    The first call in a process loads the detector. A `worker` process is held to one thread, being one of many.
+    """
+    from visage.faces.align import align, one_face
 
-        if worker:
-            import torch
+    name = item["name"]
+    try:
+        picture = read_picture(Path(item["path"]), name=name)
+        face, _ = align(picture, one_face(_detector(worker).find(picture), name).landmarks, size)
+        reason = ""
+    except UserError as error:
+        face = np.zeros((size, size, 3), np.uint8)
+        reason = str(error).removeprefix(f"{name}: ").partition(";")[0]
+    return {"index": item["index"], "face": face, "reason": reason}
 
-            torch.set_num_threads(1)  # one process a core already
-        self.size = size
-        self.detector = Detector()
 
-    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """{index, path, name} -> {index, face uint8 S,S,3, reason}; the face is black where there is a reason."""
-        from visage.faces.align import align, one_face
+@functools.cache
+def _detector(worker: bool) -> "Detector":
+    from visage.faces.align import Detector
 
-        name = item["name"]
-        try:
-            picture = read_picture(Path(item["path"]), name=name)
-            face, _ = align(picture, one_face(self.detector.find(picture), name).landmarks, self.size)
-            reason = ""
-        except UserError as error:
-            face = np.zeros((self.size, self.size, 3), np.uint8)
-            reason = str(error).removeprefix(f"{name}: ").partition(";")[0]
-        return {"index": item["index"], "face": face, "reason": reason}
+    if worker:
+        import torch
+
+        torch.set_num_threads(1)
+    return Detector()
 
 
 def _aligned(rows: Sequence[Row], source: Path, size: int) -> Iterator[Result]:
     """Every photograph's aligned face, in any order."""
     items = [{"index": k, "path": str(row.path.absolute()), "name": name_in(source, row)} for k, row in enumerate(rows)]
     if len(items) < FEW_PHOTOGRAPHS:
-        for result in map(Aligner(size), items):
+        for item in items:
+            result = align_item(item, size, worker=False)
             yield result["index"], rows[result["index"]], result["face"], result["reason"]
         return
     with _ray() as ray:
-        workers = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(items) // 8))
-        dataset = ray.data.from_items(items, override_num_blocks=min(len(items) // 4, 64 * workers)).map(
-            Aligner,
-            fn_constructor_args=(size,),
-            fn_constructor_kwargs={"worker": True},
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
+        blocks = min(len(items) // 4, 32 * int(ray.cluster_resources().get("CPU", 1)))
+        dataset = ray.data.from_items(items, override_num_blocks=blocks).map(align_item, fn_kwargs={"size": size})
         for result in dataset.iter_rows():
             index = int(result["index"])
             yield index, rows[index], result["face"], result["reason"]

@@ -1,0 +1,46 @@
+"""What a preparation found, for people: the progress bar and the closing report."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from visage.faces.faceset import PARTS, FaceSet
+
+LEFT_OUT_SHOWN = 20
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the pictures done of all; what it yields is the callback that `prepare` takes."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("faces", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_report(faces: FaceSet, console: Console) -> None:
+    """Print people, pictures of each expression in each part, and what was left out with the reason."""
+    counts, left_out = faces.facts["counts"], faces.facts["left_out"]
+    console.print(
+        f"{faces.dir}: {counts['pictures']} faces of {counts['people']} people, {faces.size} px, layout {faces.layout}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("pictures", *PARTS, "all")
+    for number, expression in enumerate(faces.expressions):
+        shown = [int((faces.expression[faces.part(part)] == number).sum()) for part in PARTS]
+        table.add_row(expression, *map(str, shown), str(sum(shown)))
+    table.add_section()
+    people = [counts["people_of_parts"][part] for part in PARTS]
+    table.add_row("people", *map(str, people), str(sum(people)))
+    console.print(table)
+    if left_out:
+        console.print(f"{len(left_out)} of {len(left_out) + counts['pictures']} pictures left out:", highlight=False)
+        for entry in left_out[:LEFT_OUT_SHOWN]:
+            console.print(f"  {entry['path']}: {entry['reason']}", highlight=False, markup=False, soft_wrap=True)
+        if len(left_out) > LEFT_OUT_SHOWN:
+            console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more, listed in {faces.dir / 'set.json'}")
+    console.print(f"contact sheet: {faces.dir / 'contact.png'}", highlight=False, soft_wrap=True)
