@@ -1,0 +1,74 @@
+"""How a trial ended, decided in one place for Optuna and MLflow alike."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+DIVERGED = "diverged"  # key of a result: why the trial ended itself
+CUT_OFF = "cut off"
+
+
+class State(StrEnum):
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """reason: why a trial is not complete, in one line; empty when it is."""
+
+    state: State
+    reason: str = ""
+
+
+def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a result: its numbers, without the position and without what Tune adds."""
+    from ray.tune.result import AUTO_RESULT_KEYS
+
+    left_out = {*AUTO_RESULT_KEYS, "images"}
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in left_out and "/" not in name
+    }
+
+
+def divergence(result: Mapping[str, Any]) -> str:
+    """Why a result means that the trial diverged, or an empty string."""
+    if DIVERGED in result:
+        return str(result[DIVERGED])
+    broken = [(name, value) for name, value in metrics_of(result).items() if not math.isfinite(value)]
+    return f"{broken[0][0]} is {broken[0][1]} at {result.get('images', 0)} images" if broken else ""
+
+
+def ending_of(result: Mapping[str, Any], objectives: Sequence[str], goal: int) -> Ending:
+    """The ending of a trial that did not crash. result: its last one. goal: images of a whole trial."""
+    if reason := divergence(result):
+        return Ending(State.DIVERGED, reason)
+    missing = [name for name in ("images", *objectives) if name not in result]
+    if missing:
+        return Ending(State.FAILED, f"ended without reporting {', '.join(missing)}")
+    if result["images"] < goal:
+        return Ending(State.PRUNED, f"stopped at {result['images']} of {goal} images")
+    return Ending(State.COMPLETE)
+
+
+def root(error: BaseException) -> BaseException:
+    """The error itself, without the layers that Ray Core, Train and Tune wrap around it."""
+    workers = getattr(error, "worker_failures", None)
+    inner = next(iter(workers.values())) if workers else None
+    inner = inner or getattr(error, "cause", None) or getattr(error, "controller_failure", None) or error.__cause__
+    return root(inner) if isinstance(inner, BaseException) and inner is not error else error
+
+
+def reason_of(error: BaseException | None) -> str:
+    """One line for the error that ended a trial."""
+    if error is None:
+        return "crashed, and left no error behind"
+    inner = root(error)
+    line = next((line.strip() for line in str(inner).splitlines() if line.strip()), "no message")
+    return f"{type(inner).__name__}: {line[:300]}"

@@ -1,0 +1,151 @@
+"""Writes a study to MLflow while it runs, from the driver alone: a run for the study, a child run for each trial."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback, Stopper
+
+from visage.config import Experiment
+from visage.errors import UserError
+from visage.registry.tracking import RunLog, Tracking
+from visage.search.endings import CUT_OFF, Ending, State, divergence, metrics_of, reason_of
+from visage.search.optuna_search import StudySearch
+from visage.search.progress import StudyProgress, Watch
+from visage.search.study import StudyResult, flat
+
+PICTURE = "faces.png"  # in a checkpoint that Ray Train reports
+
+
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Keep a store's refusal as the log's `fault`, which stops the study: Tune would print a traceback of it."""
+
+    @wraps(method)
+    def call(self: "StudyLog", *arguments: Any, **named: Any) -> None:
+        if self.fault:
+            return
+        try:
+            method(self, *arguments, **named)
+        except UserError as error:
+            self.fault = error
+
+    return call
+
+
+class StudyLog(Callback):
+    """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending."""
+
+    fault: UserError | None = None
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        search: StudySearch,
+        tracking: Tracking,
+        before: StudyResult,
+        watch: Watch | None,
+    ) -> None:
+        self.experiment, self.search, self.tracking, self.watch = experiment, search, tracking, watch
+        self.before = before
+        self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
+        self.best = before.best.score if before.best else None
+        self.runs: dict[int, RunLog] = {}
+        settings = flat(experiment.model_dump(mode="json"))
+        self.settings = {name: value for name, value in settings.items() if name.split(".")[0] != "search"}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # the Tuner pickles its settings for a restore that is never made
+
+    @guarded
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number, values = trial.config["number"], trial.config["values"]
+        self.runs[number] = self.tracking.start_run(
+            f"{self.experiment.search.name}-{number:04d}",
+            parent=self.before.run_id,
+            tags={"visage.kind": "trial", "visage.study": self.experiment.search.name, "visage.trial": str(number)},
+            params=self.settings | values,
+        )
+        self.search.note(trial.trial_id, "run_id", self.runs[number].run_id)
+        self._tell()
+
+    @guarded
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        run = self.runs[trial.config["number"]]
+        for images, losses in result.get("history", [(result.get("images", 0), result.get("losses", {}))]):
+            _log(run, {f"loss.{name}": value for name, value in losses.items()}, images)
+        _log(run, metrics_of(result), result.get("images", 0))
+        picture = Path(result.get("faces") or Path(result.get("checkpoint_path", "")) / PICTURE)
+        if picture.is_file():
+            run.picture(picture, f"faces/{result['images']:08d}.png")
+
+    @guarded
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        ending = self.search.endings[number]
+        if ending.state is State.COMPLETE:
+            score = float(trial.last_result["score"])
+            self.best = score if self.best is None else max(self.best, score)
+        self._end(number, ending)
+
+    @guarded
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        if number not in self.runs:  # it failed before it could start
+            self.on_trial_start(iteration, trials, trial)
+        ending = Ending(State.FAILED, reason_of(_error_of(trial)))
+        self.search.end(trial.trial_id, ending, trial.last_result)
+        self._end(number, ending)
+
+    @guarded
+    def cut_off(self) -> None:
+        """End the runs of the trials that still ran when the study stopped."""
+        for number in list(self.runs):
+            run = self.runs.pop(number)
+            run.tag("visage.reason", CUT_OFF)
+            run.finish("interrupted")
+
+    def _end(self, number: int, ending: Ending) -> None:
+        self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1
+        run = self.runs.pop(number)
+        if ending.reason:
+            run.tag("visage.reason", ending.reason)
+        run.finish(ending.state.value)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.watch:
+            complete, pruned, failed = self.counts.values()
+            self.watch(
+                StudyProgress(self.experiment.search.trials, complete, pruned, failed, len(self.runs), self.best)
+            )
+
+
+def _log(run: RunLog, values: Mapping[str, float], images: int) -> None:
+    finite = {name: value for name, value in values.items() if math.isfinite(value)}
+    if finite:
+        run.log(finite, images)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """What a trial died of, from the driver's own file: Tune's getter reads a copy that is made later."""
+    from ray import cloudpickle
+
+    path = trial.pickled_error_file
+    return cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).is_file() else None
+
+
+class StudyStopper(Stopper):
+    """Ends a trial that diverged, and the study when its log cannot be written."""
+
+    def __init__(self, log: StudyLog) -> None:
+        self.log = log
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return bool(divergence(result))
+
+    def stop_all(self) -> bool:
+        return self.log.fault is not None

@@ -1,0 +1,79 @@
+"""Tune's OptunaSearch, made to tell Optuna the truth about every trial.
+
+Its own version records a trial that ASHA stopped as COMPLETE, and leaves one whose objective is NaN RUNNING for ever.
+It leans on private names of Ray 2.60 (`_ot_trials`, `_ot_study`), hence that pin and the tests of the four endings.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from visage.config.experiment import Search
+from visage.search.endings import Ending, State, ending_of, metrics_of
+from visage.search.space import Space
+
+STATES = {
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.DIVERGED: TrialState.FAIL,
+    State.FAILED: TrialState.FAIL,
+}
+
+
+class StudySearch(OptunaSearch):
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}} and tells the four endings.
+
+    goal: images of a whole trial. `endings` holds how each trial of this process ended, by its number.
+    """
+
+    def __init__(self, study: Study, search: Search, goal: int, sampler: BaseSampler) -> None:
+        super().__init__(
+            space=Space(search.space),
+            metric=list(search.objectives),
+            mode=list(search.objectives.values()),
+            sampler=sampler,
+            study_name=study.study_name,
+            storage=study._storage,
+        )
+        self.goal = goal
+        self.endings: dict[int, Ending] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        values = super().suggest(trial_id)
+        return {"number": self._ot_trials[trial_id].number, "values": values}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # Tune says that a trial crashed but not why; the callback knows, and calls `end` right after.
+        if not error:
+            self.end(trial_id, ending_of(result or {}, self.metric, self.goal), result or {})
+
+    def end(self, trial_id: str, ending: Ending, result: Mapping[str, Any]) -> None:
+        """Record the ending in the database; the metrics and the reason become user attributes."""
+        trial: Trial = self._ot_trials.pop(trial_id)
+        for name, value in (kept(result) | {"state": str(ending.state), "reason": ending.reason}).items():
+            trial.set_user_attr(name, value)
+        values = [result[name] for name in self.metric] if ending.state is State.COMPLETE else None
+        self._ot_study.tell(trial, values, state=STATES[ending.state])
+        self.endings[trial.number] = ending
+
+    def note(self, trial_id: str, name: str, value: Any) -> None:
+        """Keep a user attribute of a trial that runs."""
+        self._ot_trials[trial_id].set_user_attr(name, value)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
+        """Nothing: the database is the state, and a study goes on by a new Tuner on it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # the Tuner pickles its settings for a restore that is never made
+
+
+def kept(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the database keeps of a trial's last result, whatever its ending."""
+    finite = {name: value for name, value in metrics_of(result).items() if math.isfinite(value)}
+    places = {name: result[name] for name in ("images", "checkpoint_path", "time_total_s") if name in result}
+    return finite | places

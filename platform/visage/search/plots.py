@@ -1,0 +1,60 @@
+"""The figures of a study: Optuna's own, kept as pages that need no network."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from visage.search.endings import State
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from plotly.graph_objects import Figure
+
+
+def figures(study: "Study") -> "dict[str, Figure]":
+    """By name: history, parallel_coordinates, importances, and pareto_front where there are two or three objectives.
+
+    History and parallel coordinates show the score. A figure that the study has too few complete trials for is left
+    out: one for history and front, two different ones for the others.
+    """
+    from optuna import visualization as draw
+
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("state") == State.COMPLETE]
+    drawn: dict[str, Figure] = {}
+    if not complete:
+        return drawn
+    names = study.metric_names or [f"objective {index}" for index in range(len(study.directions))]
+    drawn["history"] = draw.plot_optimization_history(study, target=_score, target_name="score")
+    if len(names) in (2, 3):
+        drawn["pareto_front"] = draw.plot_pareto_front(study, target_names=names)
+    if len({_score(trial) for trial in complete}) > 1:
+        drawn["parallel_coordinates"] = draw.plot_parallel_coordinate(study, target=_score, target_name="score")
+        drawn["importances"] = draw.plot_param_importances(study, target=_score, target_name="score")
+    return drawn
+
+
+def _score(trial: "FrozenTrial") -> float:
+    return float(trial.user_attrs["score"])
+
+
+def snippet(figure: "Figure") -> str:
+    """The figure as a piece of HTML, for a page that holds `plotly_script()` once."""
+    return str(figure.to_html(full_html=False, include_plotlyjs=False))
+
+
+def plotly_script() -> str:
+    """The drawing library as an inline script element (about 5 MB), so that a page needs no network."""
+    from plotly.offline import get_plotlyjs
+
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+def page(title: str, drawn: "Mapping[str, Figure]") -> str:
+    """A whole self-contained page with the figures one below the other."""
+    from html import escape
+
+    parts = "\n".join(snippet(figure) for figure in drawn.values())
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        f"{plotly_script()}</head>\n<body><h1>{escape(title)}</h1>\n{parts}\n</body></html>\n"
+    )

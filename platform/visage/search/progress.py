@@ -1,0 +1,56 @@
+"""What a study tells while it runs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """A point of a study. trials: how many it will have. best: highest score of a complete trial, None without one."""
+
+    trials: int
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+    best: float | None
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+    def __str__(self) -> str:
+        best = f"best score {self.best:.3f}" if self.best is not None else "no score yet"
+        endings = f"{self.complete} complete, {self.pruned} pruned, {self.failed} failed, {self.running} running"
+        return f"{self.finished} of {self.trials} trials ({endings}), {best}"
+
+
+Watch = Callable[[StudyProgress], None]
+
+
+@contextmanager
+def progress_bar() -> Iterator[Watch]:
+    """A bar on stderr for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said = -1
+
+        def line(point: StudyProgress) -> None:
+            nonlocal said
+            if point.finished != said:
+                said = point.finished
+                console.print(str(point), highlight=False)
+
+        yield line
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def draw(point: StudyProgress) -> None:
+            bar.update(task, description=str(point), total=point.trials, completed=point.finished)
+
+        yield draw

@@ -1,0 +1,38 @@
+"""How many trials the cluster runs side by side."""
+
+from collections.abc import Iterable, Mapping
+
+from visage.config.experiment import Train
+from visage.errors import UserError
+
+
+def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
+    """Trials that fit at once. nodes: the CPU and GPU count of each. Raises UserError when not even one fits.
+
+    Counted worker by worker on each node, as a worker cannot be split over two.
+    """
+    nodes = list(nodes)
+    workers = sum(_workers(node, train) for node in nodes)
+    if workers < train.workers:
+        has = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
+        raise UserError(
+            f"train.workers = {train.workers} with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs each "
+            f"do not fit on the cluster, which has {has} on {len(nodes)} node(s); ask for less or add nodes."
+        )
+    return workers // train.workers
+
+
+def _workers(node: Mapping[str, float], train: Train) -> int:
+    fits = node.get("CPU", 0) / train.cpus_per_worker
+    if 0 < train.gpus_per_worker < 1:  # shares of a GPU do not add up over several GPUs
+        fits = min(fits, node.get("GPU", 0) * int(1 / train.gpus_per_worker + 1e-9))
+    elif train.gpus_per_worker:
+        fits = min(fits, node.get("GPU", 0) // train.gpus_per_worker)
+    return int(fits + 1e-9)
+
+
+def cluster_nodes() -> list[dict[str, float]]:
+    """The resources of each living node of the Ray in use."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

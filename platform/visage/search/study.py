@@ -1,0 +1,205 @@
+"""A study in its database: opened, checked, counted, read back."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.config import Experiment
+from visage.errors import UserError
+from visage.search.endings import CUT_OFF, State
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+SQLITE = "sqlite:///"
+# What may change between the parts of a study: its length, and where and with how much it runs.
+MAY_CHANGE = re.compile(
+    r"search\.(trials|concurrency|storage)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
+)
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The complete trial of the highest score. values: by objective. params: the searched values by dotted path."""
+
+    number: int
+    score: float
+    values: dict[str, float]
+    params: dict[str, Any]
+    checkpoint: Path
+    run_id: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study as it stands. Trials that were cut off are repeated when it goes on, and not counted.
+
+    failed: diverged ones and crashed ones. best: None while no trial is complete. run_id: the study's run in MLflow.
+    """
+
+    name: str
+    complete: int
+    pruned: int
+    failed: int
+    best: BestTrial | None
+    run_id: str
+    storage: str
+
+    @property
+    def trials(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+def study_folder(experiment: Experiment) -> Path:
+    """Where the trials of a study keep their files: beside an SQLite database, else under `runs/`. Absolute."""
+    storage, name = experiment.search.storage, experiment.search.name
+    root = Path(storage.removeprefix(SQLITE)).parent if storage.startswith(SQLITE) else Path("runs")
+    safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    if safe != name:  # two names must not share a folder
+        safe = f"{safe}-{sha256(name.encode()).hexdigest()[:8]}"
+    return (root / "studies" / safe).absolute()
+
+
+def open_study(experiment: Experiment, *, resume: bool) -> "Study":
+    """The study of the experiment's name, new or, with `resume`, as it was left.
+
+    Raises UserError when it exists and is not resumed, when there is nothing to resume, when the experiment is not
+    the one it was begun with, and when the database cannot be used.
+    """
+    import optuna
+
+    search = experiment.search
+    storage = _storage(search.storage)
+    try:
+        study = optuna.load_study(study_name=search.name, storage=storage)
+    except KeyError:
+        study = None
+    begun = len(study.get_trials(deepcopy=False)) if study else 0
+    if not resume and begun:
+        raise UserError(
+            f"search.name = {search.name}: the study has {begun} trials in {search.storage} already; "
+            "go on with --resume, or give search.name another value."
+        )
+    if resume and not (study and begun):
+        raise UserError(f"search.name = {search.name}: there is no such study in {search.storage}; leave --resume out.")
+    if study and begun:
+        _require_same(study, experiment)
+        return study
+    if study:  # begun and left before its first trial, so perhaps with other objectives
+        optuna.delete_study(study_name=search.name, storage=storage)
+    directions = ["maximize" if mode == "max" else "minimize" for mode in search.objectives.values()]
+    study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
+    study.set_metric_names(list(search.objectives))
+    study.set_user_attr("experiment", experiment.model_dump_json())
+    return study
+
+
+def load_study(name: str, storage: str) -> "Study":
+    """A study to read. Raises UserError when the database does not hold it."""
+    import optuna
+
+    backend = _storage(storage)
+    try:
+        return optuna.load_study(study_name=name, storage=backend)
+    except KeyError:
+        known = ", ".join(optuna.get_all_study_names(backend)) or "none"
+        raise UserError(f"{name}: there is no such study in {storage} (known: {known}); name one of those.") from None
+
+
+def _storage(address: str) -> Any:
+    from optuna.storages import RDBStorage
+
+    try:
+        if address.startswith(SQLITE):
+            Path(address.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        return RDBStorage(address)
+    except Exception as error:  # the database's driver has errors of its own, and so has a missing driver
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"search.storage = {address}: cannot be opened ({reason}); give the address of a database that can."
+        ) from None
+
+
+def _require_same(study: "Study", experiment: Experiment) -> None:
+    begun = flat(json.loads(study.user_attrs["experiment"]))
+    now = flat(json.loads(experiment.model_dump_json()))
+    for key in sorted(begun.keys() | now.keys()):
+        if begun.get(key) != now.get(key) and not MAY_CHANGE.fullmatch(key):
+            raise UserError(
+                f"{key} = {now.get(key)}: the study {study.study_name} was begun with {begun.get(key)}; "
+                "put that back, or give search.name another value."
+            )
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted paths. The space is one value: its keys hold dots themselves."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        whole = not isinstance(value, Mapping) or path in ("search.space", "search.objectives")
+        leaves |= {path: value} if whole else flat(value, f"{path}.")
+    return leaves
+
+
+def end_cut_off(study: "Study") -> list["FrozenTrial"]:
+    """Record the trials that nobody runs any more as failed, and queue their values to be tried again."""
+    from optuna.trial import Trial, TrialState
+
+    ended = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for frozen in ended:
+        trial = Trial(study, frozen._trial_id)
+        trial.set_user_attr("state", str(State.FAILED))
+        trial.set_user_attr("reason", CUT_OFF)
+        study.tell(trial, state=TrialState.FAIL)
+        if frozen.params:
+            study.enqueue_trial(frozen.params, user_attrs={"repeats": frozen.number})
+    return ended
+
+
+def counted(study: "Study") -> list["FrozenTrial"]:
+    """The trials that ended by themselves, in order."""
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return [trial for trial in finished if trial.user_attrs.get("reason") != CUT_OFF]
+
+
+def result_of(study: "Study", storage: str) -> StudyResult:
+    trials = counted(study)
+    states = [trial.user_attrs["state"] for trial in trials]
+    complete = [trial for trial in trials if trial.user_attrs["state"] == State.COMPLETE]
+    best = max(complete, key=lambda trial: trial.user_attrs["score"], default=None)
+    return StudyResult(
+        name=study.study_name,
+        complete=len(complete),
+        pruned=states.count(State.PRUNED),
+        failed=states.count(State.DIVERGED) + states.count(State.FAILED),
+        best=best and _best(study, best),
+        run_id=study.user_attrs["run_id"],
+        storage=storage,
+    )
+
+
+def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
+    return BestTrial(
+        number=trial.number,
+        score=trial.user_attrs["score"],
+        values=dict(zip(study.metric_names or (), trial.values, strict=True)),
+        params=trial.params,
+        checkpoint=Path(trial.user_attrs["checkpoint_path"]),
+        run_id=trial.user_attrs["run_id"],
+    )
+
+
+def table(study: "Study") -> list[dict[str, Any]]:
+    """Every trial that ended as a flat row: number, state, reason, the searched values, what it reached."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.is_finished():
+            attributes = dict(trial.user_attrs)
+            first = {"number": trial.number, "state": attributes.pop("state"), "reason": attributes.pop("reason")}
+            rows.append(first | trial.params | attributes)
+    return rows

@@ -1,0 +1,207 @@
+"""A study: Ray Tune runs trials that Optuna suggests, and what they reached is kept whatever happens."""
+
+import csv
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.config import Experiment, replaced
+from visage.errors import UserError
+from visage.search import plots
+from visage.search.progress import Watch
+from visage.search.resources import cluster_nodes, concurrency
+from visage.search.study import StudyResult, counted, end_cut_off, open_study, result_of, study_folder, table
+from visage.search.trial import Trainable, resources, training
+from visage.training.cluster import local_ray
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.samplers import BaseSampler
+
+STARTUP_TRIALS = 10  # at most so many random trials before the sampler learns from them
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds the curves
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial reports no metrics
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the study holds the reasons
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the database is the state
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables whatever its verbosity
+}
+
+
+def tune(
+    experiment: Experiment,
+    *,
+    resume: bool = False,
+    progress: Watch | None = None,
+    trials: Callable[[Experiment, Path], Trainable] = training,
+) -> StudyResult:
+    """Run the experiment's study to `search.trials` trials and return what came out.
+
+    resume: go on with a study that was cut off, or make a finished one longer. trials: makes the function that Tune
+    runs for a trial, given the experiment and the study's folder.
+    Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
+    says how to go on, after Ctrl-C; what the trials reached is kept in both cases.
+    """
+    if not experiment.search.space:
+        raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
+    experiment = _absolute(experiment)
+    folder = study_folder(experiment)
+    with _quiet(), local_ray():
+        at_once = concurrency(cluster_nodes(), experiment.train)
+        study = open_study(experiment, resume=resume)
+        trainable = trials(experiment, folder)
+        _run(experiment, study, trainable, folder, min(at_once, experiment.search.concurrency or at_once), progress)
+    result = result_of(study, experiment.search.storage)
+    if result.trials < experiment.search.trials:
+        raise KeyboardInterrupt(
+            f"The study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, which are "
+            "kept; go on with: visage tune CONFIG --resume"
+        )
+    if result.failed == result.trials:
+        first = counted(study)[0].user_attrs["reason"]
+        raise UserError(f"search.name = {result.name}: all {result.trials} trials failed, the first because {first}.")
+    return result
+
+
+def _run(
+    experiment: Experiment, study: "Study", trainable: Trainable, folder: Path, at_once: int, watch: Watch | None
+) -> None:
+    """The trials that are still to be run, in Tune, with MLflow told."""
+    from ray import tune
+
+    from visage.registry.tracking import Tracking
+    from visage.search.log import StudyLog, StudyStopper
+    from visage.search.optuna_search import StudySearch
+
+    search = experiment.search
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    tags = {"visage.kind": "study", "visage.study": search.name}
+    if "run_id" in study.user_attrs:
+        run = tracking.continue_run(study.user_attrs["run_id"])
+    else:
+        run = tracking.start_run(search.name, tags=tags, params={})
+        study.set_user_attr("run_id", run.run_id)
+    for trial in end_cut_off(study):
+        if "run_id" in trial.user_attrs:
+            tracking.continue_run(trial.user_attrs["run_id"]).finish("interrupted")
+    suggester = StudySearch(study, search, experiment.train.images, _sampler(study, experiment))
+    log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch)
+    remaining = search.trials - len(counted(study))
+    try:
+        if remaining > 0:
+            tune.Tuner(
+                tune.with_resources(trainable, resources(experiment.train)),
+                tune_config=tune.TuneConfig(
+                    search_alg=suggester,
+                    scheduler=_scheduler(experiment),
+                    num_samples=remaining,
+                    max_concurrent_trials=at_once,
+                    # A nested trainer's process waits for its workers and cannot be handed to another trial.
+                    reuse_actors=experiment.train.workers == 1,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name=f"{time.time_ns()}",
+                    storage_path=str(folder / "tune"),
+                    callbacks=[log],
+                    stop=StudyStopper(log),
+                    verbose=0,
+                ),
+            ).fit()
+    finally:
+        log.cut_off()
+        end_cut_off(study)
+    if log.fault:
+        raise UserError(f"{str(log.fault).rstrip('.')}; then go on with --resume.")
+    with tempfile.TemporaryDirectory(prefix="visage-") as drawn:
+        write_record(study, Path(drawn))
+        run.artifacts(Path(drawn), "study")
+    run.finish("complete" if len(counted(study)) >= search.trials else "interrupted")
+
+
+def write_record(study: "Study", folder: Path) -> None:
+    """What the study's run holds: trials.csv, trials.json, figures.html, and each figure as JSON."""
+    rows = table(study)
+    (folder / "trials.json").write_text(json.dumps(rows, indent=1))
+    with (folder / "trials.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawn = plots.figures(study)
+    for name, figure in drawn.items():
+        figure.write_json(folder / f"{name}.json")
+    (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))
+
+
+def _sampler(study: "Study", experiment: Experiment) -> "BaseSampler":
+    """TPE. A resumed study draws on from another seed, or it would repeat its first suggestions."""
+    import numpy as np
+    from optuna.samplers import TPESampler
+
+    seed = np.random.SeedSequence([experiment.search.seed, len(study.get_trials(deepcopy=False))]).generate_state(1)[0]
+    return TPESampler(seed=int(seed), n_startup_trials=min(STARTUP_TRIALS, max(2, experiment.search.trials // 3)))
+
+
+def _scheduler(experiment: Experiment) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    search, images = experiment.search, experiment.train.images
+    if search.scheduler == "none" or search.grace_images >= images:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="images",
+        metric="score",
+        mode="max",
+        grace_period=search.grace_images,
+        max_t=images - 1,  # a rung at the very end would only stop what is finished
+        reduction_factor=search.reduction,
+        stop_last_trials=False,
+    )
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial-{trial.config['number']:04d}"
+
+
+def _absolute(experiment: Experiment) -> Experiment:
+    """The experiment with whole paths, as Ray's workers stand in another folder."""
+    paths = {"data.dir": experiment.data.dir.absolute()}
+    embedding = experiment.loss.triplet.embedding
+    if Path(embedding).exists():
+        paths["loss.triplet.embedding"] = str(Path(embedding).absolute())
+    return replaced(experiment, paths)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune and Optuna say nothing of their own: what matters is in the study, MLflow and the progress."""
+    import optuna
+
+    before = {name: os.environ.get(name) for name in QUIET}
+    optuna_level = optuna.logging.get_verbosity()
+    tune_log = logging.getLogger("ray.tune")
+    tune_level = tune_log.level
+    os.environ.update(QUIET)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    tune_log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        tune_log.setLevel(tune_level)
+        optuna.logging.set_verbosity(optuna_level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,54 @@
+"""A study on trials that train nothing: what each does is written down, by its number."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from visage.config import Experiment
+
+GOAL = 900
+SPACE = {"loss.pixel.weight": {"log_uniform": [1, 200]}, "loss.triplet.margin": {"uniform": [0.05, 1.0]}}
+
+
+def experiment(folder: Path, tracking: str, **search: Any) -> Experiment:
+    """Trials of 900 images with an evaluation every 100; the study's database lies in the folder."""
+    return Experiment.model_validate(
+        {
+            "data": {"dir": str(folder / "faces")},
+            "train": {"images": GOAL, "evaluate_every": 100, "batch": 10, "workers": 1},
+            "search": {
+                "name": "test",
+                "trials": 4,
+                "space": SPACE,
+                "storage": f"sqlite:///{folder}/optuna.db",
+                "scheduler": "none",
+                **search,
+            },
+            "registry": {"tracking_uri": tracking},
+        }
+    )
+
+
+def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable[[Experiment, Path], Any]:
+    """Trials whose score is behaviour(number, values, images); what it raises, they raise."""
+
+    def make(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
+        def trial(config: dict[str, Any]) -> None:
+            from ray import tune
+
+            for images in range(100, GOAL + 1, 100):
+                score = behaviour(config["number"], config["values"], images)
+                tune.report(
+                    {
+                        "images": images,
+                        "losses": {"pixel": 1 / images},
+                        "identity_similarity": score,
+                        "expression_probability": 1 - score,
+                        "score": score,
+                        "checkpoint_path": str(folder / "checkpoint"),
+                    }
+                )
+
+        return trial
+
+    return make

@@ -1,0 +1,216 @@
+"""Studies in a real Tune on real databases, with trials that train nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.search.fakes import GOAL, experiment, trials
+from visage.errors import UserError
+from visage.search.tune import tune
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def rising(number: int, values: dict[str, float], images: int) -> float:
+    return images / GOAL * (1 - values["loss.triplet.margin"] / 2)
+
+
+def study_of(folder: Path, name: str = "test") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/optuna.db")
+
+
+def runs(tracking: str, run_id: str) -> dict[str, Any]:
+    """The child runs of a study's run, by the trial's number."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking)
+    found = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return {run.data.tags["visage.trial"]: run for run in found}
+
+
+def test_all_four_endings_are_told_truthfully(tmp_path: Path, tracking: str) -> None:
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        if number == 1 and images == 300:
+            return float("nan")
+        if number == 2 and images == 200:
+            raise RuntimeError("the disk\nis full")
+        if number == 3 and images == 200:
+            os._exit(1)
+        return images / GOAL if number == 0 else 0.01  # so ASHA stops the fifth
+
+    seen = []
+    asked = experiment(tmp_path, tracking, trials=5, scheduler="asha", grace_images=300, concurrency=1)
+    result = tune(asked, trials=trials(behaviour), progress=seen.append)
+    assert (result.trials, result.complete, result.pruned, result.failed) == (5, 1, 1, 3)
+    assert result.best is not None
+    assert result.best.number == 0
+    assert result.best.score == pytest.approx(1)
+    assert result.best.values == {"identity_similarity": pytest.approx(1), "expression_probability": pytest.approx(0)}
+    assert (seen[-1].finished, seen[-1].running, seen[-1].best) == (5, 0, pytest.approx(1))
+
+    complete, diverged, crashed, died, pruned = study_of(tmp_path).trials
+    assert [trial.state for trial in (complete, diverged, crashed, died, pruned)] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.FAIL,
+        TrialState.FAIL,
+        TrialState.PRUNED,
+    ]
+    assert complete.values == pytest.approx([1, 0])
+    assert diverged.user_attrs["state"] == "diverged"
+    assert diverged.user_attrs["reason"] == "identity_similarity is nan at 300 images"
+    assert crashed.user_attrs["reason"] == "RuntimeError: the disk"
+    assert died.user_attrs["reason"].startswith("ActorDiedError")
+    assert pruned.values is None
+    assert pruned.user_attrs["identity_similarity"] == pytest.approx(0.01)
+    assert pruned.user_attrs["expression_probability"] == pytest.approx(0.99)
+    assert pruned.user_attrs["images"] == 300
+
+    logged = runs(tracking, result.run_id)
+    states = [logged[str(number)].data.tags["visage.state"] for number in range(5)]
+    assert states == ["complete", "diverged", "failed", "failed", "pruned"]
+    assert logged["2"].data.tags["visage.reason"] == "RuntimeError: the disk"
+    run = logged["0"]
+    assert float(run.data.params["loss.pixel.weight"]) == complete.params["loss.pixel.weight"]
+    assert run.data.params["train.images"] == str(GOAL)
+    assert run.data.metrics["score"] == pytest.approx(1)
+    assert run.data.metrics["loss.pixel"] == pytest.approx(1 / GOAL)
+
+
+def test_the_study_run_holds_figures_and_a_table(tmp_path: Path, tracking: str) -> None:
+    import json
+
+    from mlflow import MlflowClient
+
+    result = tune(experiment(tmp_path, tracking), trials=trials(rising))
+    client = MlflowClient(tracking)
+    names = {Path(item.path).name for item in client.list_artifacts(result.run_id, "study")}
+    figures = {"history.json", "pareto_front.json", "importances.json", "parallel_coordinates.json"}
+    assert names == figures | {"figures.html", "trials.csv", "trials.json"}
+    rows = json.loads(Path(client.download_artifacts(result.run_id, "study/trials.json")).read_text())
+    assert [row["state"] for row in rows] == ["complete"] * 4
+    assert {"loss.pixel.weight", "loss.triplet.margin", "score", "run_id"} <= rows[0].keys()
+    page = Path(client.download_artifacts(result.run_id, "study/figures.html")).read_text()
+    assert 'src="http' not in page
+    assert page.count("</script>") > 4
+
+
+def test_two_studies_on_one_database_do_not_mix(tmp_path: Path, tracking: str) -> None:
+    first = tune(experiment(tmp_path, tracking, trials=2, name="first"), trials=trials(rising))
+    second = tune(
+        experiment(tmp_path, tracking, trials=3, name="second", objectives={"score": "max"}), trials=trials(rising)
+    )
+    assert (first.trials, second.trials) == (2, 3)
+    assert len(study_of(tmp_path, "first").trials) == 2
+    assert len(study_of(tmp_path, "second").trials) == 3
+    assert first.run_id != second.run_id
+
+
+def test_resume_extends_and_refuses_what_changed(tmp_path: Path, tracking: str) -> None:
+    begun = experiment(tmp_path, tracking, trials=2)
+    with pytest.raises(UserError, match="no such study"):
+        tune(begun, trials=trials(rising), resume=True)
+    first = tune(begun, trials=trials(rising))
+    kept = [trial.params for trial in study_of(tmp_path).trials]
+    with pytest.raises(UserError, match="--resume"):
+        tune(begun, trials=trials(rising))
+
+    longer = experiment(tmp_path, tracking, trials=4)
+    result = tune(longer, trials=trials(rising), resume=True)
+    assert (result.trials, result.run_id) == (4, first.run_id)
+    assert len(runs(tracking, result.run_id)) == 4
+    after = [trial.params for trial in study_of(tmp_path).trials]
+    assert after[:2] == kept
+    assert len({str(params) for params in after}) == 4
+
+    other = experiment(tmp_path, tracking, space={"loss.triplet.margin": {"uniform": [0.1, 0.2]}})
+    with pytest.raises(UserError, match=r"search\.space"):
+        tune(other, trials=trials(rising), resume=True)
+
+
+def test_one_at_a_time_the_seed_decides_the_suggestions(tmp_path: Path, tracking: str) -> None:
+    suggested = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        tune(experiment(tmp_path, tracking, trials=5, concurrency=1, seed=seed, name=name), trials=trials(rising))
+        suggested.append([trial.params for trial in study_of(tmp_path, name).trials])
+    assert suggested[0] == suggested[1]
+    assert suggested[0] != suggested[2]
+
+
+def test_a_study_without_a_success_says_why(tmp_path: Path, tracking: str) -> None:
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        raise ValueError(f"no luck with {number}")
+
+    with pytest.raises(UserError, match="all 2 trials failed, the first because ValueError: no luck with 0"):
+        tune(experiment(tmp_path, tracking, trials=2), trials=trials(behaviour))
+
+
+def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path: Path, tracking: str) -> None:
+    greedy = experiment(tmp_path, tracking)
+    greedy = greedy.model_copy(update={"train": greedy.train.model_copy(update={"gpus_per_worker": 1})})
+    with pytest.raises(UserError, match="0 GPUs"):
+        tune(greedy, trials=trials(rising))
+    with pytest.raises(UserError, match=r"search\.space"):
+        tune(experiment(tmp_path, tracking, space={}), trials=trials(rising))
+    assert not (tmp_path / "optuna.db").exists()
+
+
+CUT_OFF = """
+    import time
+    from pathlib import Path
+    from tests.search.fakes import experiment, trials
+    from visage.search.tune import tune
+
+    def behaviour(number, values, images):
+        if number:
+            Path("{folder}/second").touch()
+            time.sleep(600)
+        return images / 900
+
+    try:
+        tune(experiment(Path("{folder}"), "{tracking}", trials=3, concurrency=1), trials=trials(behaviour))
+    except KeyboardInterrupt as cut:
+        print(cut)
+"""
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_study_that_was_cut_off_goes_on(tmp_path: Path, tracking: str, kill: signal.Signals) -> None:
+    script = textwrap.dedent(CUT_OFF).format(folder=tmp_path, tracking=tracking)
+    environment = os.environ | {"PYTHONPATH": f"platform{os.pathsep}."}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "second").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    if kill is signal.SIGINT:
+        os.killpg(process.pid, kill)  # a terminal sends it to Ray's processes too
+    else:
+        process.kill()
+    said, _ = process.communicate(timeout=120)
+    if kill is signal.SIGINT:
+        assert "cut off after 1 of 3 trials" in said
+        assert "--resume" in said
+
+    result = tune(experiment(tmp_path, tracking, trials=3), trials=trials(rising), resume=True)
+    assert (result.complete, result.failed) == (3, 0)
+    kept, cut, *new = study_of(tmp_path).trials
+    assert kept.state is TrialState.COMPLETE
+    assert (cut.state, cut.user_attrs["reason"]) == (TrialState.FAIL, "cut off")
+    assert cut.params in [trial.params for trial in new]
+    assert runs(tracking, result.run_id)["1"].data.tags["visage.state"] == "interrupted"
