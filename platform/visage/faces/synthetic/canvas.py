@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,12 +36,17 @@ class Grid:
 
     def inside(self, distance: Array, softness: float = 0.0) -> Array:
         """Coverage in 0..1 from a signed distance (negative inside), with a soft edge of at least a pixel."""
-        return np.clip(0.5 - distance / np.float32(self.pixel + softness), 0, 1)
+        return unit(np.float32(0.5) - distance * np.float32(1 / (self.pixel + softness)))
+
+
+def unit(value: Array) -> Array:
+    """Clipped to 0..1 (np.clip takes several times as long on small arrays)."""
+    return np.minimum(np.maximum(value, np.float32(0)), np.float32(1))
 
 
 def ramp(value: Array, start: float, end: float) -> Array:
     """Smooth step from 0 at `start` to 1 at `end`."""
-    t = np.clip((value - np.float32(start)) / np.float32(end - start), 0, 1)
+    t = unit((value - np.float32(start)) * np.float32(1 / (end - start)))
     return t * t * (3 - 2 * t)
 
 
@@ -115,7 +121,7 @@ class Dots:
         """A smooth line through control points; its middle has the height `amount`, its ends taper off."""
         if abs(amount) < 1e-4:
             return
-        length = sum(math.dist(a, b) for a, b in zip(control, control[1:], strict=False))
+        length = sum(math.dist(a, b) for a, b in pairwise(control))
         count = max(4, math.ceil(1.1 * length / width / 1.15))
         spacing = length / (count - 1)
         height = amount * spacing / (width * math.sqrt(math.pi))
@@ -134,21 +140,28 @@ class Dots:
         return down.T @ np.exp(-across * across)
 
 
-class Strands:
-    """Smooth noise over one coordinate, for hair: many fine strands with a few thick locks, mean 0, about -1..1."""
+def patches(rng: np.random.Generator, grid: Grid, count: int) -> Array:
+    """Soft patches, `count` across the picture: H,W, mean 0, about -1..1; finer than the pixels they fade."""
+    knots = np.arange(count + 1, dtype=np.float32)[:, None]
+    values = rng.normal(0, 0.8, (count + 1, count + 1)).astype(np.float32)
+    down, across = (np.clip(1 - np.abs(axis * np.float32(count) - knots), 0, 1) for axis in (grid.y, grid.x))
+    return down.T @ (values * np.float32(min(1.0, 1 / (count * grid.pixel)))) @ across
 
-    def __init__(self, seed: int, pixel: float) -> None:
-        rng = np.random.default_rng([0x48, seed])
-        table = np.zeros(1024, np.float32)
-        at = np.arange(1024) / 1024
-        for count, weight in ((22, 0.30), (80, 0.45), (210, 0.55)):
-            # Strands finer than the pixels would only sparkle.
-            seen = weight * np.exp(-((count * pixel * 1.2) ** 2))
-            knots = rng.normal(0, 1, count + 1)
-            knots[-1] = knots[0]
-            table += (seen * np.interp(at, np.arange(count + 1) / count, knots)).astype(np.float32)
-        self.table = np.tanh(table)
 
-    def __call__(self, across: Array) -> Array:
-        """The noise at the coordinate `across`; its period is 1."""
-        return self.table[(across * 1024).astype(np.int32) & 1023]
+@lru_cache(maxsize=64)
+def _strands(seed: int, pixel: float) -> Array:
+    rng = np.random.default_rng([0x48, seed])
+    table = np.zeros(1024)
+    at = np.arange(1024) / 1024
+    for count, weight in ((22, 0.30), (80, 0.45), (210, 0.55)):
+        # Strands finer than the pixels would only sparkle.
+        seen = weight * np.exp(-((count * pixel * 1.2) ** 2))
+        knots = rng.normal(0, 1, count + 1)
+        knots[-1] = knots[0]
+        table += seen * np.interp(at, np.arange(count + 1) / count, knots)
+    return np.tanh(table).astype(np.float32)
+
+
+def strands(seed: int, pixel: float, across: Array) -> Array:
+    """Noise over the coordinate `across` (period 1), for hair: fine strands in thicker locks, mean 0, about -1..1."""
+    return _strands(seed, pixel)[(across * 1024).astype(np.int32) & 1023]

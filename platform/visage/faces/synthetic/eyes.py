@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, curve, mix, palette, ramp
+from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, curve, mix, palette, ramp, unit
 from visage.faces.synthetic.hair import hair_colour
 from visage.faces.synthetic.muscles import SIDES, Eye, Face
 from visage.faces.synthetic.skin import skin_colour
@@ -27,16 +27,18 @@ def draw_brows(image: Array, face: Face, grid: Grid) -> None:
     profile = half * np.minimum(1.0, 0.62 + 2.2 * along) * (1 - 0.80 * along**2.2)
     for side in SIDES:
         spine = curve(face.brows[side], 33)
-        at = np.stack([np.interp(along, np.linspace(0, 1, 33), spine[:, i]) for i in (0, 1)], axis=1)
+        place = along * 32
+        low = np.minimum(place.astype(int), 31)
+        leg = spine[low + 1] - spine[low]
+        at = spine[low] + (place - low)[:, None] * leg
         # Hairs stand up at the inner end and lie down towards the temple.
-        slope = np.gradient(spine[:, 1]) / (np.gradient(spine[:, 0]) * side)
-        lean = np.interp(along, np.linspace(0, 1, 33), np.arctan(slope)) - (0.95 * (1 - along) ** 3 + 0.22)
+        lean = np.arctan2(leg[:, 1], leg[:, 0] * side) - (0.95 * (1 - along) ** 3 + 0.22)
         reach = (0.020 + 0.010 * t.brow_thickness) * length
         step = np.stack([side * np.cos(lean), np.sin(lean)], axis=1)
         root = at + np.stack([np.zeros(count), spread * profile * 0.8 + 0.3 * profile], axis=1)
         for share in (0.0, 0.33, 0.66, 1.0):
             dots.many(root + step * (reach * (share - 0.25))[:, None], 0.0040 - 0.0012 * share, 0.32)
-        dots.many(spine[1:-1], np.interp(np.linspace(0, 1, 33), along, profile)[1:-1] * 0.85, 0.13)
+        dots.many(at[::3], profile[::3] * 0.85, 0.15)
     mix(image[:, *where], tint, np.clip(dots.field(part), 0, 0.95))
 
 
@@ -49,7 +51,7 @@ def draw_eye(image: Array, eye: Eye, face: Face, grid: Grid) -> None:
     view = image[:, *where]
     outward = (part.x - np.float32(eye.x)) * np.float32(eye.side)
     along = np.where(outward > 0, outward / np.float32(eye.outer), outward / np.float32(eye.inner))
-    body = np.sqrt(np.clip(1 - along * along, 0, 1))
+    body = np.sqrt(unit(1 - along * along))
     tilt = np.float32(eye.y) - np.float32(eye.slant) * along
     # The upper lid peaks towards the nose, the lower sags outwards.
     upper = tilt - np.float32(eye.upper) * body * (1 - 0.16 * along) + 0.006 * (1 - body)
@@ -83,7 +85,7 @@ def draw_eye(image: Array, eye: Eye, face: Face, grid: Grid) -> None:
     spark = Dots()
     spark.add(eye.x + 0.011 * light.light_x - 0.002, eye.y - 0.010, 0.0062, 0.0062, 1.0)
     spark.add(eye.x - 0.010 * light.light_x, eye.y + 0.010, 0.004, 0.004, 0.25)
-    mix(ball, 1.0, np.clip(spark.field(part) * 1.1, 0, 1))
+    mix(ball, 1.0, unit(spark.field(part) * 1.1))
     ball *= np.float32(0.90 * light.exposure)
     mix(view, ball, open_)
     _lashes(view, eye, face, part, upper, lower, along)
@@ -99,7 +101,7 @@ def _lids(view: Array, eye: Eye, face: Face, grid: Grid, upper: Array, lower: Ar
     across = (np.clip(1.12 - np.abs(along), 0, 0.4) / 0.4)[None, :]
     dark = skin * colour(120, 72, 62)
     # Crease: the fold between lid and brow bone, with the lid's shade above and its roundness below.
-    fold = upper - np.float32(eye.crease) * np.clip(1.1 - along * along * 0.9, 0, 1)
+    fold = upper - np.float32(eye.crease) * unit(1.1 - along * along * 0.9)
     width = 0.0045
     seen = np.float32(min(1.0, width / np.hypot(width, 0.5 * grid.pixel)))
     wide = float(np.hypot(width, 0.5 * grid.pixel))
@@ -125,7 +127,7 @@ def _lashes(view: Array, eye: Eye, face: Face, grid: Grid, upper: Array, lower: 
     at = np.linspace(-0.55, 1.02, count)
     roots_x = eye.x + eye.side * np.where(at > 0, at * eye.outer, at * eye.inner)
     roots_y = np.interp(roots_x, grid.x, upper)
-    reach = (0.008 + 0.016 * t.lashes) * (0.5 + 0.5 * np.clip(at + 0.3, 0, 1))
+    reach = (0.008 + 0.016 * t.lashes) * (0.5 + 0.5 * unit(at + 0.3))
     dots = Dots()
     for share in (0.2, 0.5, 0.8, 1.0):
         x = roots_x + eye.side * reach * (0.15 + 0.8 * at) * share

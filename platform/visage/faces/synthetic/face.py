@@ -1,13 +1,15 @@
 """Rendering: one person, one set of action units, one picture."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from visage.faces.facs import AUS, au_vector
-from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, ramp
+from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, ramp, unit
 from visage.faces.synthetic.eyes import draw_brows, draw_eye
-from visage.faces.synthetic.hair import draw_hair
+from visage.faces.synthetic.hair import combed, draw_hair, draw_hair_behind
 from visage.faces.synthetic.mouth import draw_lips, draw_mouth, draw_nostrils, lip_relief
 from visage.faces.synthetic.muscles import SIDES, Face, Nuisance, posed
 from visage.faces.synthetic.person import Traits
@@ -27,23 +29,36 @@ def render(traits: Traits, aus: Mapping[int, float], size: int, *, nuisance_seed
 
 def draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance) -> Array:
     """As `render`, in a given setting."""
+    # On one thread: the products are small, waiting threads cost more than they give, and the order of the sums,
+    # so the last bit of every pixel, stays the same on any number of cores.
+    with _threads().limit(limits=1, user_api="blas"):
+        return _draw(traits, aus, size, nuisance)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance) -> Array:
     intensities = dict(zip(AUS, au_vector(aus).tolist(), strict=True))
     face, grid = posed(traits, intensities, nuisance), Grid.of(size)
     radius = head_radius(face, grid)
     image = _backdrop(face, grid)
-    behind = draw_hair(image, face, grid, radius, behind=True)
-    _neck(image, face, grid, behind)
+    hair = combed(face, grid, radius)
+    draw_hair_behind(image, face, grid, hair)
+    _neck(image, face, grid)
     _ears(image, face, grid)
     _head(image, face, grid, radius)
     for eye in face.eyes:
         draw_eye(image, eye, face, grid)
     draw_mouth(image, face, grid)
     draw_nostrils(image, face, grid)
-    draw_hair(image, face, grid, radius, behind=False)
+    draw_hair(image, face, grid, hair)
     # The lamp's colour tints the whole picture.
     lamp = np.array([1 + 0.035 * nuisance.warmth, 1.0, 1 - 0.05 * nuisance.warmth], np.float32).reshape(3, 1, 1)
     image *= lamp
-    return np.ascontiguousarray((np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0))
+    return np.ascontiguousarray((unit(image) * 255 + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _backdrop(face: Face, grid: Grid) -> Array:
@@ -52,10 +67,10 @@ def _backdrop(face: Face, grid: Grid) -> Array:
     return colour(*face.nuisance.backdrop) * (np.float32(0.72) + np.float32(0.35) * glow)
 
 
-def _neck(image: Array, face: Face, grid: Grid, behind: Array) -> None:
+def _neck(image: Array, face: Face, grid: Grid) -> None:
     x, y = grid.x[None, :], grid.y[:, None]
     half = 0.215 + 0.05 * face.traits.jaw_width
-    spread = np.float32(0.9) * np.clip(y - 0.90, 0, 1) ** np.float32(1.3)
+    spread = np.float32(0.9) * unit(y - 0.90) ** np.float32(1.3)
     cover = grid.inside(np.abs(x - np.float32(0.5)) - half - spread, 0.006) * ramp(y, 0.55, 0.6)
     side = 1 - 0.6 * np.clip(np.abs(x - 0.5) / half, 0, 1.2) ** 3
     shade = (np.float32(0.58) + 0.2 * ramp(y, 0.86, 1.06)) * side * face.nuisance.exposure

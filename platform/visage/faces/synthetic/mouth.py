@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, ramp
+from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, ramp, unit
 from visage.faces.synthetic.muscles import SIDES, Face
 from visage.faces.synthetic.skin import skin_colour
 
@@ -17,7 +17,7 @@ class Lips:
         half = np.where(from_middle < 0, mouth.half[-1], mouth.half[1]).astype(np.float32)
         lift = np.where(from_middle < 0, mouth.lift[-1], mouth.lift[1]).astype(np.float32)
         self.along = from_middle / half
-        t = np.clip(np.abs(self.along), 0, 1)
+        t = unit(np.abs(self.along))
         up = lift > 0
         # Smiles bend evenly, sorrow hooks the corners.
         bend = np.where(up, t**1.9, t**2.6)
@@ -42,7 +42,7 @@ def lip_relief(face: Face, grid: Grid, height: Array) -> None:
     part, where = grid.window(0.28, 0.60, 0.72, 1.0)
     lips, mouth = Lips(face, part), face.mouth
     y = part.y[:, None]
-    full = np.clip(1 - np.abs(lips.along) ** 2.5, 0, 1)[None, :]
+    full = unit(1 - np.abs(lips.along) ** 2.5)[None, :]
     for start, end, amount in ((lips.top, lips.top_in, 0.008), (lips.bottom_in, lips.bottom, 0.013)):
         centre = (0.5 * (start + end))[None, :]
         wide = np.maximum(0.62 * (end - start), 0.006)[None, :]
@@ -89,7 +89,7 @@ def draw_mouth(image: Array, face: Face, grid: Grid) -> None:
     # The upper teeth belong to the skull, the lower ones to the jaw.
     off = (part.x - np.float32(mouth.x)) / np.float32(0.5 * (mouth.half[-1] + mouth.half[1]))
     smile = 0.5 * (mouth.lift[-1] + mouth.lift[1])
-    arc = np.clip(1 - off * off, 0, 1)[None, :]
+    arc = unit(1 - off * off)[None, :]
     shown = min(0.72 * deep, 0.036 - 0.20 * mouth.drop)
     row = top + np.float32(shown) * (0.55 + 0.45 * arc) - np.float32(0.15 * max(smile, 0.0)) * (1 - arc)
     teeth = part.inside(y - row, 0.003) * ramp(np.float32(1.0) - np.abs(off), 0.02, 0.20 + 3 * mouth.drop)[None, :]

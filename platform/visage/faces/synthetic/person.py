@@ -80,7 +80,7 @@ def traits(person_seed: int) -> Traits:
     lean("lip_lower", 0.9, 0.5 * dark)
     drawn["freckles"] = max(0.0, drawn["freckles"] - 0.5) * 2 * (1 - dark)
     drawn["age"] = old**1.5
-    drawn["hair_grey"] = min(1.0, max(0.0, old + 0.4 * drawn["hair_grey"] - 0.75) * 2.2)
+    drawn["hair_grey"] = min(1.0, max(0.0, old + 0.4 * drawn["hair_grey"] - 0.85) * 2.2)
     lean("hairline", 1.0, 0.6 * max(0.0, male - 0.4) * old)
     bearded = male > 0.5
     drawn["beard"] = max(0.0, drawn["beard"] - 0.35) / 0.65 if bearded else 0.0

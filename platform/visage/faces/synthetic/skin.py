@@ -1,9 +1,12 @@
 """The head as a height field: bones and flesh, creases where action units fold the skin, and its shading."""
 
+from functools import lru_cache
+
 import numpy as np
 
-from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, palette, ramp
+from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, palette, patches, ramp, unit
 from visage.faces.synthetic.muscles import EYE_X, EYE_Y, SIDES, Face
+from visage.faces.synthetic.person import Traits
 
 _TONES = np.array(
     [(246, 216, 198), (238, 200, 174), (224, 178, 144), (194, 142, 106), (154, 106, 76), (114, 76, 54), (86, 56, 42)],
@@ -21,10 +24,10 @@ def head_radius(face: Face, grid: Grid) -> Array:
     y = grid.y[:, None] - np.float32(0.46)
     half = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
     down = y * np.float32(1 / (face.chin_y - 0.46))
-    lower = np.clip(down, 0, 1)
+    lower = unit(down)
     # The jaw narrows below the cheekbones; a square one only near the chin.
     narrow = (0.27 - 0.22 * (t.jaw_width - 0.5)) * lower ** (1.5 + 0.9 * t.jaw_square)
-    temple = 0.08 * np.clip(-down, 0, 1)
+    temple = 0.04 * unit(-down)
     width = half * (1 - narrow - temple) + 0.012 * (t.cheekbones - 0.5) * bell(grid.y[:, None], 0.5, 0.1)
     across = np.abs(x) / width
     up = np.where(down > 0, down, y * np.float32(-1 / 0.62))
@@ -34,8 +37,13 @@ def head_radius(face: Face, grid: Grid) -> Array:
 
 def skin_colour(face: Face) -> Array:
     """Mean colour of the skin, 3,1,1."""
-    tone = palette(face.traits.skin_tone, _TONES)
-    warm = face.traits.skin_warmth - 0.5
+    return _skin_colour(face.traits)
+
+
+@lru_cache(maxsize=256)
+def _skin_colour(t: Traits) -> Array:
+    tone = palette(t.skin_tone, _TONES)
+    warm = t.skin_warmth - 0.5
     return tone * (1 + np.array([0.02, 0.0, -0.16], np.float32).reshape(3, 1, 1) * np.float32(warm))
 
 
@@ -167,12 +175,16 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
 def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
     """Diffuse light (3,H,W, about 1 where it is full) and the highlight (H,W)."""
     light = face.nuisance
-    slope_y, slope_x = np.gradient(height, np.float32(grid.pixel))
+    slope_x, slope_y = np.empty_like(height), np.empty_like(height)
+    across, down = height[:, 1:] - height[:, :-1], height[1:] - height[:-1]
+    slope_x[:, 1:-1], slope_x[:, 0], slope_x[:, -1] = (across[:, 1:] + across[:, :-1]) / 2, across[:, 0], across[:, -1]
+    slope_y[1:-1], slope_y[0], slope_y[-1] = (down[1:] + down[:-1]) / 2, down[0], down[-1]
+    slope_x, slope_y = slope_x * np.float32(1 / grid.pixel), slope_y * np.float32(1 / grid.pixel)
     steep = 1 / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
     direction = np.array([light.light_x, light.light_y, 0.85])
     lx, ly, lz = (direction / np.linalg.norm(direction)).astype(np.float32)
     facing = (lz - lx * slope_x - ly * slope_y) * steep
-    key = np.clip((facing + 0.35) / 1.35, 0, 1)
+    key = unit((facing + 0.35) / 1.35)
     sky = 0.5 + 0.5 * (steep - slope_y * steep * np.float32(-0.5))
     fill = np.float32(0.28 + 0.22 * light.fill)
     shade = fill * sky + (np.float32(1.04) - fill) * key
@@ -181,7 +193,7 @@ def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
     diffuse = np.stack([shade**0.82, shade, shade**1.06])
     half = np.array([lx, ly, lz + 1])
     hx, hy, hz = (half / np.linalg.norm(half)).astype(np.float32)
-    shine = np.clip((hz - hx * slope_x - hy * slope_y) * steep, 0, 1)
+    shine = unit((hz - hx * slope_x - hy * slope_y) * steep)
     shine = shine * shine
     shine = shine * shine
     shine = shine * shine
@@ -209,39 +221,35 @@ def albedo(face: Face, grid: Grid) -> Array:
     moles = rng.uniform((0.2, 0.2), (0.8, 0.9), (3, 2))
     marks.many(moles, rng.uniform(0.005, 0.008, 3), rng.uniform(0, 1, 3) ** 3)
     mix(image, base * colour(160, 105, 75), np.clip(marks.field(grid), 0, 0.85))
-    image *= 1 + np.float32(0.02) * _mottle(rng, grid)
+    image *= 1 + np.float32(0.02) * patches(rng, grid, 34)
     # Skin around the eyes is darker, and dark in the hollow corners.
     rings = Dots()
     rings.both(EYE_X, EYE_Y, 0.09, 0.055, 0.20 + 0.25 * t.age)
     rings.both(0.085, EYE_Y + 0.01, 0.03, 0.03, 0.22)
-    mix(image, base * colour(190, 140, 135), np.clip(rings.field(grid), 0, 1))
+    mix(image, base * colour(190, 140, 135), unit(rings.field(grid)))
     if t.beard > 0.02 or t.moustache > 0.02:
-        _beard(image, face, grid, rng)
+        _beard(image, face, grid)
     return image
 
 
-def _mottle(rng: np.random.Generator, grid: Grid) -> Array:
-    """Soft patches as skin has them, H,W, mean 0."""
-    count = 34
-    knots = np.arange(count, dtype=np.float32)[:, None]
-    values = rng.normal(0, 1, (count, count)).astype(np.float32)
-    down, across = (np.clip(1 - np.abs(axis * np.float32(count) - knots), 0, 1) for axis in (grid.y, grid.x))
-    return down.T @ values @ across
+@lru_cache(maxsize=1)
+def _stubble() -> Array:
+    return np.random.default_rng(0xBEA).normal(0, 1, (_STUBBLE, _STUBBLE)).astype(np.float32)
 
 
-def _beard(image: Array, face: Face, grid: Grid, rng: np.random.Generator) -> None:
+def _beard(image: Array, face: Face, grid: Grid) -> None:
     from visage.faces.synthetic.hair import hair_colour
 
     t, mouth = face.traits, face.mouth
     x, y = np.abs(grid.x - np.float32(mouth.x))[None, :], grid.y[:, None]
     # From the sideburns down to the mouth's corners, then below the lip.
-    edge = mouth.y + 0.01 - 1.35 * np.clip(x - 0.125, 0, 1) + 0.045 * bell(x, 0, 0.10)
+    edge = mouth.y - 0.005 - 1.35 * unit(x - 0.125) + 0.045 * bell(x, 0, 0.10)
     jaw = ramp(y - edge, 0.0, 0.055) * np.float32(t.beard)
     lip = bell(y, (face.nose_y + mouth.y) / 2 + 0.022, 0.026) * (1 - ramp(x, 0.09, 0.16))
     bare = bell(y, mouth.y + mouth.below + mouth.lower + 0.016, 0.016) * bell(x, 0.055, 0.035)
     jaw = jaw * (1 - 0.75 * bare)
     cover = np.maximum(jaw, lip * np.float32(t.moustache))
-    noise = rng.normal(0, 1, (_STUBBLE, _STUBBLE)).astype(np.float32)
+    noise = _stubble()
     rows, columns = (grid.y * _STUBBLE).astype(int), (grid.x * _STUBBLE).astype(int)
     # Where a pixel holds several hairs their differences average out.
     grain = noise[np.ix_(rows, columns)] * np.float32(0.16 * min(1.0, 1 / (_STUBBLE * grid.pixel)))
