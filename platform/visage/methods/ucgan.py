@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.config.experiment import Adversarial, Loss, Method
+from visage.config.experiment import Loss, Method
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.unet import UNet
 
@@ -84,8 +84,8 @@ def triplet_loss(generated: Tensor, positive: Tensor, negative: Tensor, margin: 
 
 def feature_matching_loss(generated: Features, real: Features) -> Tensor:
     """(extension) mean L1 distance of the discriminator's features of (x, g) and (x, y), as in pix2pixHD."""
-    terms = [F.l1_loss(a.float(), b.detach().float()) for a, b in zip(generated, real, strict=True)]
-    return torch.stack(terms).mean()
+    terms = [F.l1_loss(a, b.detach()) for a, b in zip(generated, real, strict=True)]
+    return torch.stack(terms).float().mean()
 
 
 class UCGAN:

@@ -1,5 +1,6 @@
 """Identity embeddings for the triplet loss: FaceNet where its weights can be had, a compact encoder elsewhere."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class CompactEncoder(nn.Module):
         self.width = width
         widths = [3, width, 2 * width, 4 * width, 8 * width]
         blocks: list[nn.Module] = []
-        for channels, out in zip(widths, widths[1:], strict=False):
+        for channels, out in pairwise(widths):
             blocks += [nn.Conv2d(channels, out, 3, stride=2, padding=1), group_norm(out), nn.ReLU()]
             blocks += [nn.Conv2d(out, out, 3, padding=1), group_norm(out), nn.ReLU()]
         self.features = nn.Sequential(*blocks)

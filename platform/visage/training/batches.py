@@ -12,7 +12,7 @@ from visage.methods.ucgan import Batch
 
 
 def to_faces(pixels: Tensor) -> Tensor:
-    """N,S,S,3 bytes to N,3,S,S floats in [-1, 1]; the memory order stays (channels_last), so nothing is copied twice."""
+    """N,S,S,3 bytes to N,3,S,S floats in [-1, 1]; the memory order, channels_last, stays."""
     return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 

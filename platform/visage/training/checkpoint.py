@@ -23,7 +23,9 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         os.replace(temporary, folder / FILE)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{folder}: the checkpoint cannot be written ({error}); free space or mend permissions.") from None
+        raise UserError(
+            f"{folder}: the checkpoint cannot be written ({error}); free space or mend permissions."
+        ) from None
 
 
 def load(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.training.validation import Validation
 from visage.judging.train import FaceNetworks
 from visage.methods.ucgan import UCGAN, Batch, Parts
 from visage.models.identity import load_embedding
@@ -20,8 +19,10 @@ from visage.models.precision import autocast
 from visage.training import checkpoint
 from visage.training.batches import Batches
 from visage.training.progress import Diverged, Progress, Report
+from visage.training.validation import Validation
 
 LOGS_PER_EVALUATION = 10
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Place:
 
     rank: int = 0
     workers: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     parallel: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
@@ -160,7 +161,11 @@ def train(
     if resume:
         trainer.restore(resume)
     goal, every = experiment.train.images, experiment.train.evaluate_every
-    validation = Validation(faces, networks, experiment.train.evaluate_pairs, place.device) if not place.rank else None
+    validation = (
+        Validation(faces, networks, experiment.train.evaluate_pairs, place.device, experiment.train.precision)
+        if not place.rank
+        else None
+    )
     sums: Parts = {}
     steps = 0
     last = Progress(trainer.images)

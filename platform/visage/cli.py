@@ -1,0 +1,199 @@
+"""The command line. Each command reads its arguments, calls the library and prints; heavy imports happen inside."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from visage.config import Experiment
+
+app = typer.Typer(
+    help="Gives a face another expression while it stays the same person.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path, typer.Argument(help="YAML file of the experiment, such as one of configs/", show_default=False)
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as train.batch=8")]
+Model = Annotated[str, typer.Argument(help="name@alias, name/version, or the folder of a bundle", show_default=False)]
+Store = Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")]
+LOCAL_STORE = "sqlite:///runs/mlflow.db"
+
+
+@app.command()
+def prepare(
+    out: Annotated[Path, typer.Option(help="Folder of the face set to make", show_default=False)],
+    layout: Annotated[Literal["london", "folder", "synthetic"], typer.Option(help="How the source names its faces")],
+    source: Annotated[Path | None, typer.Option(help="Folder of the photographs; none for synthetic")] = None,
+    size: Annotated[int, typer.Option(help="Side of a face in pixels, a power of two from 32 to 512")] = 64,
+    people: Annotated[int, typer.Option(help="synthetic: number of people")] = 160,
+    pictures: Annotated[int, typer.Option(help="synthetic: pictures of each person and expression")] = 2,
+    seed: Annotated[int, typer.Option(help="synthetic: who the people are")] = 0,
+) -> None:
+    """Find, align and pack faces: photographs or procedural people to a face set."""
+    from visage.config import Experiment, validated
+
+    values = {"dir": out, "layout": layout, "source": source, "size": size}
+    values |= {"people": people, "pictures": pictures, "seed": seed} if layout == "synthetic" else {}
+    data = validated(Experiment, {"data": values}, "visage prepare").data
+    from visage.commands import prepare_faces
+
+    prepare_faces(data)
+
+
+@app.command()
+def train(
+    config: Config,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/train/CONFIG's name by default")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint")] = False,
+) -> None:
+    """Train one model, judge it on the test people and register it."""
+    from visage.commands import train_and_publish
+
+    train_and_publish(_experiment(config, settings), config, out or Path("runs/train") / config.stem, resume)
+
+
+@app.command()
+def tune(
+    config: Config,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish a study that was cut off, or extend one")] = False,
+) -> None:
+    """Search loss weights and triplet margin, then register the best trial's model and let the gate judge it."""
+    from visage.commands import tune_and_publish
+
+    tune_and_publish(_experiment(config, settings), config, resume)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Option(help="Folder of the face set", show_default=False)],
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
+    from visage.commands import evaluate_model
+
+    evaluate_model(model, data, registry)
+
+
+@app.command()
+def models(registry: Store = LOCAL_STORE) -> None:
+    """List the registered versions, their aliases and figures."""
+    from visage.commands import list_models
+
+    list_models(registry)
+
+
+@app.command()
+def promote(
+    model: Model,
+    force: Annotated[bool, typer.Option("--force", help="Move the alias whatever the gate says")] = False,
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Make a version the champion, if the gate finds it better."""
+    from visage.commands import promote_model
+
+    promote_model(model, force, registry)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="Registered model, such as visage-ucgan", show_default=False)],
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Make the previous champion the champion again."""
+    from visage.registry.models import Registry
+
+    facts = Registry(registry).rollback(name)
+    typer.echo(f"{facts.name}: version {facts.version} is the champion again.")
+
+
+@app.command()
+def ui(
+    registry: Store = LOCAL_STORE,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1", min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's pages on the configured store; Ctrl-C ends them."""
+    from visage.registry.ui import pages
+
+    with pages(registry, port) as (url, process):
+        typer.echo(f"MLflow's pages are at {url}; Ctrl-C ends them.")
+        process.wait()
+
+
+@app.command()
+def edit(
+    photo: Annotated[Path, typer.Argument(help="Photograph with one face", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg", show_default=False)],
+    intensity: Annotated[float, typer.Option(help="0 to 1.5")] = 1.0,
+    model: Annotated[str, typer.Option(help="name@alias, name/version, or the folder of a bundle")] = (
+        "visage-ucgan@champion"
+    ),
+    url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
+    view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Give the face in a photograph another expression."""
+    from visage.commands import edit_photo
+
+    edit_photo(photo, to, out, intensity, model, url, view, registry)
+    typer.echo(f"{out}: written.")
+
+
+@app.command()
+def serve(
+    config: Annotated[Path | None, typer.Argument(help="YAML file of the endpoint, such as configs/serve.yaml")] = None,
+    settings: Settings = None,
+) -> None:
+    """Deploy the champion as an endpoint on Ray Serve."""
+    from serve_app.app import serve as serve_app
+    from visage.config import Serving, read_config
+    from visage.config.read import apply_setting, validated
+
+    if config:
+        serving = read_config(Serving, config, settings or ())
+    else:
+        tree: dict[str, object] = {}
+        for setting in settings or ():
+            apply_setting(tree, setting)
+        serving = validated(Serving, tree, "visage serve")
+    serve_app(serving, block=True)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint running until Ctrl-C")] = False,
+) -> None:
+    """The whole road on procedural faces: prepare, tune, register, gate, serve, query, report."""
+    from visage.demo.run import run
+
+    run(keep)
+
+
+def _experiment(config: Path, settings: list[str] | None) -> "Experiment":
+    from visage.config import Experiment, read_config
+
+    return read_config(Experiment, config, settings or ())
+
+
+def main() -> None:
+    """The console command: a mendable fault is one sentence on stderr and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"visage: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""What the longer commands do: the stations of the road joined, with progress and a closing word on the terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from visage.config import Experiment
+from visage.config.experiment import Data
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
+    from visage.publish import Published
+    from visage.registry.models import Promotion
+    from visage.registry.tracking import RunLog
+    from visage.training.progress import Progress as Point
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def prepare_faces(data: Data) -> "FaceSet":
+    """The face set, made if it is not there, with its report printed."""
+    from visage.faces.prepare import prepare_if_absent
+    from visage.faces.report import print_report, progress_bar
+
+    with progress_bar(console) as progress:
+        faces = prepare_if_absent(data, progress)
+    print_report(faces, console)
+    return faces
+
+
+def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
+    """The judges of the face set, trained if they are not there, with what they reach on the validation people."""
+    from visage.judging.train import face_networks
+
+    with bar("judges") as update:
+        networks = face_networks(faces, experiment.judge, lambda name, done, of: update(f"judges: {name}", done, of))
+    reached = ", ".join(f"{name} {value:.3f}" for name, value in networks.report.items())
+    console.print(f"judges, on the real faces of the validation people: {reached}")
+    return networks
+
+
+def train_and_publish(experiment: Experiment, config: Path, out: Path, resume: bool) -> "Published":
+    """Train in the folder `out`, record the run in MLflow, and register what came out."""
+    from visage.publish import publish
+    from visage.registry.tracking import Tracking
+    from visage.training.progress import Diverged
+    from visage.training.run import run
+
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    faces = prepare_faces(experiment.data)
+    networks = judges_of(faces, experiment)
+    log = _run_of(out, tracking, experiment, resume)
+    again = f"visage train {config} --out {out} --resume"
+    state: Literal["complete", "diverged", "failed", "killed"] = "failed"
+    try:
+        with bar("training") as update:
+            last = run(experiment, faces, networks, out, _reporter(log, experiment, update), resume=resume)
+        assert last.checkpoint
+        published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
+        state = "complete"
+    except KeyboardInterrupt:
+        state = "killed"
+        raise UserError(f"{out}: the run was cut off and its checkpoint kept; go on with {again}.") from None
+    except Diverged:
+        state = "diverged"
+        raise
+    finally:
+        log.finish(state)
+    print_published(published)
+    console.print(f"next: visage edit PHOTO --to {faces.expressions[-1]} --model {published.bundle} --out edited.png")
+    console.print(f"or:   visage promote {published.model}")
+    return published
+
+
+def tune_and_publish(experiment: Experiment, config: Path, resume: bool) -> None:
+    """Run the study, register the best trial's model, and let the gate judge it."""
+    from visage.registry.models import Registry
+    from visage.search.progress import progress_bar
+    from visage.search.tune import tune
+
+    faces = prepare_faces(experiment.data)
+    networks = judges_of(faces, experiment)
+    try:
+        with progress_bar() as progress:
+            result = tune(experiment, resume=resume, progress=progress)
+    except KeyboardInterrupt as stopped:
+        raise UserError(str(stopped).replace("CONFIG", str(config)) or "the study was cut off.") from None
+    best = result.best
+    console.print(
+        f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "
+        f"best trial {best.number if best else 'none'}"
+    )
+    if best is None:
+        raise UserError(f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume.")
+    for name, value in best.params.items():
+        console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
+    published = publish_best(experiment, best, Path("runs/tune") / result.name / "bundle", faces, networks)
+    print_published(published)
+    print_promotion(Registry(experiment.registry.tracking_uri).promote(published.model))
+
+
+def publish_best(
+    experiment: Experiment, best: Any, out: Path, faces: "FaceSet", networks: "FaceNetworks"
+) -> "Published":
+    """Register the model of a study's best trial under that trial's run."""
+    from visage.publish import publish
+    from visage.registry.tracking import Tracking
+
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    log = tracking.continue_run(best.run_id)
+    try:
+        return publish(best.checkpoint, out, experiment, faces, networks, log)
+    finally:
+        log.finish("complete")
+
+
+def evaluate_model(model: str, data: Path, registry: str) -> None:
+    """Print the table of a model on the test people of a face set."""
+    import torch
+
+    from visage.config import validated
+    from visage.faces.faceset import FaceSet
+    from visage.judging.evaluate import evaluate
+    from visage.judging.report import print_evaluation
+    from visage.registry.models import Registry
+
+    faces = FaceSet.open(data)
+    bundle = Registry(registry).fetch(model)
+    if bundle.card.expressions != faces.expressions or bundle.card.image_size != faces.size:
+        raise UserError(
+            f"{model}: makes {', '.join(bundle.card.expressions)} at {bundle.card.image_size} px, and {data} holds "
+            f"{', '.join(faces.expressions)} at {faces.size} px; give a face set like the one it was trained on."
+        )
+    experiment = validated(Experiment, bundle.card.config, model)
+    networks = judges_of(faces, experiment)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = bundle.generator().to(device)
+    print_evaluation(evaluate(generator, faces, networks, bootstrap=experiment.judge.bootstrap, device=device), console)
+
+
+def list_models(registry: str) -> None:
+    from visage.registry.models import Registry
+
+    versions = Registry(registry).list()
+    if not versions:
+        console.print("no model is registered yet; train one with `visage train` or `visage tune`.")
+        return
+    table = Table("model", "version", "aliases", "score", "identity", "expression", "verdict", "created")
+    for line in versions:
+        figures = [
+            f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in ("score", "identity", "expression")
+        ]
+        table.add_row(
+            line.name,
+            str(line.version),
+            ", ".join(line.aliases),
+            *figures,
+            line.verdict,
+            f"{line.created:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+
+
+def promote_model(model: str, force: bool, registry: str) -> None:
+    from visage.registry.models import Registry
+
+    print_promotion(Registry(registry).promote(model, force))
+
+
+def edit_photo(
+    photo: Path,
+    to: str,
+    out: Path,
+    intensity: float,
+    model: str,
+    url: str | None,
+    view: Literal["photo", "face"],
+    registry: str,
+) -> None:
+    """Edit in this process with a model, or by an endpoint."""
+    from visage.editing import check_ending, edit
+
+    check_ending(out)
+    if url is None:
+        from visage.registry.models import Registry
+
+        edit(photo, out, Registry(registry).fetch(model), to, intensity=intensity, view=view)
+        return
+    from visage.client import Client
+    from visage.editing import write_picture
+    from visage.faces.picture import read_picture
+
+    with Client(url) as client:
+        answer = client.expressions(photo, [to], intensity=intensity, view=view)
+    write_picture(out, read_picture(answer.results[0].image))
+
+
+def print_published(published: "Published") -> None:
+    from visage.judging.report import print_evaluation
+
+    print_evaluation(published.evaluation, console)
+    console.print(f"registered as {published.model}; its bundle is {published.bundle}")
+
+
+def print_promotion(promotion: "Promotion") -> None:
+    verdict = promotion.verdict
+    console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
+    for reason in verdict.reasons:
+        console.print(f"  {reason}")
+    console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
+    if promotion.alias == "champion":
+        console.print("next: visage serve")
+    else:
+        console.print(f"next: visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway")
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar; yields update(description, done, of)."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)
+
+
+def _run_of(out: Path, tracking: Any, experiment: Experiment, resume: bool) -> "RunLog":
+    """The MLflow run of the folder `out`: the one it began with when it goes on, else a new one."""
+    note = out / "run_id"
+    if resume and note.is_file():
+        return tracking.continue_run(note.read_text())
+    log: RunLog = tracking.start_run(out.name, params=experiment.model_dump(mode="json"))
+    if not (out / "history.jsonl").exists():  # a folder that holds a run already is refused later, and keeps its own
+        out.mkdir(parents=True, exist_ok=True)
+        note.write_text(log.run_id)
+    return log
+
+
+def _reporter(
+    log: "RunLog", experiment: Experiment, update: Callable[[str, int, int], None]
+) -> "Callable[[Point], None]":
+    """Sends each point of a run to MLflow and to the terminal."""
+
+    def report(point: "Point") -> None:
+        log.log({f"loss/{name}": value for name, value in point.losses.items()} | (point.metrics or {}), point.images)
+        if point.faces:
+            log.picture(point.faces, f"faces/{point.faces.name}")
+        if point.metrics:
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
+            console.print(f"{point.images} images: {figures}")
+        update(f"training, {point.images} of {experiment.train.images} images", point.images, experiment.train.images)
+
+    return report

@@ -1,0 +1,65 @@
+"""From a trained generator to a registered version: judged on the test people, bundled, recorded, registered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.config import Experiment
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.results import Evaluation
+    from visage.judging.train import FaceNetworks
+    from visage.registry.tracking import RunLog
+
+
+@dataclass(frozen=True)
+class Published:
+    """A registered version, its bundle's folder, and what it reached on the test people."""
+
+    name: str
+    version: int
+    bundle: Path
+    evaluation: "Evaluation"
+
+    @property
+    def model(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+def publish(
+    checkpoint: Path, out: Path, experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", run: "RunLog"
+) -> Published:
+    """Judge the generator of a checkpoint on the test people, write its bundle to `out`, and register it.
+
+    run: the MLflow run that the model came from; it receives the test figures, the picture and the bundle.
+    """
+    import torch
+
+    from visage.faces.picture import write_png
+    from visage.judging.evaluate import evaluate
+    from visage.judging.report import faces_picture
+    from visage.registry.assemble import bundle_training
+    from visage.registry.models import Registry
+    from visage.training.checkpoint import load_generator
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator, trained, _ = load_generator(checkpoint)
+    generator = generator.to(device)
+    evaluation = evaluate(generator, faces, networks, "test", bootstrap=experiment.judge.bootstrap, device=device)
+    picture = write_png(None, faces_picture(generator, faces, "test"))
+    bundle = bundle_training(
+        out,
+        generator=generator,
+        experiment=trained,
+        faces=faces,
+        networks=networks,
+        evaluation=evaluation,
+        faces_png=picture,
+        run_id=run.run_id,
+    )
+    figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
+    run.log(figures, experiment.train.images)
+    run.picture(picture, "faces.png")
+    version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
+    return Published(bundle.facts.name, version, out, evaluation)
