@@ -53,9 +53,10 @@ def combed(face: Face, grid: Grid, radius: Array) -> Hair:
     volume = 0.012 + 0.085 * t.hair_volume * (0.3 + 0.7 * max(long, float(curl)))
     outline = (radius - 1) * np.float32(0.36) - np.float32(volume)
     if long > 0:
-        swing = np.sin(y * (8 + 5 * t.hair_volume) + 3 * t.hair_parting) * np.float32(0.018 * t.hair_wave)
-        flare = np.float32(0.10 * (t.hair_volume - 0.3)) * ramp(y, 0.35, 1.0)
-        falling = aside - np.float32(0.350 + 0.75 * volume) - swing - flare
+        half = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
+        swing = np.sin(y * (8 + 5 * t.hair_volume) + 3 * t.hair_parting) * np.float32(0.018 * t.hair_wave) * ramp(y, 0.3, 0.6)
+        flare = np.float32(0.10 * (t.hair_volume - 0.3)) * ramp(y, 0.40, 1.0)
+        falling = aside - np.float32(half + volume) - swing - flare
         outline = np.where(y < 0.45, np.minimum(outline, falling), falling)
     outline = outline + rough
 

@@ -129,7 +129,7 @@ def draw_nostrils(image: Array, face: Face, grid: Grid) -> None:
     """Darken nostrils and the nose's underside over the lit face, in place."""
     t, au = face.traits, face.au
     part, where = grid.window(0.36, 0.50, 0.64, 0.72)
-    wide = 0.75 + 0.5 * t.nose_width
+    wide = 0.70 + 0.6 * t.nose_width
     y = face.nose_y + 0.015 - 0.018 * au[9]
     dots = Dots()
     for side in SIDES:

@@ -113,7 +113,7 @@ def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
     # AU 14 acts on the person's left (the image's right) and takes AU 12 with it.
     smile = {-1: au[12] * (1 - au[14]), 1: au[12]}
     drop = 0.080 * au[26] + 0.115 * au[27] * (1 - 0.6 * au[26])
-    nose_y = 0.598 + 0.045 * (t.nose_length - 0.5) - 0.010 * au[9] + 0.008 * nod
+    nose_y = 0.598 + 0.056 * (t.nose_length - 0.5) - 0.010 * au[9] + 0.008 * nod
     chin_y = 0.945 + 0.045 * (t.chin_length - 0.5) + 0.8 * drop - 0.008 * au[17] + 0.008 * nod
     middle = 0.5 + 0.022 * turn
     return Face(
@@ -131,7 +131,7 @@ def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
 
 
 def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: float, x: float, down: float) -> Mouth:
-    base = 0.120 + 0.036 * (t.mouth_width - 0.5)
+    base = 0.120 + 0.044 * (t.mouth_width - 0.5)
     grin = 0.5 * (smile[-1] + smile[1])
     dimple = {-1: 0.0, 1: au[14]}
     half, lift = {}, {}
@@ -139,7 +139,7 @@ def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: fl
         wider = 0.034 * smile[side] + 0.030 * au[20] + 0.012 * dimple[side] + 0.006 * au[15] + 0.006 * au[10]
         narrower = 0.016 * au[23] + 0.36 * drop * (1 - au[20]) + 0.010 * au[17]
         half[side] = base + wider - min(narrower, 0.04)
-        lift[side] = 0.034 * smile[side] + 0.008 * dimple[side] - 0.026 * au[15] - 0.008 * au[20] - 0.05 * drop
+        lift[side] = 0.002 + 0.034 * smile[side] + 0.008 * dimple[side] - 0.026 * au[15] - 0.008 * au[20] - 0.05 * drop
     # A broad smile bares the upper teeth even without AU 25.
     bared = 0.030 * min(1.0, max(0.0, grin - 0.35) / 0.5)
     above = 0.012 * au[25] + 0.020 * au[10] + 0.010 * au[20] + 0.010 * au[9] * (1 - au[17])
@@ -157,16 +157,16 @@ def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: fl
         below=below * shut,
         square=min(1.0, 0.7 * au[10] + 0.9 * au[20] + 0.3 * grin + 9 * drop),
         drop=drop,
-        upper=(0.017 + 0.020 * t.lip_upper) * max(thin - 0.25 * au[10], 0.25),
-        lower=(0.024 + 0.022 * t.lip_lower) * max(thin + 0.15 * au[17], 0.3),
+        upper=(0.014 + 0.025 * t.lip_upper) * max(thin - 0.25 * au[10], 0.25),
+        lower=(0.019 + 0.030 * t.lip_lower) * max(thin + 0.15 * au[17], 0.3),
         press=au[23],
         dimple=dimple,
     )
 
 
 def _eye(t: Traits, au: Mapping[int, float], side: int) -> Eye:
-    scale = 0.88 + 0.26 * t.eye_size
-    opening = 0.0235 + 0.007 * t.eye_open + 0.009 * (t.eye_size - 0.5)
+    scale = 0.86 + 0.30 * t.eye_size
+    opening = 0.0225 + 0.010 * t.eye_open + 0.009 * (t.eye_size - 0.5)
     # Tightened lids (6, 7) and a frown (4, 9) close, AU 5 opens wide; sorrow (1 with 4) lets the lid hang.
     upper = opening * (1 + 0.80 * au[5] - 0.28 * au[7] - 0.22 * au[6] - 0.12 * au[4] * (1 - au[5]) - 0.30 * au[9])
     upper *= 1 - 0.14 * au[1] * au[4] * (1 - au[5])
@@ -177,7 +177,7 @@ def _eye(t: Traits, au: Mapping[int, float], side: int) -> Eye:
         side=side,
         inner=0.072 * scale,
         outer=0.076 * scale,
-        slant=0.016 * (t.eye_slant - 0.4),
+        slant=0.026 * (t.eye_slant - 0.35),
         upper=max(upper, 0.008),
         lower=max(lower, 0.006),
         iris=0.0295 + 0.003 * t.eye_size,
@@ -186,9 +186,9 @@ def _eye(t: Traits, au: Mapping[int, float], side: int) -> Eye:
 
 
 def _brow(t: Traits, au: Mapping[int, float], side: int, right: float, down: float) -> np.ndarray:
-    height = EYE_Y - 0.092 - 0.030 * t.brow_height + down
+    height = EYE_Y - 0.088 - 0.038 * t.brow_height + down
     inner_x = 0.050 + 0.028 * t.brow_gap
-    tilt = 0.022 * (t.brow_tilt - 0.5)
+    tilt = 0.030 * (t.brow_tilt - 0.5)
     arch = 0.008 + 0.022 * t.brow_arch
     lowered = 0.044 * au[4] * (1 - 0.75 * au[1]) + 0.024 * au[9]
     inner_up = 0.048 * au[1] - lowered

@@ -9,7 +9,7 @@ from visage.faces.synthetic.muscles import EYE_X, EYE_Y, SIDES, Face
 from visage.faces.synthetic.person import Traits
 
 _TONES = np.array(
-    [(246, 216, 198), (238, 200, 174), (224, 178, 144), (194, 142, 106), (154, 106, 76), (114, 76, 54), (86, 56, 42)],
+    [(241, 210, 192), (235, 196, 170), (224, 178, 144), (194, 142, 106), (154, 106, 76), (114, 76, 54), (86, 56, 42)],
     float,
 )
 
@@ -62,8 +62,8 @@ def relief(face: Face, grid: Grid, radius: Array) -> Array:
     dots.both(0.082, 0.392, 0.030, 0.036, -0.016)
     dots.both(EYE_X, EYE_Y - 0.004, 0.056, 0.040, 0.017)
     # Nose: root, ridge, tip, wings, and the hollow beneath.
-    bridge = 0.6 + 0.8 * t.nose_bridge
-    wide = 0.75 + 0.5 * t.nose_width
+    bridge = 0.5 + 1.0 * t.nose_bridge
+    wide = 0.70 + 0.6 * t.nose_width
     short = nose_y - 0.03 * au[9]
     dots.add(0.5 + 0.3 * (middle - 0.5), 0.40, 0.030, 0.065, 0.020 * bridge)
     dots.add(0.5 + 0.6 * (middle - 0.5), 0.480, 0.036 * (0.6 + 0.4 * wide), 0.060, 0.022 * bridge)
@@ -101,13 +101,13 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
         corner_x, corner_y = mouth.corner(side)
 
         # Nasolabial fold, from the nose's wing around the mouth's corner.
-        deep = 0.0012 + 0.0055 * old + 0.0085 * smile + 0.008 * au[10] + 0.008 * au[9] + 0.003 * au[20]
-        wing = (middle + side * (0.066 + 0.022 * face.traits.nose_width), nose_y - 0.006)
-        out = corner_x + side * (0.030 + 0.022 * smile)
+        deep = 0.0012 + 0.0055 * old + 0.0090 * smile + 0.008 * au[10] + 0.008 * au[9] + 0.003 * au[20]
+        wing = (middle + side * (0.063 + 0.028 * face.traits.nose_width), nose_y - 0.006)
+        out = corner_x + side * (0.028 + 0.012 * smile)
         bow = (out + side * 0.006 * smile, 0.45 * wing[1] + 0.55 * corner_y)
-        dots.line([wing, bow, (out - side * 0.006, corner_y + 0.018)], 0.0105, -deep, 0.8)
+        dots.line([wing, bow, (out - side * 0.002, corner_y + 0.012)], 0.0125, -deep, 1.3)
         # Around the nose's wing.
-        root, wing_y = 0.066 + 0.022 * face.traits.nose_width, nose_y - 0.012 * au[9]
+        root, wing_y = 0.063 + 0.028 * face.traits.nose_width, nose_y - 0.012 * au[9]
         dots.line(
             [
                 (middle + side * root, wing_y - 0.030),
@@ -118,12 +118,12 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
             -0.0055 - 0.003 * au[9],
         )
         # The mouth's corner: dimpled by AU 14 and 12, drawn down by AU 15.
-        pit = 0.003 + 0.008 * mouth.dimple[side] + 0.004 * smile
+        pit = 0.003 + 0.004 * mouth.dimple[side] + 0.004 * smile
         dots.add(corner_x + side * 0.008, corner_y, 0.012, 0.014, -pit)
         dots.line(
             [(corner_x + side * 0.016, corner_y - 0.02), (corner_x + side * 0.026, corner_y),
              (corner_x + side * 0.018, corner_y + 0.022)],
-            0.009, -0.010 * mouth.dimple[side],
+            0.009, -0.0085 * mouth.dimple[side],
         )  # fmt: skip
         drawn = 0.010 * au[15] + 0.004 * old
         dots.line(
@@ -187,7 +187,7 @@ def lit(height: Array, grid: Grid, face: Face) -> tuple[Array, Array]:
     key = unit((facing + 0.35) / 1.35)
     sky = 0.5 + 0.5 * (steep - slope_y * steep * np.float32(-0.5))
     fill = np.float32(0.28 + 0.22 * light.fill)
-    shade = fill * sky + (np.float32(1.04) - fill) * key
+    shade = fill * sky + (np.float32(1.02) - fill) * key
     # Light that passes through the skin makes its shadows red.
     shade = np.clip(shade, 0.02, 1.25)
     diffuse = np.stack([shade**0.82, shade, shade**1.06])
