@@ -11,7 +11,7 @@ from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, 
 from visage.faces.synthetic.eyes import draw_brows, draw_eye
 from visage.faces.synthetic.hair import combed, draw_hair, draw_hair_behind
 from visage.faces.synthetic.mouth import draw_lips, draw_mouth, draw_nostrils, lip_relief
-from visage.faces.synthetic.muscles import SIDES, Face, Nuisance, posed
+from visage.faces.synthetic.muscles import SIDES, Face, Nuisance, half_head, posed
 from visage.faces.synthetic.person import Traits
 from visage.faces.synthetic.skin import albedo, head_radius, lit, relief, skin_colour
 
@@ -81,7 +81,7 @@ def _ears(image: Array, face: Face, grid: Grid) -> None:
     t = face.traits
     skin = skin_colour(face)
     tall = 0.078 + 0.022 * t.ears
-    edge = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
+    edge = half_head(t)
     for side in SIDES:
         x = 0.5 + side * (edge - 0.004 + 0.012 * t.ears) - 0.010 * face.nuisance.turn
         part, where = grid.window(x - 0.09, 0.30, x + 0.09, 0.70)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from visage.faces.synthetic.canvas import Array, Grid, bell, colour, mix, palette, patches, ramp, strands, unit
-from visage.faces.synthetic.muscles import Face
+from visage.faces.synthetic.muscles import Face, half_head
 from visage.faces.synthetic.person import Traits
 
 _COLOURS = np.array([(24, 20, 20), (48, 32, 26), (86, 56, 38), (128, 88, 54), (176, 134, 84), (216, 182, 126)], float)
@@ -53,8 +53,12 @@ def combed(face: Face, grid: Grid, radius: Array) -> Hair:
     volume = 0.012 + 0.085 * t.hair_volume * (0.3 + 0.7 * max(long, float(curl)))
     outline = (radius - 1) * np.float32(0.36) - np.float32(volume)
     if long > 0:
-        half = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
-        swing = np.sin(y * (8 + 5 * t.hair_volume) + 3 * t.hair_parting) * np.float32(0.018 * t.hair_wave) * ramp(y, 0.3, 0.6)
+        half = half_head(t)
+        swing = (
+            np.sin(y * (8 + 5 * t.hair_volume) + 3 * t.hair_parting)
+            * np.float32(0.018 * t.hair_wave)
+            * ramp(y, 0.3, 0.6)
+        )
         flare = np.float32(0.10 * (t.hair_volume - 0.3)) * ramp(y, 0.40, 1.0)
         falling = aside - np.float32(half + volume) - swing - flare
         outline = np.where(y < 0.45, np.minimum(outline, falling), falling)

@@ -17,6 +17,11 @@ EYE_Y = EYES[0][1]
 EYE_X = (EYES[1][0] - EYES[0][0]) / 2
 
 
+def half_head(t: Traits) -> float:
+    """Half the head's width where it is widest."""
+    return 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
+
+
 @dataclass(frozen=True)
 class Nuisance:
     """What differs between pictures of one person. Light comes from (light_x, light_y) above or beside the camera."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, palette, patches, ramp, unit
-from visage.faces.synthetic.muscles import EYE_X, EYE_Y, SIDES, Face
+from visage.faces.synthetic.muscles import EYE_X, EYE_Y, SIDES, Face, half_head
 from visage.faces.synthetic.person import Traits
 
 _TONES = np.array(
@@ -22,7 +22,7 @@ def head_radius(face: Face, grid: Grid) -> Array:
     t = face.traits
     x = grid.x[None, :] - np.float32(0.5 - 0.010 * face.nuisance.turn)
     y = grid.y[:, None] - np.float32(0.46)
-    half = 0.342 + 0.042 * (t.head_width - 0.5) + 0.012 * t.fullness
+    half = half_head(t)
     down = y * np.float32(1 / (face.chin_y - 0.46))
     lower = unit(down)
     # The jaw narrows below the cheekbones; a square one only near the chin.
