@@ -39,14 +39,14 @@ class Estimate(Part):
 
 
 class FaceData(Part):
-    """The face set that trained and judged the model. judges: sha256 of each judge's weights by name."""
+    """The face set that trained and judged the model. judges: sha256 of the judges that are stored with it."""
 
     name: str
     layout: str
     sha256: str = Sha256
     licence: str = ""
     people: dict[str, int] = Field(default_factory=dict, description="people of each part")
-    judges: dict[str, str]
+    judges: str = Sha256
 
 
 class Architecture(Part):

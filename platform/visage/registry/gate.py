@@ -61,7 +61,7 @@ def judge_promotion(
     rng = np.random.default_rng(seed)
     # Times that each person is drawn; the first line draws everybody once and gives the estimate itself.
     draws = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLINGS)
-    draws = np.vstack([np.ones(len(people), dtype=int), draws])
+    draws = np.vstack([np.ones(len(people)), draws])
     here = _figures(candidate, np.arange(len(paired)), person, draws)
     there = _figures(opponent, paired, person, draws)
     intervals = {name: _interval(here[name] - there[name]) for name in here}

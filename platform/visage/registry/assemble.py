@@ -1,0 +1,88 @@
+"""From a finished training to its bundle."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visage.registry.bundle import Bundle, write_bundle
+
+if TYPE_CHECKING:
+    from visage.config import Experiment
+    from visage.faces.faceset import FaceSet
+    from visage.judging.results import Evaluation
+    from visage.judging.train import FaceNetworks
+    from visage.models.unet import UNet
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+PAIRS = 512  # for the self-check's quantiles
+BATCH = 64
+
+
+def bundle_training(
+    out: Path,
+    *,
+    generator: "UNet",
+    experiment: "Experiment",
+    faces: "FaceSet",
+    networks: "FaceNetworks",
+    evaluation: "Evaluation",
+    faces_png: bytes,
+    run_id: str,
+) -> Bundle:
+    """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
+
+    networks: those of the face set, whose encoder and check become the self-check.
+    """
+    people = {part: len(np.unique(faces.identity[faces.part(part)])) for part in ("train", "validation", "test")}
+    return write_bundle(
+        out,
+        generator=generator,
+        encoder=networks.encoder,
+        check=networks.check,
+        faces_png=faces_png,
+        results=({"row": name, **asdict(result)} for name, row in evaluation.rows.items() for result in row.results),
+        method=experiment.method.name,
+        expressions=faces.expressions,
+        config=experiment.model_dump(mode="json"),
+        metrics={name: asdict(estimate) for name, estimate in evaluation.rows["model"].metrics.items()},
+        data={
+            "name": faces.name,
+            "layout": faces.layout,
+            "sha256": evaluation.faces_sha256,
+            "licence": faces.licence,
+            "people": people,
+            "judges": evaluation.networks,
+        },
+        run_id=run_id,
+        self_check=reference_quantiles(generator, faces, networks),
+    )
+
+
+def reference_quantiles(generator: "UNet", faces: "FaceSet", networks: "FaceNetworks") -> dict[str, dict[str, float]]:
+    """Quantiles of the endpoint's self-check values on the test people, at full intensity.
+
+    identity_similarity: cosine of the encoder's vectors of input and output. expression_confidence: the check's
+    probability of the target.
+    """
+    import torch
+
+    from visage.judging.fit import as_input
+    from visage.judging.pairs import pairs
+
+    asked = pairs(faces, "test", limit=PAIRS)
+    device = next(generator.parameters()).device
+    encoder, check = networks.encoder.to(device), networks.check.to(device)
+    conditions = torch.eye(len(faces.expressions), device=device)
+    values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
+    with torch.inference_mode():
+        for start in range(0, len(asked), BATCH):
+            some = asked.take(np.arange(start, min(start + BATCH, len(asked))))
+            pixels = torch.from_numpy(np.ascontiguousarray(faces.faces[some.input])).to(device)
+            inputs = as_input(pixels.permute(0, 3, 1, 2)).contiguous()
+            target = torch.from_numpy(some.target).to(device)
+            outputs = generator(inputs, conditions[target])
+            values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
+            values["expression_confidence"] += check(outputs)[torch.arange(len(some)), target].tolist()
+    return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}

@@ -1,0 +1,225 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from visage.errors import UserError
+from visage.registry.models import Registry
+from visage.registry.tracking import Tracking
+
+NAME = "visage-ucgan"
+BETTER = {"similarity": 0.85, "probability": 0.9}
+WORSE = {"similarity": 0.6, "probability": 0.5}
+
+
+@pytest.fixture
+def registry(empty_store: str) -> Registry:
+    return Registry(empty_store)
+
+
+@pytest.fixture
+def add(registry: Registry, make_bundle: Callable[..., Any], tmp_path: Path) -> Callable[..., int]:
+    """Registers a bundle with the given figures, from a run of its own."""
+    tracking = Tracking(registry.uri, "visage")
+
+    def add(**figures: Any) -> int:
+        run = tracking.start_run("training")
+        count = len(list(tmp_path.glob("bundle*")))
+        bundle = make_bundle(tmp_path / f"bundle{count}", seed=count, run_id=run.run_id, **figures)
+        return registry.register(bundle.dir, run.run_id)
+
+    return add
+
+
+def aliases(registry: Registry) -> dict[str, int]:
+    return {alias: line.version for line in registry.list() for alias in line.aliases}
+
+
+def refused(call: Callable[..., Any], *arguments: Any) -> str:
+    with pytest.raises(UserError) as fault:
+        call(*arguments)
+    message = str(fault.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_registered_is_fetched(registry: Registry, add, tmp_path: Path):
+    assert (add(), add()) == (1, 2)
+    bundle = registry.fetch(f"{NAME}/2")
+    assert (bundle.facts.name, bundle.facts.version, bundle.facts.alias) == (NAME, 2, None)
+    assert bundle.facts.run_id == bundle.card.run_id
+    assert bundle.card.sha256 != registry.fetch(f"{NAME}/1").card.sha256
+    assert bundle.generator().size == 32
+
+
+def test_a_folder_is_fetched_as_it_lies(registry: Registry, make_bundle, tmp_path: Path):
+    folder = make_bundle(tmp_path / "bundle").dir
+    facts = registry.fetch(str(folder)).facts
+    assert (facts.name, facts.version, facts.alias) == (NAME, None, None)
+
+
+def test_the_list(registry: Registry, add):
+    assert registry.list() == []
+    add(probability=0.7)
+    add()
+    registry.promote(f"{NAME}/1")
+    newest, oldest = registry.list()
+    assert (newest.version, newest.aliases, newest.verdict) == (2, (), "")
+    assert (oldest.version, oldest.aliases, oldest.verdict) == (1, ("champion",), "promote")
+    assert oldest.metrics == {"score": 0.7}
+
+
+def test_a_fetched_model_is_downloaded_once_and_checked_each_time(registry: Registry, add):
+    add()
+    first = registry.fetch(f"{NAME}/1")
+    stamp = (first.dir / "generator.safetensors").stat().st_mtime_ns
+    again = registry.fetch(f"{NAME}/1")
+    assert (again.dir, (again.dir / "generator.safetensors").stat().st_mtime_ns) == (first.dir, stamp)
+    (first.dir / "generator.safetensors").write_bytes(b"damaged on this disk")
+    assert registry.fetch(f"{NAME}/1").card == first.card
+
+
+def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, add, make_bundle, tmp_path: Path):
+    add()
+    stored = Path(registry.client.get_model_version(NAME, "1").source.removeprefix("file://"))
+    (stored / "generator.safetensors").write_bytes(b"damaged")
+    assert "generator.safetensors" in refused(registry.fetch, f"{NAME}/1")
+    # A whole bundle in its place, but not the one that was registered.
+    for path in make_bundle(tmp_path / "forged", seed=9).dir.iterdir():
+        (stored / path.name).write_bytes(path.read_bytes())
+    assert "not the one that was registered" in refused(registry.fetch, f"{NAME}/1")
+    assert not any(path.name.startswith(".fetch") for path in registry.cache.iterdir())
+
+
+def test_what_is_not_there_is_named(registry: Registry, add, tmp_path: Path):
+    assert "none yet" in refused(registry.fetch, f"{NAME}@champion")
+    add()
+    assert "no alias champion" in refused(registry.fetch, f"{NAME}@champion")
+    assert "its versions are 1" in refused(registry.fetch, f"{NAME}/7")
+    assert NAME in refused(registry.fetch, "visage-eft/1")
+    assert "name@alias" in refused(registry.fetch, "no such folder")
+    assert "no bundle" in refused(registry.fetch, str(tmp_path))
+    assert "previous" in refused(registry.rollback, NAME)
+    assert "no registered model" in refused(registry.rollback, "other")
+    (tmp_path / "empty").mkdir()
+    assert "no bundle" in refused(registry.register, tmp_path / "empty", "run")
+
+
+def test_an_unknown_run_registers_nothing(registry: Registry, make_bundle, tmp_path: Path):
+    bundle = make_bundle(tmp_path / "bundle")
+    assert "not found" in refused(registry.register, bundle.dir, "0" * 32)
+    assert registry.list() == []
+
+
+def test_the_first_champion_must_beat_the_copied_input(registry: Registry, add):
+    add(probability=0.05, similarity=0.85)
+    rejected = registry.promote(f"{NAME}/1")
+    assert (rejected.verdict.decision, rejected.alias) == ("reject", "challenger")
+    add()
+    assert registry.promote(f"{NAME}/2").verdict.decision == "promote"
+    assert aliases(registry) == {"challenger": 1, "champion": 2}
+
+
+def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry, add):
+    add(**WORSE)
+    add(**BETTER)
+    registry.promote(f"{NAME}/1")
+    promotion = registry.promote(f"{NAME}/2")
+    assert (promotion.facts.version, promotion.facts.alias, promotion.forced) == (2, "champion", False)
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+    assert registry.fetch(f"{NAME}@champion").facts.version == 2
+    assert registry.rollback(NAME).version == 1
+    assert aliases(registry) == {"champion": 1, "previous": 2}
+    assert registry.rollback(NAME).version == 2
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+def test_a_worse_candidate_becomes_challenger_unless_forced(registry: Registry, add):
+    add(**BETTER)
+    add(**WORSE)
+    registry.promote(f"{NAME}/1")
+    assert registry.promote(f"{NAME}/2").verdict.decision == "reject"
+    assert aliases(registry) == {"champion": 1, "challenger": 2}
+    forced = registry.promote(f"{NAME}@challenger", force=True)
+    assert (forced.verdict.decision, forced.forced, forced.alias) == ("reject", True, "champion")
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+def test_the_verdict_is_written_on_the_version(registry: Registry, add):
+    add(**BETTER)
+    add(**WORSE)
+    registry.promote(f"{NAME}/1")
+    registry.promote(f"{NAME}/2", force=True)
+    tags = registry.client.get_model_version(NAME, "2").tags
+    assert tags["visage.gate.verdict"] == "reject"
+    assert "score against the champion, version 1" in tags["visage.gate.reasons"]
+    assert tags["visage.gate.against"] == "version 1"
+    assert tags["visage.gate.forced"] == "true"
+    assert '"low"' in tags["visage.gate.intervals"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"people": 10}, "too few"),
+        ({"data": {"name": "b", "layout": "folder", "sha256": "1" * 64, "judges": "0" * 64}}, "other faces"),
+        ({"data": {"name": "b", "layout": "folder", "sha256": "0" * 64, "judges": "1" * 64}}, "other judges"),
+        ({"results": []}, "no row 'model'"),
+    ],
+)
+def test_what_cannot_be_compared_is_undecided(registry: Registry, add, change: dict[str, Any], reason: str):
+    add(**WORSE)
+    registry.promote(f"{NAME}/1", force=True)
+    add(**({"people": 24} | BETTER | change))
+    promotion = registry.promote(f"{NAME}/2")
+    if reason == "too few":
+        # Others are missing at the champion as well, so the same faces come first: force the small one in and repeat.
+        registry.promote(f"{NAME}/2", force=True)
+        add(people=10, **BETTER)
+        promotion = registry.promote(f"{NAME}/3")
+    assert promotion.verdict.decision == "undecided"
+    assert reason in promotion.verdict.reasons[0]
+    assert promotion.alias == "challenger"
+
+
+def test_a_damaged_champion_can_only_be_replaced_by_force(registry: Registry, add):
+    add(**WORSE)
+    registry.promote(f"{NAME}/1")
+    add(**BETTER)
+    stored = Path(registry.client.get_model_version(NAME, "1").source.removeprefix("file://"))
+    (stored / "faces.png").unlink()
+    for folder in registry.cache.iterdir():
+        (folder / "faces.png").unlink()
+    assert registry.promote(f"{NAME}/2").verdict.decision == "undecided"
+    assert aliases(registry)["champion"] == 1
+    registry.promote(f"{NAME}/2", force=True)
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+    assert "faces.png" in refused(registry.rollback, NAME)  # and nobody goes back to it
+    assert aliases(registry)["champion"] == 2
+
+
+def test_the_champion_is_no_candidate(registry: Registry, add):
+    add()
+    registry.promote(f"{NAME}/1")
+    assert "is the champion already" in refused(registry.promote, f"{NAME}@champion")
+
+
+def test_the_champion_moves_last(registry: Registry, add, monkeypatch: pytest.MonkeyPatch):
+    add(**WORSE)
+    add(**BETTER)
+    registry.promote(f"{NAME}/1")
+    done: list[str] = []
+    client = registry.client
+    for method in ("set_model_version_tag", "set_registered_model_alias", "delete_registered_model_alias"):
+        real = getattr(client, method)
+
+        def noted(name: str, *rest: str, real: Any = real, method: str = method) -> None:
+            done.append(f"{method} {rest[0]}")
+            real(name, *rest)
+
+        monkeypatch.setattr(client, method, noted)
+    registry.promote(f"{NAME}/2")
+    assert "set_model_version_tag 2" in done
+    assert done[-2:] == ["set_registered_model_alias previous", "set_registered_model_alias champion"]

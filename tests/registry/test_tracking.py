@@ -1,0 +1,190 @@
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from visage.errors import UserError
+from visage.registry.store import check_reach, open_store
+from visage.registry.tracking import Tracking, flattened
+
+
+@pytest.fixture
+def tracking(store: str) -> Tracking:
+    return Tracking(store, "visage")
+
+
+def test_a_run_holds_what_it_was_given(tracking: Tracking):
+    params = {"loss": {"pixel": {"weight": 100.0}, "form": "log"}, "search": {"space": {}}, "long": "x" * 9_000}
+    run = tracking.start_run("one", tags={"visage.kind": "trial"}, params=params)
+    run.log({"score": 0.25, "identity_similarity": 0.5}, step=1_000)
+    run.log({"score": 0.75}, step=2_000)
+    run.tag("visage.reason", "none")
+    run.finish("complete")
+
+    kept = tracking.client.get_run(run.run_id)
+    assert kept.data.params["loss.pixel.weight"] == "100.0"
+    assert kept.data.params["loss.form"] == "log"
+    assert kept.data.params["search.space"] == "{}"
+    assert len(kept.data.params["long"]) == 6_000
+    assert kept.data.tags["visage.kind"] == "trial"
+    assert kept.data.tags["visage.reason"] == "none"
+    assert kept.data.tags["visage.version.torch"]
+    assert kept.info.run_name == "one"
+    assert tracking.history(run.run_id, "score") == [(1_000, 0.25), (2_000, 0.75)]
+    assert tracking.history(run.run_id, "no_such_metric") == []
+
+
+def test_more_parameters_than_one_call_takes(tracking: Tracking):
+    run = tracking.start_run("many", params={f"key{index}": index for index in range(250)})
+    assert len(tracking.client.get_run(run.run_id).data.params) == 250
+
+
+def test_a_trial_is_a_child_of_its_study(tracking: Tracking):
+    study = tracking.start_run("study")
+    trial = tracking.start_run("trial", parent=study.run_id)
+    children = tracking.client.search_runs([tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{study.run_id}'")
+    assert [child.info.run_id for child in children] == [trial.run_id]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("complete", "FINISHED"),
+        ("pruned", "KILLED"),
+        ("interrupted", "KILLED"),
+        ("diverged", "FAILED"),
+        ("failed", "FAILED"),
+    ],
+)
+def test_endings(tracking: Tracking, state, status: str):
+    run = tracking.start_run("ending")
+    assert tracking.client.get_run(run.run_id).info.status == "RUNNING"
+    run.finish(state)
+    kept = tracking.client.get_run(run.run_id)
+    assert (kept.info.status, kept.data.tags["visage.state"]) == (status, state)
+    assert tracking.continue_run(run.run_id).run_id == run.run_id
+    assert tracking.client.get_run(run.run_id).info.status == "RUNNING"
+
+
+def test_pictures_and_folders_lie_beside_the_database(tracking: Tracking, store: str, tmp_path: Path):
+    run = tracking.start_run("pictures")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "trials.json").write_text("[]")
+    run.picture(b"picture", "faces/00001000.png")
+    run.picture(tmp_path / "study" / "trials.json", "table.json")
+    run.artifacts(tmp_path / "study", "study")
+    kept = Path(store.removeprefix("sqlite:///")).parent / "mlartifacts" / run.run_id / "artifacts"
+    files = {str(path.relative_to(kept)): path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    assert files == {"faces/00001000.png": b"picture", "table.json": b"[]", "study/trials.json": b"[]"}
+
+
+def test_names_and_values_of_a_tree():
+    tree = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": "text", "f": Path("x")}
+    assert dict(flattened(tree)) == {"a.b": "1", "a.c": "[1, 2]", "d": "null", "e": "text", "f": '"x"'}
+
+
+def test_two_objects_share_an_experiment(store: str):
+    assert Tracking(store, "shared").experiment_id == Tracking(store, "shared").experiment_id
+
+
+def test_a_deleted_experiment_is_named(store: str):
+    tracking = Tracking(store, "gone")
+    tracking.client.delete_experiment(tracking.experiment_id)
+    with pytest.raises(UserError, match="gone: was deleted"):
+        Tracking(store, "gone")
+
+
+def test_an_unknown_run_is_one_sentence(tracking: Tracking):
+    with pytest.raises(UserError, match="not found"):
+        tracking.continue_run("0" * 32)
+
+
+def test_nothing_is_printed_and_no_folder_is_littered(tmp_path: Path):
+    program = (
+        "from visage.registry.tracking import Tracking\n"
+        "run = Tracking('sqlite:///runs/mlflow.db', 'visage').start_run('one', params={'a': 1})\n"
+        "run.log({'score': 1.0}, 1)\nrun.finish('complete')\n"
+    )
+    # Two at once: processes that make one schema side by side crash without the lock.
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "platform"), "PATH": "/usr/bin:/bin"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        assert process.communicate()[0] == ""
+        assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("uri", ["", "runs/mlflow.db", "file:runs", "sqlite:///", "http://", "gopher://host"])
+def test_an_address_of_another_kind(uri: str):
+    with pytest.raises(UserError, match="is no store that Visage knows"):
+        open_store(uri)
+
+
+def test_a_path_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be opened .* can be written"):
+        open_store(f"sqlite:///{tmp_path}/file/mlflow.db")
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_store("sqlite:////proc/nowhere/mlflow.db")
+
+
+def test_a_file_that_is_no_database(tmp_path: Path):
+    (tmp_path / "mlflow.db").write_text("these are no tables " * 100)
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_store(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_a_database_of_another_program(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('v3.0.0.d')")
+    connection.close()
+    with pytest.raises(UserError, match="holds no store"):
+        open_store(f"sqlite:///{tmp_path}/other.db")
+
+
+def test_a_server_that_is_not_there_is_told_at_once():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    start = time.monotonic()
+    with pytest.raises(UserError, match="no MLflow server answers"):
+        open_store(f"http://127.0.0.1:{port}")
+    assert time.monotonic() - start < 60  # MLflow's own calls retry for minutes
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "10.0.0.5:6379", "http://cluster.example:8265"])
+def test_a_local_file_beside_a_remote_cluster(address: str):
+    with pytest.raises(UserError, match="does not share"):
+        check_reach("sqlite:///runs/mlflow.db", address)
+    check_reach("http://mlflow.example:5000", address)
+
+
+@pytest.mark.parametrize("address", [None, "", "auto", "local", "127.0.0.1:6379", "ray://localhost:10001"])
+def test_a_local_file_beside_a_local_cluster(address: str | None):
+    check_reach("sqlite:///runs/mlflow.db", address)
+
+
+def test_models_of_pickles_stay_closed(store: str):
+    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+
+    open_store(store)
+    assert MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
+
+
+def test_parameters_are_json(tracking: Tracking):
+    run = tracking.start_run("json", params={"betas": (0.5, 0.999), "flip": True})
+    params = tracking.client.get_run(run.run_id).data.params
+    assert json.loads(params["betas"]) == [0.5, 0.999]
+    assert params["flip"] == "true"
