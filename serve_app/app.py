@@ -155,7 +155,7 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
             "request_timeout_s": serving.limits.seconds + 10,
         },
         # Serve's processes take these over from the controller, also on a Ray that was started without them.
-        controller_options={"runtime_env": {"env_vars": settings}} if settings else None,
+        controller_options={"runtime_env": {"env_vars": settings}},
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
     ray_serve.run(build(serving), name=NAME, route_prefix="/")

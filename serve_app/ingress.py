@@ -17,11 +17,17 @@ def environment(serving: Serving) -> dict[str, str]:
     HAProxy hands requests straight to the replicas. Its statistics and metrics ports listen on all interfaces, so they
     are free ones of this start and never to be exposed.
     """
-    if serving.ingress == "python" or not haproxy_available():
-        return {}
+    # A busy machine starts a process in more than the five seconds after which Serve would kill and start it again.
+    settings = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+    if serving.ingress == "haproxy" and haproxy_available():
+        settings |= _haproxy_settings()
+    return {name: os.environ.get(name, value) for name, value in settings.items()}
+
+
+def _haproxy_settings() -> dict[str, str]:
     folder = Path(tempfile.gettempdir()) / f"visage-haproxy-{os.getuid()}"
     metrics, stats = free_ports(2)
-    settings = {
+    return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # No separate thread for the handlers: they only hand work to threads, and each change of loops costs.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -36,7 +42,6 @@ def environment(serving: Serving) -> dict[str, str]:
         # A stop on one machine has no load balancer to wait for.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
-    return {name: os.environ.get(name, value) for name, value in settings.items()}
 
 
 def haproxy_available() -> bool:

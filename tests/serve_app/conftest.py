@@ -1,5 +1,6 @@
 """The application without Ray around it, on a small bundle."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
 
 
-@pytest.fixture
-def post(bundle: Any) -> Callable[..., httpx.Response]:
-    """Ask the application directly, without a server: post(image, Accept, **fields)."""
-    import asyncio
-
+@pytest.fixture(scope="session")
+def request_app(bundle: Any) -> Callable[..., httpx.Response]:
+    """Ask the application directly: request_app(method, path, without_model=, forward=, seconds=, **httpx arguments)."""
     from serve_app.answers import Answers, run_jobs
     from serve_app.model import Model
     from serve_app.routes import build_app
@@ -26,23 +25,45 @@ def post(bundle: Any) -> Callable[..., httpx.Response]:
     from visage.editing import Editor
 
     class Held:
-        model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
+        model: Model | None = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
         fault = ""
 
-    async def forward(job: Any) -> Any:
+    class Nothing:
+        model: Model | None = None
+        fault = "visage-ucgan@champion: visage-ucgan has no alias champion; promote a version."
+
+    async def run_alone(job: Any) -> Any:
         return run_jobs([job])[0]
 
-    limits = Limits(megapixels=1, megabytes=0.5)
-    app = build_app(Held(), Answers(forward, megapixels=1, self_check=True), limits)
+    def ask(
+        method: str,
+        path: str,
+        *,
+        without_model: bool = False,
+        forward: Any = run_alone,
+        seconds: float = 30,
+        **request: Any,
+    ) -> httpx.Response:
+        answers = Answers(forward, megapixels=1, self_check=True)
+        limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds)
+        app = build_app(Nothing() if without_model else Held(), answers, limits)
 
-    def ask(image: bytes | None, accept: str = "application/json", **fields: Any) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                files = {} if image is None else {"image": ("image", image)}
-                files = files or {"none": ("", b"")}
-                return await client.post("/v1/expressions", files=files, data=fields, headers={"Accept": accept})
+                return await client.request(method, path, **request)
 
         return asyncio.run(send())
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def post(request_app: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    """post(image, Accept, **fields) to /v1/expressions."""
+
+    def ask(image: bytes, accept: str = "application/json", **fields: Any) -> httpx.Response:
+        files = {"image": ("image", image)}
+        return request_app("POST", "/v1/expressions", files=files, data=fields, headers={"Accept": accept})
 
     return ask

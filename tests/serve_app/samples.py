@@ -32,7 +32,7 @@ def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: 
         expressions=expressions,
         config={},
         metrics={},
-        data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": {}},
+        data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
         run_id="0" * 32,
         self_check={},
     )
