@@ -72,16 +72,16 @@ class Judges:
             if not value >= RELIABLE  # NaN, where there is nothing to verify, is as poor
         ]
 
-    def columns(self, made: Tensor | None, pairs: Pairs, *, real: bool = False) -> dict[str, np.ndarray]:
-        """What `made` (N,3,H,W; None with `real`: the true faces) scores, pair by pair, as `estimates` reads it."""
-        if made is None:
-            embedding, probability = self.embedding[pairs.truth], self.probability[pairs.truth]
-        else:
-            embedding, probability = self.judge(made)
-        reference = pairs.real_reference if real else pairs.reference
+    def columns(
+        self, seen: tuple[np.ndarray, np.ndarray], pairs: Pairs, reference: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What faces score, pair by pair, as `estimates` reads it.
+
+        seen: embeddings N,D and probabilities N,K of the faces. reference: N pictures that identity is held against.
+        """
+        embedding, probability = seen
         similarity = np.einsum("nd,nd->n", embedding, self.embedding[reference]).astype(float)
-        n = np.arange(len(pairs))
-        of_target = probability[n, pairs.target].astype(float)
+        of_target = probability[np.arange(len(pairs)), pairs.target].astype(float)
         before = self.probability[pairs.input, pairs.target]
         known = pairs.truth != NONE
         truth = np.where(known, self.probability[pairs.truth, pairs.target], np.nan)
@@ -99,34 +99,34 @@ class Judges:
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         found = {name: np.full(len(pairs), np.nan) for name in ("ssim", "psnr", "l1")}
-        known = np.flatnonzero(pairs.truth != NONE)
-        for places in (known[start : start + BATCH] for start in range(0, len(known), BATCH)):
-            a = (made[torch.from_numpy(places).to(made.device)].float().clamp(-1, 1) + 1) / 2
+        places = np.flatnonzero(pairs.truth != NONE)
+        if len(places):
+            a = (made[torch.from_numpy(places).to(made.device)].clamp(-1, 1) + 1) / 2
             b = (self.pictures(pairs.truth[places]) + 1) / 2
             ssim = structural_similarity_index_measure(a, b, reduction="none", data_range=1.0)
-            error = (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
+            error = (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)  # 100 dB and not infinity for equal faces
             found["ssim"][places] = ssim.cpu().numpy()  # type: ignore[union-attr]
             found["psnr"][places] = (-10 * error.log10()).cpu().numpy()
             found["l1"][places] = (a - b).abs().mean(dim=(1, 2, 3)).cpu().numpy()
         return found
 
-
-@torch.inference_mode()
-def generate(generator: Generator, judges: Judges, pairs: Pairs) -> Tensor:
-    """The generator's faces for `pairs` at full intensity: N,3,S,S float32 in [-1, 1]."""
-    conditions = torch.eye(len(judges.faces.expressions), device=judges.device)
-    made = []
-    for start in range(0, len(pairs), BATCH):
-        batch = slice(start, start + BATCH)
-        target = torch.from_numpy(pairs.target[batch]).to(judges.device)
-        made.append(generator(judges.pictures(pairs.input[batch]), conditions[target]).float())
-    return torch.cat(made)
+    @torch.inference_mode()
+    def measured(self, generator: Generator, pairs: Pairs, *, fidelity: bool) -> dict[str, np.ndarray]:
+        """`columns`, and with `fidelity` its values too, of the generator's faces at full intensity."""
+        conditions = torch.eye(len(self.faces.expressions), device=self.device)
+        parts = []
+        for start in range(0, len(pairs), BATCH):
+            some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
+            target = torch.from_numpy(some.target).to(self.device)
+            made = generator(self.pictures(some.input), conditions[target]).float()
+            found = self.columns(self.judge(made), some, some.reference)
+            parts.append({**found, **(self.fidelity(made, some) if fidelity else {})})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def quick(judges: Judges, generator: Generator, pairs: Pairs) -> dict[str, float]:
     """The metrics that rest on the judges, without intervals: for training and search on validation people."""
-    columns = judges.columns(generate(generator, judges, pairs), pairs)
-    found = estimates(columns, [""] * len(pairs), resamplings=1)
+    found = estimates(judges.measured(generator, pairs, fidelity=False), [""] * len(pairs), resamplings=1)
     return {name: estimate.value for name, estimate in found.items()}
 
 
@@ -148,16 +148,16 @@ def evaluate(
     judges = Judges(networks, faces, part, device)
     asked = pairs(faces, part, seed=seed)
     true = asked.take(np.flatnonzero(asked.truth != NONE))
-    inputs = judges.pictures(asked.input)
-    made: dict[str, Tensor] = {} if generator is None else {"model": generate(generator, judges, asked)}
-    made |= {"copy": inputs, "mean_face": mean_faces(faces).to(judges.device)[torch.from_numpy(asked.target)]}
+    mean = mean_faces(faces).to(judges.device)
+    made: dict[str, Generator] = {} if generator is None else {"model": generator}
+    made |= {"copy": lambda inputs, _: inputs, "mean_face": lambda _, conditions: mean[conditions.argmax(1)]}
     rows: dict[str, Row] = {}
     for name in ("model", "real", "copy", "mean_face"):
         if name == "real" and len(true):
-            rows[name] = _row(judges, true, judges.columns(None, true, real=True), {}, bootstrap, seed)
+            seen = judges.embedding[true.truth], judges.probability[true.truth]
+            rows[name] = _row(judges, true, judges.columns(seen, true, true.real_reference), bootstrap, seed)
         elif name in made:
-            columns = judges.columns(made[name], asked)
-            rows[name] = _row(judges, asked, columns, judges.fidelity(made[name], asked), bootstrap, seed)
+            rows[name] = _row(judges, asked, judges.measured(made[name], asked, fidelity=True), bootstrap, seed)
     return Evaluation(
         part=part,
         expressions=faces.expressions,
@@ -185,14 +185,7 @@ def mean_faces(faces: FaceSet) -> Tensor:
     return found
 
 
-def _row(
-    judges: Judges,
-    pairs: Pairs,
-    columns: dict[str, np.ndarray],
-    fidelity: dict[str, np.ndarray],
-    bootstrap: int,
-    seed: int,
-) -> Row:
+def _row(judges: Judges, pairs: Pairs, columns: dict[str, np.ndarray], bootstrap: int, seed: int) -> Row:
     people = judges.faces.identity[pairs.input]
     results = [
         FaceResult(
@@ -206,5 +199,5 @@ def _row(
         )
         for k in range(len(pairs))
     ]
-    metrics = estimates({**columns, **fidelity}, people.tolist(), bootstrap, seed)
+    metrics = estimates(columns, people.tolist(), bootstrap, seed)
     return Row(metrics, len(np.unique(people)), len(pairs), results)
