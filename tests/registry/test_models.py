@@ -163,7 +163,7 @@ def test_the_verdict_is_written_on_the_version(registry: Registry, add):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"people": 10}, "too few"),
+        ({"people": 10}, "same faces"),
         ({"data": {"name": "b", "layout": "folder", "sha256": "1" * 64, "judges": "0" * 64}}, "other faces"),
         ({"data": {"name": "b", "layout": "folder", "sha256": "0" * 64, "judges": "1" * 64}}, "other judges"),
         ({"results": []}, "no row 'model'"),
@@ -174,14 +174,17 @@ def test_what_cannot_be_compared_is_undecided(registry: Registry, add, change: d
     registry.promote(f"{NAME}/1", force=True)
     add(**({"people": 24} | BETTER | change))
     promotion = registry.promote(f"{NAME}/2")
-    if reason == "too few":
-        # Others are missing at the champion as well, so the same faces come first: force the small one in and repeat.
-        registry.promote(f"{NAME}/2", force=True)
-        add(people=10, **BETTER)
-        promotion = registry.promote(f"{NAME}/3")
     assert promotion.verdict.decision == "undecided"
     assert reason in promotion.verdict.reasons[0]
     assert promotion.alias == "challenger"
+
+
+def test_few_test_people_leave_it_to_force(registry: Registry, add):
+    add(people=19, **BETTER)
+    assert registry.promote(f"{NAME}/1").verdict.decision == "undecided"
+    assert aliases(registry) == {"challenger": 1}
+    assert registry.promote(f"{NAME}/1", force=True).forced
+    assert aliases(registry) == {"champion": 1}
 
 
 def test_a_damaged_champion_can_only_be_replaced_by_force(registry: Registry, add):

@@ -56,7 +56,7 @@ def test_a_trial_is_a_child_of_its_study(tracking: Tracking):
     [
         ("complete", "FINISHED"),
         ("pruned", "KILLED"),
-        ("interrupted", "KILLED"),
+        ("killed", "KILLED"),
         ("diverged", "FAILED"),
         ("failed", "FAILED"),
     ],

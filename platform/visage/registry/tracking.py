@@ -18,13 +18,13 @@ from visage.registry.store import absolute, database_of, open_store, store_fault
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-State = Literal["complete", "pruned", "diverged", "failed", "interrupted"]
+State = Literal["complete", "pruned", "diverged", "failed", "killed"]
 STATUS = {
     "complete": "FINISHED",
     "pruned": "KILLED",
     "diverged": "FAILED",
     "failed": "FAILED",
-    "interrupted": "KILLED",
+    "killed": "KILLED",
 }
 PARENT = "mlflow.parentRunId"
 STATE = "visage.state"

@@ -14,7 +14,7 @@ from visage.errors import UserError
 from visage.registry.store import absolute, database_of, open_store
 
 HOST = "127.0.0.1"
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 @contextmanager
