@@ -15,8 +15,9 @@ SHORTEST_SIDE = 16
 # Formats whose decoders read pixels only. Others start programs (EPS) or open further files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
-# The limit below is ours and tighter; PIL's own warning would only repeat it on stderr.
+# What PIL warns of on stderr (many pixels, corrupt EXIF) is refused here, or does not matter.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class TooManyPixels(UserError):

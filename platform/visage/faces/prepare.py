@@ -131,17 +131,14 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     return faces
 
 
-def align_item(item: Mapping[str, Any], size: int, *, worker: bool = True) -> dict[str, Any]:
-    """{index, path, name} -> {index, face uint8 size,size,3, reason}; the face is black where there is a reason.
-
-    The first call in a process loads the detector. A `worker` process is held to one thread, being one of many.
-    """
+def align_item(item: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """{index, path, name} -> {index, face uint8 size,size,3, reason}; the face is black where there is a reason."""
     from visage.faces.align import align, one_face
 
     name = item["name"]
     try:
         picture = read_picture(Path(item["path"]), name=name)
-        face, _ = align(picture, one_face(_detector(worker).find(picture), name).landmarks, size)
+        face, _ = align(picture, one_face(_detector().find(picture), name).landmarks, size)
         reason = ""
     except UserError as error:
         face = np.zeros((size, size, 3), np.uint8)
@@ -149,28 +146,44 @@ def align_item(item: Mapping[str, Any], size: int, *, worker: bool = True) -> di
     return {"index": item["index"], "face": face, "reason": reason}
 
 
+def align_in_worker(item: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """`align_item` in one of many processes."""
+    with _one_thread():
+        return align_item(item, size)
+
+
 @functools.cache
-def _detector(worker: bool) -> "Detector":
+def _detector() -> "Detector":
     from visage.faces.align import Detector
 
-    if worker:
-        import torch
-
-        torch.set_num_threads(1)
     return Detector()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch on one thread: the detector's layers are so small that more threads wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _aligned(rows: Sequence[Row], source: Path, size: int) -> Iterator[Result]:
     """Every photograph's aligned face, in any order."""
     items = [{"index": k, "path": str(row.path.absolute()), "name": name_in(source, row)} for k, row in enumerate(rows)]
     if len(items) < FEW_PHOTOGRAPHS:
-        for item in items:
-            result = align_item(item, size, worker=False)
-            yield result["index"], rows[result["index"]], result["face"], result["reason"]
+        with _one_thread():
+            for item in items:
+                result = align_item(item, size)
+                yield result["index"], rows[result["index"]], result["face"], result["reason"]
         return
     with _ray() as ray:
         blocks = min(len(items) // 4, 32 * int(ray.cluster_resources().get("CPU", 1)))
-        dataset = ray.data.from_items(items, override_num_blocks=blocks).map(align_item, fn_kwargs={"size": size})
+        dataset = ray.data.from_items(items, override_num_blocks=blocks).map(align_in_worker, fn_kwargs={"size": size})
         for result in dataset.iter_rows():
             index = int(result["index"])
             yield index, rows[index], result["face"], result["reason"]

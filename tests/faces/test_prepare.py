@@ -1,0 +1,243 @@
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.faces.photos import face, people_folder, photograph, save
+from visage.config.experiment import Data, Shares
+from visage.errors import UserError
+from visage.faces import prepare as preparing
+from visage.faces.align import EYES, Detector
+from visage.faces.faceset import PARTS, FaceSet
+from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
+from visage.faces.prepare import prepare, prepare_if_absent
+from visage.faces.report import print_report, progress_bar
+
+SHARES = Shares(train=0.5, validation=0.2, test=0.3)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine people with two expressions, enough for all three parts."""
+    return people_folder(tmp_path_factory.mktemp("photographs"), 9)
+
+
+def report_of(faces: FaceSet) -> str:
+    out = io.StringIO()
+    print_report(faces, Console(file=out, width=100))
+    return out.getvalue()
+
+
+def test_photographs_become_an_aligned_set(photographs: Path, tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    faces = prepare(
+        "folder", photographs, tmp_path / "set", 64, SHARES, progress=lambda done, total: heard.append((done, total))
+    )
+    assert heard == [(k, 18) for k in range(1, 19)]
+    assert faces.faces.shape == (18, 64, 64, 3)
+    assert faces.expressions == ("neutral", "happy")
+    assert faces.facts["left_out"] == []
+    assert all(len(faces.part(part)) for part in PARTS)
+    # The procedural faces are aligned by construction, so what was cut out must be what was put in.
+    rows = list(zip(faces.identity, faces.expression, strict=True))
+    true = np.stack([face(int(str(person)[1:]), faces.expressions[number], 64) for person, number in rows])
+    inner = slice(None), slice(20, 56), slice(14, 50)
+    distances = [np.abs(one[None][inner].astype(int) - true[inner]).mean(axis=(1, 2, 3)) for one in faces.faces]
+    nearest = faces.identity[np.argmin(distances, axis=1)]
+    assert nearest.tolist() == faces.identity.tolist()
+    eyes = Detector().find(np.asarray(faces.faces[0]))[0].landmarks[:2] / 64
+    assert np.abs(eyes - np.array(EYES)).max() < 0.03
+    assert "18 faces of 9 people" in report_of(faces)
+
+
+def test_odd_pictures_are_left_out_and_named(photographs: Path, tmp_path: Path) -> None:
+    source = tmp_path / "photographs"
+    shutil.copytree(photographs, source)
+    (source / "q1_happy.jpg").write_bytes(b"")
+    (source / "q2_happy.jpg").write_text("not a picture")
+    (source / "q3_happy.png").write_bytes((source / "p00_happy.png").read_bytes()[:5000])
+    save(source / "q4_happy.png", np.full((200, 200, 3), 120, np.uint8))
+    save(source / "q5_happy.png", photograph(face(1, "happy"), face(2, "happy")))
+    faces = prepare("folder", source, tmp_path / "set", 64, SHARES)
+    reasons = {entry["path"]: entry["reason"] for entry in faces.facts["left_out"]}
+    assert reasons == {
+        "q1_happy.jpg": "is empty (0 bytes)",
+        "q2_happy.jpg": "is no picture that can be read",
+        "q3_happy.png": reasons["q3_happy.png"],
+        "q4_happy.png": "no face was found",
+        "q5_happy.png": "2 faces were found",
+    }
+    assert "damaged" in reasons["q3_happy.png"]
+    assert len(faces.identity) == 18
+    report = report_of(faces)
+    assert "5 of 23 pictures left out" in report
+    assert "q4_happy.png: no face was found" in report
+
+
+def test_too_little_left_fails_and_says_what_was_left_out(tmp_path: Path) -> None:
+    source = people_folder(tmp_path / "photographs", 2)
+    for name in ("x_happy.png", "x_neutral.png"):
+        save(source / name, np.full((100, 100, 3), 99, np.uint8))
+    with pytest.raises(UserError, match=r"too little remains, 4 of 6 pictures.*x_happy\.png \(no face was found\)"):
+        prepare("folder", source, tmp_path / "set", 64, SHARES)
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+
+
+def test_the_same_settings_reuse_the_set_and_others_are_refused(photographs: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "photographs", tmp_path / "set"
+    shutil.copytree(photographs, source)
+    first = prepare("folder", source, out, 64, SHARES)
+    written = (out / "set.json").stat().st_mtime_ns
+    moved = tmp_path / "moved"
+    source.rename(moved)
+    assert prepare("folder", moved, out, 64, SHARES).sha256 == first.sha256
+    assert (out / "set.json").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="made with size 64 and not 128; give another --out"):
+        prepare("folder", moved, out, 128, SHARES)
+    with pytest.raises(UserError, match=r"shares train 0\.5"):
+        prepare("folder", moved, out, 64, Shares())
+    people_folder(moved, 10)
+    with pytest.raises(UserError, match="other pictures"):
+        prepare("folder", moved, out, 64, SHARES)
+
+
+def test_an_out_that_holds_something_else_is_refused_and_kept(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and holds no face set"):
+        prepare("folder", photographs, tmp_path, 64, SHARES)
+    with pytest.raises(UserError, match="is a file"):
+        prepare("folder", photographs, tmp_path / "thesis.txt", 64, SHARES)
+    with pytest.raises(UserError, match="cannot be written"):
+        prepare("folder", photographs, tmp_path / "thesis.txt" / "set", 64, SHARES)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_folder_serves_as_out(tmp_path: Path) -> None:
+    assert prepare("synthetic", None, tmp_path, 32, SHARES, people=10, pictures=1).size == 32
+
+
+@pytest.mark.parametrize("size", [0, 31, 100, 1024])
+def test_a_size_that_is_no_power_of_two_is_refused(size: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"--size {size}: is no power of two"):
+        prepare("synthetic", None, tmp_path / "set", size, SHARES)
+
+
+def test_a_layout_of_photographs_without_a_source_is_told_how(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="visage prepare --layout london --source DIR"):
+        prepare("london", None, tmp_path / "set", 64, SHARES)
+
+
+def test_procedural_people_with_exact_action_units(tmp_path: Path) -> None:
+    faces = prepare("synthetic", None, tmp_path / "set", 32, SHARES, people=10, pictures=2, seed=3)
+    assert faces.faces.shape == (10 * 2 * 8, 32, 32, 3)
+    assert faces.expressions == EXPRESSIONS
+    assert faces.aus is not None
+    assert faces.aus.shape == (160, len(AUS))
+    for number, expression in enumerate(EXPRESSIONS):
+        marks = au_vector(prototype(expression)) > 0.3
+        shown = faces.aus[faces.expression == number].mean(axis=0)
+        assert (shown[marks] > 0.2).all()
+    assert len(set(faces.identity)) == 10
+
+
+def test_more_procedural_people_move_nobody_and_change_no_face(tmp_path: Path) -> None:
+    few = prepare("synthetic", None, tmp_path / "few", 32, SHARES, people=10, pictures=1)
+    more = prepare("synthetic", None, tmp_path / "more", 32, SHARES, people=14, pictures=1)
+    assert more.identity[: len(few.identity)].tolist() == few.identity.tolist()
+    assert more.split[: len(few.identity)].tolist() == few.split.tolist()
+    assert (more.faces[: len(few.identity)] == few.faces).all()
+
+
+def test_many_cores_render_the_same_set_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = prepare("synthetic", None, tmp_path / "alone", 32, SHARES, people=12, pictures=1)
+    monkeypatch.setattr(preparing, "FEW_RENDERINGS", 0)
+    together = prepare("synthetic", None, tmp_path / "together", 32, SHARES, people=12, pictures=1)
+    assert together.sha256 == alone.sha256
+    assert (together.dir / "faces.csv").read_bytes() == (alone.dir / "faces.csv").read_bytes()
+
+
+@pytest.mark.ray
+def test_ray_data_makes_the_same_set(
+    photographs: Path, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    source = tmp_path / "photographs"
+    shutil.copytree(photographs, source)
+    (source / "q1_happy.jpg").write_bytes(b"")
+    alone = prepare("folder", source, tmp_path / "alone", 64, SHARES)
+    monkeypatch.setattr(preparing, "FEW_PHOTOGRAPHS", 0)
+    heard: list[tuple[int, int]] = []
+    together = prepare(
+        "folder", source, tmp_path / "together", 64, SHARES, progress=lambda done, total: heard.append((done, total))
+    )
+    assert heard == [(k, 19) for k in range(1, 20)]
+    assert together.facts == alone.facts
+    assert ray.is_initialized()  # a Ray that ran before goes on
+
+
+def data(folder: Path, **settings: object) -> Data:
+    return Data.model_validate({"dir": folder, "size": 32, "people": 10, "pictures": 1, "shares": SHARES} | settings)
+
+
+def test_an_absent_set_is_made_where_the_layout_is_known(tmp_path: Path) -> None:
+    made = prepare_if_absent(data(tmp_path / "set", layout="synthetic"))
+    assert prepare_if_absent(data(tmp_path / "set", layout="synthetic")).sha256 == made.sha256
+    assert prepare_if_absent(data(tmp_path / "set")).sha256 == made.sha256
+
+
+@pytest.mark.parametrize("settings", [{}, {"layout": "folder"}])
+def test_an_absent_set_that_cannot_be_made_names_the_command(settings: dict[str, str], tmp_path: Path) -> None:
+    command = f"visage prepare --layout folder --source DIR --out {tmp_path}/set --size 32"
+    with pytest.raises(UserError, match=command):
+        prepare_if_absent(data(tmp_path / "set", **settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"size": 64}, "size 32 and not 64"),
+        ({"layout": "synthetic", "people": 11}, "people 10 and not 11"),
+        ({"layout": "synthetic", "seed": 1}, "seed 0 and not 1"),
+        ({"layout": "london"}, "layout synthetic and not london"),
+    ],
+)
+def test_a_set_of_other_settings_is_refused(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+    prepare_if_absent(data(tmp_path / "set", layout="synthetic"))
+    with pytest.raises(UserError, match=said):
+        prepare_if_absent(data(tmp_path / "set", **settings))
+
+
+def test_an_existing_set_needs_its_photographs_no_more(photographs: Path, tmp_path: Path) -> None:
+    source = tmp_path / "photographs"
+    shutil.copytree(photographs, source)
+    settings = {"layout": "folder", "source": source}
+    made = prepare_if_absent(data(tmp_path / "set", **settings))
+    shutil.rmtree(source)
+    assert prepare_if_absent(data(tmp_path / "set", **settings)).sha256 == made.sha256
+
+
+def test_progress_bar_counts_to_the_end() -> None:
+    out = io.StringIO()
+    with progress_bar(Console(file=out, force_terminal=True, width=80)) as progress:
+        for done in range(1, 4):
+            progress(done, 3)
+    assert "3/3" in out.getvalue()
+
+
+def test_real_photographs(london: Path, tmp_path: Path) -> None:
+    source = tmp_path / "london"
+    for folder in ("neutral_front", "smiling_front"):
+        (source / folder).mkdir(parents=True)
+        for path in sorted((london / folder).iterdir())[:12]:
+            shutil.copy(path, source / folder)
+    shutil.copy(london / "london_info.csv", source)
+    faces = prepare("london", source, tmp_path / "set", 64, Shares(train=0.4, validation=0.3, test=0.3))
+    assert faces.faces.shape[0] == 24
+    assert faces.facts["left_out"] == []
+    assert "white" in str(faces.group[0])
+    assert faces.licence.startswith("CC BY 4.0")
