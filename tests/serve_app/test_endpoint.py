@@ -1,0 +1,208 @@
+"""The endpoint under Ray Serve: one deployment, asked over HTTP as anyone would."""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from serve_app import app
+from serve_app.ingress import free_ports
+from tests.serve_app.samples import EXPRESSIONS, bomb, face, make_bundle, opened, png
+from visage.client import Client, ClientError
+from visage.config import Serving, validated
+from visage.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A registry with one version and no champion."""
+    from visage.registry.models import Registry
+    from visage.registry.tracking import Tracking
+
+    folder = tmp_path_factory.mktemp("registry")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    make_bundle(folder / "bundle")
+    run = Tracking(uri, "test").start_run("run")
+    registry = Registry(uri)
+    registry.register(folder / "bundle", run.run_id)
+    return registry
+
+
+def serving_of(registry: Any, **more: Any) -> Serving:
+    tree = {"tracking_uri": registry.uri, "port": free_ports(1)[0], "replicas": {"max": 1}, **more}
+    return validated(Serving, tree, "test")
+
+
+@pytest.fixture(scope="module")
+def started(local_ray: None, registry: Any) -> Iterator[tuple[str, list[httpx.Response]]]:
+    """The address, and what the endpoint answered while there was no champion."""
+    with pytest.MonkeyPatch.context() as patch:
+        # As when the alias is gone by the time a replica starts.
+        patch.setattr(type(registry), "find", lambda *_: None)
+        url = app.serve(serving_of(registry), block=False)
+    try:
+        files = {"image": ("face.png", png(face()))}
+        before = [httpx.get(f"{url}/healthz"), httpx.post(f"{url}/v1/expressions", files=files, timeout=60)]
+        registry.promote("visage-ucgan/1", force=True)
+        deadline = time.monotonic() + 120
+        with Client(url) as client:
+            while not client.healthz():
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield url, before
+    finally:
+        app.stop()
+
+
+@pytest.fixture(scope="module")
+def url(started: tuple[str, list[httpx.Response]]) -> str:
+    return started[0]
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as client:
+        yield client
+
+
+@pytest.mark.serve
+def test_a_missing_champion_is_a_503_until_there_is_one(started: tuple[str, list[httpx.Response]]) -> None:
+    for answer in started[1]:
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "champion" in answer.json()["detail"]
+        # The registry's address is nobody's business.
+        assert "sqlite" not in answer.text
+
+
+@pytest.mark.serve
+def test_the_model_says_what_it_is(client: Client, registry: Any) -> None:
+    model = client.model()
+    assert (model.name, model.version, model.alias) == ("visage-ucgan", 1, "champion")
+    assert model.expressions == EXPRESSIONS
+    assert model.run_id == registry.list()[0].run_id
+
+
+@pytest.mark.serve
+def test_all_expressions_of_one_face(client: Client) -> None:
+    answer = client.expressions(png(face()), aligned=True)
+    assert [result.expression for result in answer.results] == list(EXPRESSIONS)
+    assert answer.model["version"] == 1
+    for result in answer.results:
+        assert opened(result.image).shape == (32, 32, 3)
+        assert result.identity_similarity is not None
+        assert -1 <= result.identity_similarity <= 1
+
+
+@pytest.mark.serve
+def test_one_expression_is_the_picture_itself(url: str) -> None:
+    files = {"image": ("face.png", png(face())), "expression": (None, "sad"), "aligned": (None, "true")}
+    answer = httpx.post(f"{url}/v1/expressions", files=files, headers={"Accept": "image/*"}, timeout=60)
+    assert answer.headers["content-type"] == "image/png"
+    assert opened(answer.content).shape == (32, 32, 3)
+
+
+@pytest.mark.serve
+def test_company_in_a_batch_changes_no_face(client: Client) -> None:
+    def happy(seed: int) -> np.ndarray:
+        return opened(client.expressions(png(face(seed)), ["happy"], aligned=True).results[0].image)
+
+    alone = happy(0)
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(happy, range(8)))
+    assert np.abs(together[0].astype(int) - alone).max() <= 1
+    # And nobody was given another's face.
+    for seed in range(1, 8):
+        assert np.abs(together[seed].astype(int) - happy(seed)).max() <= 1
+        assert np.abs(together[seed].astype(int) - alone).max() > 10
+
+
+@pytest.mark.serve
+def test_faults_reach_the_client_as_sentences(client: Client, url: str) -> None:
+    cases = [
+        (400, b"text", {}),
+        (400, b"", {}),
+        (400, png(face())[:200], {"aligned": True}),
+        (400, png(np.zeros((1, 1, 3), np.uint8)), {}),
+        (413, bomb(), {}),
+        (413, bytes(21_000_000), {}),
+        (422, png(np.full((200, 200, 3), 90, np.uint8)), {}),
+        (422, png(face()), {"aligned": True, "intensity": 2.0}),
+        (422, png(face()), {"aligned": True, "expressions": ["smug"]}),
+    ]
+    for status, content, more in cases:
+        with pytest.raises(ClientError) as fault:
+            client.expressions(content, **more)
+        assert fault.value.status == status, str(fault.value)
+        assert "Traceback" not in str(fault.value)
+    assert httpx.get(f"{url}/nothing").status_code == 404
+    assert httpx.post(f"{url}/v1/expressions", content=b"x").status_code == 415
+    assert httpx.get(f"{url}/docs").status_code == 200
+    assert client.healthz()
+
+
+@pytest.mark.serve
+def test_a_real_photograph_is_changed_in_the_face_alone(client: Client, london: Path) -> None:
+    path = min((london / "neutral_front").glob("*.jpg"))
+    answer = client.expressions(path, ["happy"], view="photo")
+    photo, edited = opened(path.read_bytes()), opened(answer.results[0].image)
+    x0, y0, x1, y1 = answer.box
+    assert edited.shape == photo.shape
+    changed = (edited != photo).any(axis=2)
+    assert changed.any()
+    rows, columns = np.nonzero(changed)
+    margin = 0.35 * (y1 - y0)
+    assert y0 - margin <= rows.min()
+    assert rows.max() <= y1 + margin
+    assert x0 - margin <= columns.min()
+    assert columns.max() <= x1 + margin
+    assert len(answer.landmarks) == 5
+
+
+@pytest.mark.serve
+def test_it_listens_on_loopback_alone(url: str) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    outside = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in outside - {"127.0.0.1", "127.0.1.1"}:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            assert probe.connect_ex((str(address), port)) != 0
+
+
+def refused(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The sentence with which `serve` refuses before it starts anything."""
+    import ray
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray, "init", never)
+    monkeypatch.setattr(app, "_run", never)
+    with pytest.raises(UserError) as fault:
+        app.serve(serving, block=False)
+    return str(fault.value)
+
+
+def test_an_unknown_model_is_refused_before_anything_starts(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "challenger" in refused(serving_of(registry, model="visage-ucgan@challenger"), monkeypatch)
+    assert "visage-x" in refused(serving_of(registry, model="visage-x/1"), monkeypatch)
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert str(port) in refused(serving_of(registry, model="visage-ucgan/1", port=port), monkeypatch)
+
+
+@pytest.mark.serve
+def test_what_the_machine_does_not_have_is_refused(
+    local_ray: None, registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = serving_of(registry, model="visage-ucgan/1", replicas={"num_gpus": 1})
+    assert "num_gpus" in refused(serving, monkeypatch)

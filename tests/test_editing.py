@@ -1,0 +1,135 @@
+"""Editing in this process: the way into the picture and back, batches, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
+from visage.editing import Editor, edit, locate
+from visage.errors import UserError
+from visage.faces.align import Detector
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def editor(bundle: Any) -> Editor:
+    return Editor(bundle, self_check=True)
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> Path:
+    path = tmp_path / "face.png"
+    Image.fromarray(face()).save(path)
+    return path
+
+
+def test_a_batch_gives_what_each_face_gives_alone(editor: Editor) -> None:
+    faces = np.stack([face(seed) for seed in range(8)])
+    expression = [seed % len(EXPRESSIONS) for seed in range(8)]
+    together = editor.run(faces, range(8), expression, [1.0] * 8, [True] * 8)
+    for number in range(8):
+        alone = editor.run(faces[number : number + 1], [0], [expression[number]], [1.0], [True])
+        assert np.abs(alone.faces[0].astype(int) - together.faces[number]).max() <= 1
+        assert alone.similarity[0] == pytest.approx(together.similarity[number], abs=1e-3)
+        assert alone.confidence[0] == pytest.approx(together.confidence[number], abs=1e-3)
+
+
+def test_values_are_computed_where_they_are_asked_for(editor: Editor) -> None:
+    edited = editor.run(face()[None], [0, 0], [0, 1], [1.0, 1.0], [False, True])
+    assert np.isnan(edited.similarity[0])
+    assert np.isnan(edited.confidence[0])
+    assert -1 <= edited.similarity[1] <= 1
+    assert 0 <= edited.confidence[1] <= 1
+
+
+def test_the_fast_number_format_keeps_the_faces(editor: Editor, bundle: Any) -> None:
+    import torch
+
+    condition = torch.zeros(1, len(EXPRESSIONS))
+    condition[0, 2] = 0.7
+    x = torch.from_numpy(face()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    exact = ((bundle.generator()(x, condition)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+    quick = editor.run(face()[None], [0], [2], [0.7]).faces[0]
+    assert np.abs(exact - quick).mean() <= 1.5
+
+
+def test_expression_and_intensity_matter(editor: Editor) -> None:
+    edited = editor.run(face()[None], [0, 0, 0], [1, 2, 1], [1.0, 1.0, 0.5]).faces.astype(int)
+    assert np.abs(edited[0] - edited[1]).max() > 0
+    assert np.abs(edited[0] - edited[2]).max() > 0
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG"])
+def test_an_aligned_face_is_written_by_the_ending(bundle: Any, aligned: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"out{ending}"
+    edit(aligned, out, bundle, "happy", view="face", aligned=True)
+    with Image.open(out) as image:
+        assert image.format == ("PNG" if ending == ".png" else "JPEG")
+        assert image.size == (SIZE, SIZE)
+
+
+def test_a_larger_aligned_picture_keeps_its_size_in_the_photo_view(bundle: Any, tmp_path: Path) -> None:
+    photo = face(1, 90)
+    Image.fromarray(photo).save(tmp_path / "large.png")
+    edit(tmp_path / "large.png", tmp_path / "out.png", bundle, "happy", view="photo", aligned=True)
+    edited = opened((tmp_path / "out.png").read_bytes())
+    assert edited.shape == photo.shape
+    assert np.array_equal(edited[:2], photo[:2])
+    assert not np.array_equal(edited[40:60, 30:60], photo[40:60, 30:60])
+
+
+@pytest.mark.parametrize(
+    ("out", "expression", "intensity", "named"),
+    [
+        ("out.gif", "happy", 1.0, ".png"),
+        ("out", "happy", 1.0, ".png"),
+        ("out.png", "smug", 1.0, "neutral, happy, sad, anger"),
+        ("out.png", "happy", 1.6, "1.5"),
+        ("out.png", "happy", float("nan"), "intensity"),
+        ("none/out.png", "happy", 1.0, "out.png"),
+        ("none/out.jpg", "happy", 1.0, "out.jpg"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    bundle: Any, aligned: Path, tmp_path: Path, out: str, expression: str, intensity: float, named: str
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"\.$") as fault:
+        edit(aligned, tmp_path / out, bundle, expression, intensity=intensity, aligned=True)
+    assert named in str(fault.value)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_picture_that_does_not_do_leaves_the_old_output(bundle: Any, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("no picture")
+    (tmp_path / "out.png").write_bytes(b"old")
+    with pytest.raises(UserError, match=r"photo\.jpg"):
+        edit(tmp_path / "photo.jpg", tmp_path / "out.png", bundle, "happy")
+    assert (tmp_path / "out.png").read_bytes() == b"old"
+
+
+def test_an_aligned_face_must_be_square() -> None:
+    with pytest.raises(UserError, match="32 x 20"):
+        locate(face()[:20], SIZE, None, "picture")
+
+
+def test_a_real_photograph_is_changed_in_the_face_alone(bundle: Any, london: Path, tmp_path: Path) -> None:
+    path = min((london / "neutral_front").glob("*.jpg"))
+    edit(path, tmp_path / "out.png", bundle, "happy")
+    photo, edited = opened(path.read_bytes()), opened((tmp_path / "out.png").read_bytes())
+    found = Detector().find(photo)[0]
+    x0, y0, x1, y1 = found.box
+    margin = 0.35 * (y1 - y0)
+    rows, columns = np.nonzero((edited != photo).any(axis=2))
+    assert len(rows)
+    assert y0 - margin <= rows.min()
+    assert rows.max() <= y1 + margin
+    assert x0 - margin <= columns.min()
+    assert columns.max() <= x1 + margin
