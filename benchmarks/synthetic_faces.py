@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/synthetic_faces.py [--people 240] [--epochs 8]
 
-Prints JSON: faces per second on one core by size; the verification AUC of unseen people by an embedding that sees
-the inner face only (impostor and genuine pairs of other sittings, any two expressions); the accuracy of an
-expression classifier on unseen people. Both networks are small and trained on the first four fifths of the people.
+Prints JSON: faces per second on one core by size; the verification AUC of unseen people by a discriminant embedding
+of the inner face alone (pairs of two sittings, any two expressions); the accuracy of a small convolutional expression
+classifier on unseen people. Both are trained on the first four fifths of the people.
 """
 
 import argparse
@@ -13,7 +13,10 @@ import time
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn import functional
 
@@ -92,19 +95,10 @@ def recognised(people: int, epochs: int, seed: int) -> dict[str, object]:
         hit = (classifier(faces[~known]).argmax(1) == expression[~known]).float()
     per_expression = {name: hit[expression[~known] == k].mean().item() for k, name in enumerate(EXPRESSIONS)}
 
-    inner = faces * torch.from_numpy(inner_face_mask(SIZE))
-    embedding = network(96)
-    centres = nn.Parameter(torch.randn(people, 96))
-    embedding.register_parameter("centres", centres)
-
-    def cosine_softmax(out: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        cosine = functional.normalize(out) @ functional.normalize(centres[: people * 4 // 5]).T
-        who = identity[known][chosen]
-        return functional.cross_entropy(16 * (cosine - 0.2 * functional.one_hot(who, cosine.shape[1])), who)
-
-    fit(embedding, inner[known], cosine_softmax, 2 * epochs)
-    with torch.no_grad():
-        points = functional.normalize(embedding(inner[~known]))
+    small = functional.avg_pool2d(faces * torch.from_numpy(inner_face_mask(SIZE)), 2).flatten(1).numpy()
+    discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
+    embedding = make_pipeline(PCA(200, random_state=0), discriminant).fit(small[known], identity[known].numpy())
+    points = functional.normalize(torch.from_numpy(embedding.transform(small[~known])))
     similar = points @ points.T
     who, sitting = identity[~known], session[~known]
     pairs = torch.triu(sitting[:, None] != sitting[None, :], 1)

@@ -149,3 +149,34 @@ def test_sets_of_two_seeds_share_nobody():
     _, first = next(generate(1, 1, 64, 0))
     _, second = next(generate(1, 1, 64, 1))
     assert difference(first, second) > 5
+
+
+def test_unseen_people_and_their_expressions_are_told_apart():
+    """Linear networks suffice for the short form; benchmarks/synthetic_faces.py has the long one."""
+    from sklearn.decomposition import PCA
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+
+    rows, faces = zip(*generate(people=60, pictures=2, size=32, seed=1), strict=True)
+    person = np.array([int(row.identity.split("-p")[1]) for row in rows])
+    session = np.array([row.session for row in rows])
+    known = person < 45
+    pixels = np.stack(faces).astype(np.float32) / 255
+
+    def fitted(inputs: np.ndarray, labels: np.ndarray):
+        discriminant = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
+        return make_pipeline(PCA(120, random_state=0), discriminant).fit(inputs[known], labels[known])
+
+    whole = pixels.reshape(len(pixels), -1)
+    expression = np.array([row.expression for row in rows])
+    accuracy = (fitted(whole, expression).predict(whole[~known]) == expression[~known]).mean()
+    assert accuracy > 0.7  # chance is 0.125
+
+    inner = (pixels * inner_face_mask(32)[:, :, None]).reshape(len(pixels), -1)
+    points = fitted(inner, person).transform(inner[~known])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    # Pairs of two sittings, so that one light and one turn of the head cannot give a person away.
+    pairs = np.triu(session[~known][:, None] != session[~known][None, :], 1)
+    same = (person[~known][:, None] == person[~known][None, :])[pairs]
+    assert roc_auc_score(same, (points @ points.T)[pairs]) > 0.9

@@ -18,7 +18,7 @@ def draw_brows(image: Array, face: Face, grid: Grid) -> None:
     bottom = max(b[:, 1].max() for b in face.brows.values()) + 0.05
     part, where = grid.window(0.15, top, 0.85, bottom)
     dots = Dots()
-    count = 84
+    count = 76
     rng = np.random.default_rng([0xB0, t.grain])
     along = np.sort(rng.uniform(0, 1, count))
     length = rng.uniform(0.75, 1.1, count)
@@ -36,8 +36,8 @@ def draw_brows(image: Array, face: Face, grid: Grid) -> None:
         reach = (0.020 + 0.010 * t.brow_thickness) * length
         step = np.stack([side * np.cos(lean), np.sin(lean)], axis=1)
         root = at + np.stack([np.zeros(count), spread * profile * 0.8 + 0.3 * profile], axis=1)
-        for share in (0.0, 0.33, 0.66, 1.0):
-            dots.many(root + step * (reach * (share - 0.25))[:, None], 0.0040 - 0.0012 * share, 0.32)
+        for share in (0.1, 0.5, 0.9):
+            dots.many(root + step * (reach * (share - 0.25))[:, None], 0.0046 - 0.0014 * share, 0.38)
         dots.many(at[::3], profile[::3] * 0.85, 0.15)
     mix(image[:, *where], tint, np.clip(dots.field(part), 0, 0.95))
 
