@@ -1,7 +1,7 @@
 """Tune's OptunaSearch, made to tell Optuna the truth about every trial.
 
 Its own version records a trial that ASHA stopped as COMPLETE, and leaves one whose objective is NaN RUNNING for ever.
-It leans on private names of Ray 2.60 (`_ot_trials`, `_ot_study`), hence that pin and the tests of the four endings.
+It leans on private names of Ray 2.60 (`_ot_trials`), hence that pin and the tests of the four endings.
 """
 
 import math
@@ -40,7 +40,7 @@ class StudySearch(OptunaSearch):
             study_name=study.study_name,
             storage=study._storage,
         )
-        self.goal = goal
+        self.study, self.goal = study, goal
         self.endings: dict[int, Ending] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ class StudySearch(OptunaSearch):
         for name, value in (kept(result) | {"state": str(ending.state), "reason": ending.reason}).items():
             trial.set_user_attr(name, value)
         values = [result[name] for name in self.metric] if ending.state is State.COMPLETE else None
-        self._ot_study.tell(trial, values, state=STATES[ending.state])
+        self.study.tell(trial, values, state=STATES[ending.state])
         self.endings[trial.number] = ending
 
     def note(self, trial_id: str, name: str, value: Any) -> None:

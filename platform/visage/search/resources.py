@@ -16,8 +16,8 @@ def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
     if workers < train.workers:
         has = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
         raise UserError(
-            f"train.workers = {train.workers} with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs each "
-            f"do not fit on the cluster, which has {has} on {len(nodes)} node(s); ask for less or add nodes."
+            f"train.workers = {train.workers}, with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs "
+            f"each, do not fit on the cluster, which has {has} on {len(nodes)} node(s); ask for less or add nodes."
         )
     return workers // train.workers
 

@@ -72,6 +72,7 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     the one it was begun with, and when the database cannot be used.
     """
     import optuna
+    from optuna.study import StudyDirection
 
     search = experiment.search
     storage = _storage(search.storage)
@@ -92,7 +93,9 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
         return study
     if study:  # begun and left before its first trial, so perhaps with other objectives
         optuna.delete_study(study_name=search.name, storage=storage)
-    directions = ["maximize" if mode == "max" else "minimize" for mode in search.objectives.values()]
+    directions = [
+        StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in search.objectives.values()
+    ]
     study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
     study.set_metric_names(list(search.objectives))
     study.set_user_attr("experiment", experiment.model_dump_json())
@@ -177,7 +180,7 @@ def result_of(study: "Study", storage: str) -> StudyResult:
         complete=len(complete),
         pruned=states.count(State.PRUNED),
         failed=states.count(State.DIVERGED) + states.count(State.FAILED),
-        best=best and _best(study, best),
+        best=_best(study, best) if best else None,
         run_id=study.user_attrs["run_id"],
         storage=storage,
     )

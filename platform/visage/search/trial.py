@@ -100,10 +100,10 @@ def _loaded(folder: Path, judge: Judge) -> tuple[Any, Any]:
 
 
 def resources(train: Train) -> Any:
-    """What Tune reserves for a trial. Under Ray Train the workers reserve their own, and the trial takes nothing."""
+    """What Tune reserves for a trial. Under Ray Train the workers reserve their own CPUs and GPUs."""
     from ray.tune import PlacementGroupFactory
 
     if train.workers > 1:
-        return PlacementGroupFactory([{}])
+        return PlacementGroupFactory([{"memory": 1}])  # one byte, as Tune refuses to reserve nothing
     gpus = {"GPU": train.gpus_per_worker} if train.gpus_per_worker else {}
     return PlacementGroupFactory([{"CPU": train.cpus_per_worker, **gpus}])

@@ -61,8 +61,8 @@ def tune(
     result = result_of(study, experiment.search.storage)
     if result.trials < experiment.search.trials:
         raise KeyboardInterrupt(
-            f"The study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, which are "
-            "kept; go on with: visage tune CONFIG --resume"
+            f"The study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
+            "which are kept; go on with: visage tune CONFIG --resume"
         )
     if result.failed == result.trials:
         first = counted(study)[0].user_attrs["reason"]
@@ -174,7 +174,7 @@ def _trial_name(trial: Any) -> str:
 
 def _absolute(experiment: Experiment) -> Experiment:
     """The experiment with whole paths, as Ray's workers stand in another folder."""
-    paths = {"data.dir": experiment.data.dir.absolute()}
+    paths: dict[str, Any] = {"data.dir": experiment.data.dir.absolute()}
     embedding = experiment.loss.triplet.embedding
     if Path(embedding).exists():
         paths["loss.triplet.embedding"] = str(Path(embedding).absolute())
