@@ -77,7 +77,7 @@ def draw_eye(image: Array, eye: Eye, face: Face, grid: Grid) -> None:
     glow = bell(x, eye.x - 0.010 * light.light_x, 0.022) * bell(y, eye.y + 0.014, 0.013)
     iris *= 1 + np.float32(0.75) * glow
     mix(iris, colour(140, 92, 40), bell(distance, 0.011, 0.006) * np.float32(0.30))
-    mix(iris, colour(8, 7, 8), grid_pupil(part, distance))
+    mix(iris, colour(8, 7, 8), part.inside(distance - np.float32(0.0125), 0.002))
     mix(ball, iris, part.inside(distance - np.float32(eye.iris), 0.003))
     # The lid's shadow on the ball.
     ball *= 1 - np.float32(0.50) * (1 - ramp(y - upper[None, :], -0.004, 0.018))
@@ -89,11 +89,6 @@ def draw_eye(image: Array, eye: Eye, face: Face, grid: Grid) -> None:
     ball *= np.float32(0.90 * light.exposure)
     mix(view, ball, open_)
     _lashes(view, eye, face, part, upper, lower, along)
-
-
-def grid_pupil(grid: Grid, distance: Array) -> Array:
-    """Coverage of the pupil."""
-    return grid.inside(distance - np.float32(0.0125), 0.002)
 
 
 def _lids(view: Array, eye: Eye, face: Face, grid: Grid, upper: Array, lower: Array, along: Array, skin: Array) -> None:

@@ -62,7 +62,7 @@ def draw_lips(image: Array, face: Face, grid: Grid) -> None:
     lower = part.inside(lips.bottom_in[None, :] - y - 0.002, soft) * part.inside(y - lips.bottom[None, :], soft)
     skin = skin_colour(face)
     red = (
-        skin * colour(236, 150, 148) * np.float32(1.0) * (1 - t.lip_red)
+        skin * colour(236, 150, 148) * np.float32(1 - t.lip_red)
         + colour(190, 72, 82) * np.float32(t.lip_red * (1 - 0.45 * t.skin_tone))
         + skin * np.float32(0.15 * t.lip_red)
     )
