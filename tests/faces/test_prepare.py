@@ -217,6 +217,9 @@ def test_an_existing_set_needs_its_photographs_no_more(photographs: Path, tmp_pa
     shutil.copytree(photographs, source)
     settings = {"layout": "folder", "source": source}
     made = prepare_if_absent(data(tmp_path / "set", **settings))
+    people_folder(source, 10)
+    with pytest.raises(UserError, match="other pictures"):
+        prepare_if_absent(data(tmp_path / "set", **settings))
     shutil.rmtree(source)
     assert prepare_if_absent(data(tmp_path / "set", **settings)).sha256 == made.sha256
 

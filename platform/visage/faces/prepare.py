@@ -104,14 +104,14 @@ def prepare(
 def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None) -> FaceSet:
     """The face set of an experiment's data section, made at first use where `layout` says how.
 
-    Raises UserError when it is not there and cannot be made, or is there and was made with other settings.
+    A set that is there needs its photographs no more; where they are there too, it must be made of them. Raises
+    UserError when the set is not there and cannot be made, or was made with other settings.
     """
-    if not (data.dir / "set.json").is_file():
-        if data.layout is None or (data.layout != "synthetic" and data.source is None):
-            command = prepare_command(data.dir, data.layout or "folder", data.source, data.size)
-            raise UserError(f"{data.dir}: holds no face set; make it with {command}.")
+    there = (data.dir / "set.json").is_file()
+    layout = data.layout
+    if layout == "synthetic" or (layout and data.source and (data.source.is_dir() or not there)):
         return prepare(
-            data.layout,
+            layout,
             data.source,
             data.dir,
             data.size,
@@ -121,12 +121,11 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
             seed=data.seed,
             progress=progress,
         )
+    if not there:
+        command = prepare_command(data.dir, layout or "folder", data.source, data.size)
+        raise UserError(f"{data.dir}: holds no face set; make it with {command}.")
     faces = FaceSet.open(data.dir)
-    wanted: dict[str, Any] = {"size": data.size}
-    if data.layout is not None:
-        wanted |= {"layout": data.layout, "shares": data.shares.model_dump()}
-    if data.layout == "synthetic":
-        wanted |= {"people": data.people, "pictures": data.pictures, "seed": data.seed}
+    wanted = {"size": data.size} | ({"layout": layout, "shares": data.shares.model_dump()} if layout else {})
     check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, wanted)
     return faces
 
