@@ -158,10 +158,10 @@ def test_unseen_people_and_their_expressions_are_told_apart():
     from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
 
-    rows, faces = zip(*generate(people=60, pictures=2, size=32, seed=1), strict=True)
+    rows, faces = zip(*generate(people=50, pictures=2, size=32, seed=1), strict=True)
     person = np.array([int(row.identity.split("-p")[1]) for row in rows])
     session = np.array([row.session for row in rows])
-    known = person < 45
+    known = person < 38
     pixels = np.stack(faces).astype(np.float32) / 255
 
     def fitted(inputs: np.ndarray, labels: np.ndarray):
@@ -171,7 +171,7 @@ def test_unseen_people_and_their_expressions_are_told_apart():
     whole = pixels.reshape(len(pixels), -1)
     expression = np.array([row.expression for row in rows])
     accuracy = (fitted(whole, expression).predict(whole[~known]) == expression[~known]).mean()
-    assert accuracy > 0.7  # chance is 0.125
+    assert accuracy > 0.75  # chance is 0.125
 
     inner = (pixels * inner_face_mask(32)[:, :, None]).reshape(len(pixels), -1)
     points = fitted(inner, person).transform(inner[~known])
