@@ -3,8 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
 
 # A new local cluster asks for a token by default; the tests' own cluster listens on loopback only.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -30,3 +35,25 @@ def london() -> Path:
     if not LONDON.is_dir():
         pytest.skip("the London photographs are not beside the project")
     return LONDON
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
+    """40 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
+    from visage.config.experiment import Judge, Shares
+    from visage.faces.faceset import write_face_set
+    from visage.faces.layouts import Row
+    from visage.faces.synthetic.people import picture_of
+    from visage.judging.train import face_networks
+
+    rows, faces = [], []
+    for person in range(40):
+        for session in range(2):
+            for expression in ("neutral", "happy", "surprise"):
+                row, face = picture_of(person, expression, session, 64, seed=5)
+                rows.append(Row(Path(f"{len(rows)}.png"), row.identity, expression, str(session)))
+                faces.append(face)
+    out = tmp_path_factory.mktemp("judged") / "faces"
+    shares = Shares(train=0.6, validation=0.15, test=0.25)
+    made = write_face_set(out, rows, faces, name="judged", layout="synthetic", size=64, shares=shares)
+    return made, face_networks(made, Judge(images=4_000))

@@ -58,7 +58,7 @@ def train_and_publish(experiment: Experiment, config: Path, out: Path, resume: b
     networks = judges_of(faces, experiment)
     log = _run_of(out, tracking, experiment, resume)
     again = f"visage train {config} --out {out} --resume"
-    state: Literal["complete", "diverged", "failed", "killed"] = "failed"
+    state: Literal["complete", "diverged", "failed", "interrupted"] = "failed"
     try:
         with bar("training") as update:
             last = run(experiment, faces, networks, out, _reporter(log, experiment, update), resume=resume)
@@ -66,7 +66,7 @@ def train_and_publish(experiment: Experiment, config: Path, out: Path, resume: b
         published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
         state = "complete"
     except KeyboardInterrupt:
-        state = "killed"
+        state = "interrupted"
         raise UserError(f"{out}: the run was cut off and its checkpoint kept; go on with {again}.") from None
     except Diverged:
         state = "diverged"
@@ -128,7 +128,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
     from visage.config import validated
     from visage.faces.faceset import FaceSet
     from visage.judging.evaluate import evaluate
-    from visage.judging.report import print_evaluation
+    from visage.judging.report import table
     from visage.registry.models import Registry
 
     faces = FaceSet.open(data)
@@ -142,7 +142,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
     networks = judges_of(faces, experiment)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = bundle.generator().to(device)
-    print_evaluation(evaluate(generator, faces, networks, bootstrap=experiment.judge.bootstrap, device=device), console)
+    console.print(table(evaluate(generator, faces, networks, bootstrap=experiment.judge.bootstrap, device=device)))
 
 
 def list_models(registry: str) -> None:
@@ -203,9 +203,9 @@ def edit_photo(
 
 
 def print_published(published: "Published") -> None:
-    from visage.judging.report import print_evaluation
+    from visage.judging.report import table
 
-    print_evaluation(published.evaluation, console)
+    console.print(table(published.evaluation))
     console.print(f"registered as {published.model}; its bundle is {published.bundle}")
 
 

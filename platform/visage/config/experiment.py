@@ -64,6 +64,13 @@ class Method(Section):
     width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the U-Net's first level")
     discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
     mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
+    warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
+
+    @model_validator(mode="after")
+    def _warp(self) -> "Method":
+        if self.warp and not self.mask:
+            raise ValueError("warp shows only where a mask lets the input through; set mask: true")
+        return self
 
 
 class Adversarial(Section):
@@ -119,6 +126,7 @@ class Augment(Section):
     scale: float = Field(0.05, ge=0, le=0.3, description="largest change of size")
     rotate: float = Field(4.0, ge=0, le=30, description="largest turn in degrees")
     light: float = Field(0.1, ge=0, le=0.5, description="largest change of brightness and contrast")
+    colour: float = Field(0.05, ge=0, le=0.5, description="largest change of each colour's strength")
 
 
 class Train(Section):

@@ -73,7 +73,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Batch:
-    """pictures: 5,N indexes of (input, target, positive, other, negative); targets: N; augmentation: N,7."""
+    """pictures: 5,N indexes of (input, target, positive, other, negative); targets: N; augmentation: N,10."""
 
     pictures: NDArray[np.integer]
     targets: NDArray[np.integer]
@@ -81,15 +81,14 @@ class Batch:
 
 
 def _augmentation(random: np.random.Generator, augment: Augment) -> NDArray[np.float32]:
-    """(mirror -1 or 1, shift x, shift y, scale, turn in radians, contrast factor, brightness)."""
-    shift, scale, light = augment.shift, augment.scale, augment.light
-    u = random.uniform(-1, 1, 7)
+    """(mirror -1 or 1, shift x, shift y, scale, turn in radians, brightness, contrast and three colour factors)."""
+    u = random.uniform(-1, 1, 10)
     mirror = -1.0 if augment.flip and u[0] < 0 else 1.0
-    turn = np.deg2rad(augment.rotate) * u[4]
     # A shift is a share of the side; the sampling grid runs from -1 to 1, two units a side.
-    return np.array(
-        [mirror, 2 * shift * u[1], 2 * shift * u[2], 1 + scale * u[3], turn, 1 + light * u[5], light * u[6]], np.float32
-    )
+    spread = np.array([2 * augment.shift] * 2 + [augment.scale, np.deg2rad(augment.rotate)] + [augment.light] * 2)
+    middle = np.array([0, 0, 1, 0, 0, 1])
+    colours = 1 + augment.colour * u[7:]
+    return np.concatenate([[mirror], middle + spread * u[1:7], colours]).astype(np.float32)
 
 
 def _choice(random: np.random.Generator, values: list[int]) -> int:

@@ -93,17 +93,18 @@ class UCGAN:
 
     def __init__(self, method: Method, loss: Loss, size: int, conditions: int, embedding: nn.Module) -> None:
         self.loss = loss
-        self.generator = UNet(size, method.width, conditions, mask=method.mask)
+        self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
         self.discriminator = PatchDiscriminator(method.discriminator_width, conditions)
         self.embedding = embedding
 
     def for_discriminator(self, discriminator: nn.Module, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
         """L_D of a batch. discriminator: self.discriminator or its data-parallel wrapper; generated: N,3,S,S."""
         fake = generated.detach()
+        target = self.generator.reachable(batch.target, batch.face)
         # One pass over the three kinds of pairs: a data-parallel wrapper allows one forward per backward.
         logits, _ = discriminator(
             torch.cat([batch.face, batch.face, batch.other]),
-            torch.cat([batch.target, fake, fake]),
+            torch.cat([target, fake, fake]),
             batch.condition.repeat(3, 1),
         )
         real, of_fake, other = logits.chunk(3)
@@ -112,10 +113,11 @@ class UCGAN:
     def for_generator(self, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
         """L_G = w_adv -log D(x, g | c) + w_pix |y - g|_1 + w_tri triplet (+ extensions), and its parts."""
         loss = self.loss
+        target = self.generator.reachable(batch.target, batch.face)
         logits, features = self.discriminator(batch.face, generated, batch.condition)
         parts = {
             "adversarial": adversarial_generator(logits, loss.adversarial.form),
-            "pixel": pixel_loss(generated, batch.target, batch.face, loss.pixel.change),
+            "pixel": pixel_loss(generated, target, batch.face, loss.pixel.change),
         }
         if loss.triplet.weight:
             with torch.no_grad():
@@ -123,7 +125,7 @@ class UCGAN:
             parts["triplet"] = triplet_loss(self.embedding(generated), positive, negative, loss.triplet.margin)
         if loss.feature_matching.weight:
             with torch.no_grad():
-                _, real = self.discriminator(batch.face, batch.target, batch.condition)
+                _, real = self.discriminator(batch.face, target, batch.condition)
             parts["feature_matching"] = feature_matching_loss(features, real)
         return total(parts, loss), parts
 

@@ -18,5 +18,5 @@ def uses_bfloat16(device: torch.device, precision: Precision = "auto") -> bool:
 def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[None]:
     """A context in which convolutions and matrix products run in the chosen format; weights stay float32."""
     if uses_bfloat16(device, precision):
-        return torch.autocast(device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

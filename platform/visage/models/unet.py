@@ -11,6 +11,8 @@ from visage.models.layers import ConditionedNorm, ConditionEmbedding
 
 SIZES = (32, 64, 128, 256, 512)
 BOTTLENECK = 4  # pixels
+FLOW = 0.1  # the warp moves a pixel by at most so much of the side
+FLOW_CELLS = 16  # and varies over the picture in so many cells a side
 WIDEST = 8  # channels grow from `width` to `WIDEST * width`
 
 
@@ -44,14 +46,16 @@ class UNet(nn.Module):
     """Input face and condition to the same face under that condition.
 
     size: side of the face in pixels, a power of two from 32 to 512. width: channels of the first level.
-    conditions: number K of expressions. mask: (extension) the output is blended over the input by a learned mask.
+    conditions: number K of expressions. mask: (extension) the output is blended over the input by a learned mask,
+    which is kept to the face: hair and background are the input's own. warp: (extension, needs mask) the input is
+    first moved by a learned smooth flow, so that what only moves, as the corners of a mouth, keeps its detail.
     """
 
-    def __init__(self, size: int, width: int, conditions: int, mask: bool = False) -> None:
+    def __init__(self, size: int, width: int, conditions: int, mask: bool = False, warp: bool = False) -> None:
         super().__init__()
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
-        self.size, self.width, self.conditions, self.mask = size, width, conditions, mask
+        self.size, self.width, self.conditions, self.mask, self.warp = size, width, conditions, mask, warp
         channels = [width]
         while size >> len(channels) >= BOTTLENECK:
             channels.append(width * min(2 ** len(channels), WIDEST))
@@ -60,7 +64,9 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.downs = nn.ModuleList(Down(a, b, embedding) for a, b in pairwise(channels))
         self.ups = nn.ModuleList(Up(b, a, a, embedding) for a, b in reversed(list(pairwise(channels))))
-        self.out = nn.Conv2d(width, 4 if mask else 3, 3, padding=1)
+        self.out = nn.Conv2d(width, 3 + mask + 2 * warp, 3, padding=1)
+        self.window: Tensor
+        self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1, 1), persistent=False)
 
     def forward(self, face: Tensor, condition: Tensor) -> Tensor:
         """face: N,3,S,S in [-1, 1]; condition: N,K, intensity times one-hot. Returns N,3,S,S in [-1, 1], float32."""
@@ -73,10 +79,17 @@ class UNet(nn.Module):
         for up in self.ups:
             x = up(x, skips.pop(), embedding)
         out = self.out(x).float()
-        if not self.mask:
-            return torch.tanh(out)
-        share = torch.sigmoid(out[:, 3:])
-        return face + share * (torch.tanh(out[:, :3]) - face)
+        made = torch.tanh(out[:, :3])
+        if self.warp:
+            face = moved(face, self.window * smooth_flow(out[:, -2:]))
+        return torch.lerp(face, made, torch.sigmoid(out[:, 3:4]) * self.window) if self.mask else made
+
+    def reachable(self, target: Tensor, face: Tensor) -> Tensor:
+        """The target as far as this network can reach it: with the mask, the input goes on outside the window.
+
+        A discriminator that saw the whole target would know every generated face by its frame.
+        """
+        return torch.lerp(face, target, self.window) if self.mask else target
 
     def architecture(self) -> dict[str, Any]:
         """What `build_generator` needs to make this network again."""
@@ -86,12 +99,35 @@ class UNet(nn.Module):
             "width": self.width,
             "conditions": self.conditions,
             "mask": self.mask,
+            "warp": self.warp,
         }
+
+
+def face_window(size: int) -> Tensor:
+    """1,1,S,S in 0..1: one on the face, from brows to chin, of an aligned face; falls smoothly to zero around it."""
+    centres = (torch.arange(size) + 0.5) / size
+    radius = torch.hypot((centres[None, :] - 0.5) / 0.36, (centres[:, None] - 0.6) / 0.45)
+    fall = ((1 - radius) / 0.3).clamp(0, 1)
+    return (fall * fall * (3 - 2 * fall))[None, None]
+
+
+def smooth_flow(raw: Tensor) -> Tensor:
+    """N,2,S,S of any value to a smooth flow of at most FLOW of the picture, in grid_sample's units (two a side)."""
+    size = raw.shape[-1]
+    coarse = F.avg_pool2d(raw, size // FLOW_CELLS)
+    return 2 * FLOW * torch.tanh(F.interpolate(coarse, (size, size), mode="bicubic", align_corners=False))
+
+
+def moved(face: Tensor, flow: Tensor) -> Tensor:
+    """The face (N,3,S,S) read at each pixel's place plus the flow (N,2,S,S: x, y)."""
+    identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(len(face), 2, 3)
+    grid = F.affine_grid(identity, list(face.shape), align_corners=False) + flow.permute(0, 2, 3, 1)
+    return F.grid_sample(face.to(flow.dtype), grid, padding_mode="border", align_corners=False)
 
 
 def build_generator(architecture: dict[str, Any]) -> UNet:
     """The network that `architecture()` described. Raises ValueError when the description is not of a U-Net."""
     arguments = dict(architecture)
-    if arguments.pop("name", None) != "unet" or set(arguments) != {"size", "width", "conditions", "mask"}:
+    if arguments.pop("name", None) != "unet" or set(arguments) != {"size", "width", "conditions", "mask", "warp"}:
         raise ValueError(f"{architecture} describes no U-Net")
     return UNet(**arguments)

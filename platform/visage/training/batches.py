@@ -17,13 +17,14 @@ def to_faces(pixels: Tensor) -> Tensor:
 
 
 def augmented(faces: Tensor, parameters: Tensor) -> Tensor:
-    """faces N,3,S,S under N,7 parameters of `faces.sampling`: one affine map, then contrast and brightness."""
-    mirror, x, y, scale, turn, contrast, brightness = parameters.unbind(1)
+    """faces N,3,S,S under N,10 parameters of `faces.sampling`: one affine map, then contrast, colour, brightness."""
+    mirror, x, y, scale, turn, brightness, contrast = parameters[:, :7].unbind(1)
+    strength = (contrast[:, None] * parameters[:, 7:])[:, :, None, None]
     cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
     theta = torch.stack([torch.stack([mirror * cos, -sin, x], 1), torch.stack([mirror * sin, cos, y], 1)], 1)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
-    moved = moved * contrast[:, None, None, None] + brightness[:, None, None, None]
+    moved = moved * strength + brightness[:, None, None, None]
     return moved.clamp_(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -42,4 +43,5 @@ class Batches:
         faces = augmented(to_faces(pixels.to(self.device)), parameters.repeat(len(drawn.pictures), 1))
         targets = torch.from_numpy(drawn.targets).to(self.device)
         condition = F.one_hot(targets, len(self.faces.expressions)).float()
-        return Batch(*faces.chunk(len(drawn.pictures)), condition=condition)
+        face, target, positive, other, negative = faces.chunk(len(drawn.pictures))
+        return Batch(face, target, positive, other, negative, condition)

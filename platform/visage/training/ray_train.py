@@ -41,9 +41,9 @@ def torch_trainer(
             name="train",
             storage_path=str(storage.absolute()),
             # The controller would start itself again for ever otherwise.
-            failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),
+            failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),  # type: ignore[call-arg]
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=list(callbacks),
+            callbacks=list(callbacks),  # type: ignore[arg-type]
         ),
     )
 

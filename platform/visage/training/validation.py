@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_png
-from visage.judging.evaluate import Judges, quick
+from visage.judging.evaluate import Generator, Judges, quick
 from visage.judging.pairs import pairs
 from visage.judging.report import faces_picture
 from visage.judging.train import FaceNetworks
@@ -33,7 +33,7 @@ class Validation:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, faces_picture(self._in_precision(generator), self.faces, "validation"))
 
-    def _in_precision(self, generator: nn.Module):  # type: ignore[no-untyped-def]
+    def _in_precision(self, generator: nn.Module) -> Generator:
         def generate(faces: Tensor, condition: Tensor) -> Tensor:
             with autocast(self.device, self.precision):
                 return generator(faces.to(self.device), condition.to(self.device))

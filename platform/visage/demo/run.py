@@ -1,0 +1,137 @@
+"""The whole road on procedural faces: prepare, tune, register, gate, serve, query, report."""
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.commands import console, judges_of, prepare_faces, print_promotion, print_published, publish_best
+from visage.config import Experiment, Serving, read_config
+from visage.errors import UserError
+
+if TYPE_CHECKING:
+    from visage.client import Answer
+    from visage.faces.faceset import FaceSet
+
+CONFIG = Path("configs/demo.yaml")
+OUT = Path("runs/demo")
+
+
+def run(keep: bool = False) -> None:
+    """Write runs/demo/ anew: result.json, report.html, faces.png. keep: leave the endpoint on until Ctrl-C."""
+    from serve_app.app import serve, stop
+    from visage.demo.report import write_report
+    from visage.registry.models import Registry
+    from visage.search.progress import progress_bar
+    from visage.search.tune import tune
+    from visage.training.cluster import local_ray
+
+    experiment = read_config(Experiment, CONFIG)
+    if OUT.exists():
+        shutil.rmtree(OUT)
+    seconds: dict[str, float] = {}
+    with _stage("prepare", seconds):
+        faces = prepare_faces(experiment.data)
+    with _stage("judges", seconds):
+        networks = judges_of(faces, experiment)
+    with local_ray():
+        with _stage("tune", seconds), progress_bar() as progress:
+            study = tune(experiment, progress=progress)
+        if study.best is None:
+            raise UserError(f"search.name = {study.name}: no trial was completed; see runs/demo/studies.")
+        with _stage("register", seconds):
+            published = publish_best(experiment, study.best, OUT / "bundle", faces, networks)
+            print_published(published)
+        with _stage("gate", seconds):
+            promotion = Registry(experiment.registry.tracking_uri).promote(published.model)
+            print_promotion(promotion)
+        if promotion.alias != "champion":
+            raise UserError(
+                f"{published.model}: the gate found {promotion.verdict.decision}; there is nothing to serve."
+            )
+        serving = Serving(tracking_uri=experiment.registry.tracking_uri, port=_port())
+        try:
+            with _stage("serve", seconds):
+                url = serve(serving, block=False)
+            with _stage("query", seconds):
+                answer, latency = _query(url, faces)
+            result = {
+                "study": {name: getattr(study, name) for name in ("name", "trials", "complete", "pruned", "failed")},
+                "model": {"name": published.name, "version": published.version, "alias": promotion.alias},
+                "metrics": {
+                    row: {name: asdict(estimate) for name, estimate in found.metrics.items()}
+                    for row, found in published.evaluation.rows.items()
+                },
+                "mlflow": {
+                    "tracking_uri": experiment.registry.tracking_uri,
+                    "experiment": experiment.registry.experiment,
+                    "run_id": study.best.run_id,
+                },
+                "endpoint": {"url": url, "status": 200, "latency_ms": round(latency, 1)},
+                "seconds": seconds,
+            }
+            shutil.copyfile(published.bundle / "faces.png", OUT / "faces.png")
+            with _stage("report", seconds):
+                write_report(OUT / "report.html", result, experiment, published.evaluation, answer, OUT / "faces.png")
+            (OUT / "result.json").write_text(json.dumps(result, indent=1))
+            _closing(experiment)
+            if keep:
+                console.print(f"the endpoint answers at {url}/docs; Ctrl-C stops it")
+                _until_interrupted()
+        finally:
+            stop()
+
+
+def _query(url: str, faces: "FaceSet") -> "tuple[Answer, float]":
+    """A test person's neutral face with every expression, and the milliseconds of a second, warm request."""
+    from visage.client import Client
+    from visage.faces.picture import write_png
+
+    neutral = faces.expressions.index("neutral")
+    picture = next(k for k in faces.part("test") if faces.expression[k] == neutral)
+    png = write_png(None, faces.faces[picture])
+    with Client(url) as client:
+        answer = client.expressions(png, aligned=True)
+        started = time.perf_counter()
+        client.expressions(png, ["happy"], aligned=True)
+    return answer, 1000 * (time.perf_counter() - started)
+
+
+def _closing(experiment: Experiment) -> None:
+    store = experiment.registry.tracking_uri
+    console.print(f"look at {OUT / 'report.html'} and {OUT / 'faces.png'}; figures: {OUT / 'result.json'}")
+    console.print(f"browse the runs:  visage ui --registry {store}")
+    console.print(f"serve the model:  visage serve --set tracking_uri={store}")
+
+
+@contextmanager
+def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    console.rule(name)
+    started = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - started, 1)
+
+
+def _port() -> int:
+    """The usual port, or a free one where it is taken: a demo need not stop what runs there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8000))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _until_interrupted() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visage.config import Dimension, Experiment, Serving, read_config, replaced, validated
+from visage.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MINIMAL = {"data": {"dir": "faces"}}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {dir: faces}\nsearch:\n  space:\n    loss.pixel.weight: {log_uniform: [1, 200]}\n")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    read_config(Serving if path.name == "serve.yaml" else Experiment, path)
+
+
+def test_settings_lie_over_the_file(config: Path) -> None:
+    experiment = read_config(Experiment, config, ["train.batch=8", "loss.triplet.margin=0.5", "data.layout=synthetic"])
+    assert (experiment.train.batch, experiment.loss.triplet.margin, experiment.data.layout) == (8, 0.5, "synthetic")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("trian.batch=3", ["trian", "did you mean train"]),
+        ("train.bach=3", ["train.bach", "did you mean batch"]),
+        ("train.batch=many", ["train.batch", "many", "integer"]),
+        ("train.batch.size=3", ["train.batch"]),
+        ("train.batch", ["key.path=value"]),
+        ("data.size=63", ["data.size", "63", "power of two"]),
+        ("data.shares.train=0.9", ["shares", "1.2", "add up to 1"]),
+        ("data.shares.train=0", ["shares.train", "greater than 0"]),
+        ("train.workers=3", ["batch 16", "workers 3"]),
+        ("search.space={loss.pixl.weight: {uniform: [0, 1]}}", ["loss.pixl.weight", "pixel"]),
+        ("search.space={loss.pixel: {uniform: [0, 1]}}", ["loss.pixel", "weight"]),
+        ("search.space={data.size: {choice: [64, 128]}}", ["data.size", "cannot be searched"]),
+        ("search.space={loss.triplet.margin: {uniform: [0, 1]}}", ["loss.triplet.margin", "greater than 0"]),
+        ("search.space={loss.pixel.weight: {uniform: [3, 1]}}", ["low 3", "high 1"]),
+        ("search.space={loss.pixel.weight: {log_uniform: [0, 1]}}", ["above 0", "low is 0"]),
+        ("search.space={loss.pixel.weight: {}}", ["exactly one"]),
+        ("search.objectives={beauty: max}", ["beauty"]),
+        ("optim.rate=.nan", ["optim.rate"]),
+    ],
+)
+def test_a_fault_names_key_value_and_mend(config: Path, setting: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_config(Experiment, config, [setting])
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", ["data: [", "- a\n- b\n", "just words"])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"broken\.yaml"):
+        read_config(Experiment, path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml.*no such file"):
+        read_config(Experiment, tmp_path / "nowhere.yaml")
+
+
+def test_an_experiment_survives_json() -> None:
+    experiment = validated(Experiment, MINIMAL, "test")
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+@given(st.floats(0.01, 2.0), st.floats(0, 500))
+def test_replaced_changes_only_what_it_names(margin: float, weight: float) -> None:
+    experiment = validated(Experiment, MINIMAL, "test")
+    changed = replaced(experiment, {"loss.triplet.margin": margin, "loss.pixel.weight": weight})
+    assert (changed.loss.triplet.margin, changed.loss.pixel.weight) == (margin, weight)
+    assert replaced(changed, {"loss.triplet.margin": 0.2, "loss.pixel.weight": 100.0}) == experiment
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_a_range_contains_its_ends_and_nothing_beyond(low: float, width: float) -> None:
+    dimension = Dimension(uniform=(low, low + width))
+    assert dimension.contains(low)
+    assert dimension.contains(low + width)
+    assert not dimension.contains(low - width)
+
+
+def test_the_experiment_is_frozen() -> None:
+    experiment = validated(Experiment, MINIMAL, "test")
+    with pytest.raises(ValueError, match="frozen"):
+        experiment.train.batch = 3  # type: ignore[misc]

@@ -1,0 +1,123 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from visage.config.experiment import Loss, Method, Pairing, Triplet
+from visage.methods import ucgan
+from visage.methods.ucgan import UCGAN, Batch
+
+FORMS = ("log", "hinge", "least_squares")
+
+
+def faces(seed: int, count: int = 2, size: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return Batch(*(faces(seed) for seed in range(5)), condition=torch.eye(3)[:2])
+
+
+def method(loss: Loss | None = None) -> UCGAN:
+    torch.manual_seed(0)
+    embedding = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)).requires_grad_(False)
+    return UCGAN(Method(width=8, discriminator_width=8), loss or Loss(), 32, 3, embedding)
+
+
+def test_the_log_form_is_the_paper_s() -> None:
+    logits = torch.tensor([-2.0, 0.5, 3.0])
+    probability = torch.sigmoid(logits)
+    torch.testing.assert_close(ucgan.adversarial_real(logits, "log"), -probability.log().mean())
+    torch.testing.assert_close(ucgan.adversarial_fake(logits, "log"), -(1 - probability).log().mean())
+    torch.testing.assert_close(ucgan.adversarial_generator(logits, "log"), -probability.log().mean())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_pulls_the_logits_apart(form: str) -> None:
+    low, high = torch.full((4,), -0.5), torch.full((4,), 0.5)
+    assert ucgan.adversarial_real(high, form) < ucgan.adversarial_real(low, form)
+    assert ucgan.adversarial_fake(low, form) < ucgan.adversarial_fake(high, form)
+    assert ucgan.adversarial_generator(high, form) < ucgan.adversarial_generator(low, form)
+
+
+@given(st.floats(0, 10))
+def test_the_discriminator_pays_for_three_kinds_of_pairs(weight: float) -> None:
+    real, fake, other = (torch.tensor([value]) for value in (1.0, -1.0, 0.3))
+    total, parts = ucgan.discriminator_loss(real, fake, other, Loss(pairing=Pairing(weight=weight)))
+    expected = math.log1p(math.exp(-1)) * 2 + weight * math.log1p(math.exp(0.3))
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+    assert set(parts) == {"d_real", "d_fake", "d_pairing"}
+
+
+@given(st.floats(0.01, 2.0))
+def test_the_triplet_loss_is_idle_once_the_margin_is_kept(margin: float) -> None:
+    generated = torch.tensor([[1.0, 0.0]])
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])  # squared distances 0 and 2
+    assert ucgan.triplet_loss(generated, near, far, margin).item() == pytest.approx(max(0.0, margin - 2))
+    assert ucgan.triplet_loss(generated, far, near, margin).item() == pytest.approx(2 + margin)
+
+
+def test_the_pixel_loss_is_l1_and_its_extension_weighs_what_changes() -> None:
+    face, target = faces(1), faces(2)
+    assert ucgan.pixel_loss(target, target, face, 8).item() == 0
+    torch.testing.assert_close(ucgan.pixel_loss(face, target, face, 0), (face - target).abs().mean())
+    changed = face.clone()
+    changed[:, :, :8] = -face[:, :, :8]
+    half = face.clone()
+    half[:, :, :4] = changed[:, :, :4]
+    # What is left lies in the changed part, so weighing that part makes it dearer.
+    assert ucgan.pixel_loss(half, changed, face, 8) > ucgan.pixel_loss(half, changed, face, 0)
+
+
+def test_feature_matching_is_zero_for_the_real_face() -> None:
+    real = [torch.ones(1, 2, 4, 4), torch.zeros(1, 4, 2, 2)]
+    assert ucgan.feature_matching_loss(real, real).item() == 0
+    assert ucgan.feature_matching_loss([a + 1 for a in real], real).item() == 1
+
+
+def test_the_total_is_the_weighted_sum_of_its_parts(batch: Batch) -> None:
+    loss = Loss.model_validate({"feature_matching": {"weight": 3}, "pixel": {"weight": 7}, "triplet": {"weight": 2}})
+    made = method(loss)
+    total, parts = made.for_generator(batch, made.generator(batch.face, batch.condition))
+    assert set(parts) == {"adversarial", "pixel", "triplet", "feature_matching"}
+    expected = sum(getattr(loss, name).weight * part for name, part in parts.items())
+    torch.testing.assert_close(total, expected)
+
+
+def test_gradients_go_where_they_belong(batch: Batch) -> None:
+    made = method(Loss(triplet=Triplet(weight=1, margin=2)))
+    generated = made.generator(batch.face, batch.condition)
+    total, _ = made.for_discriminator(made.discriminator, batch, generated)
+    total.backward(retain_graph=True)
+    assert all(parameter.grad is None for parameter in made.generator.parameters())
+    assert all(parameter.grad is not None for parameter in made.discriminator.parameters())
+    made.for_generator(batch, generated)[0].backward()
+    assert all(parameter.grad is not None for parameter in made.generator.parameters())
+    assert all(parameter.grad is None for parameter in made.embedding.parameters())
+
+
+def test_other_identities_reach_the_discriminator_only_through_their_pairs(batch: Batch) -> None:
+    made = method()
+    generated = made.generator(batch.face, batch.condition)
+    with torch.no_grad():
+        _, parts = made.for_discriminator(made.discriminator, batch, generated)
+        other = Batch(batch.face, batch.target, batch.positive, faces(9), batch.negative, batch.condition)
+        _, changed = made.for_discriminator(made.discriminator, other, generated)
+    assert parts["d_pairing"] != changed["d_pairing"]
+    torch.testing.assert_close(parts["d_real"], changed["d_real"])
+    torch.testing.assert_close(parts["d_fake"], changed["d_fake"])
+
+
+def test_without_a_weight_the_embedding_is_not_asked(batch: Batch) -> None:
+    class Forbidden(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("the embedding costs time and was not wanted")
+
+    made = method(Loss(triplet=Triplet(weight=0)))
+    made.embedding = Forbidden()
+    _, parts = made.for_generator(batch, made.generator(batch.face, batch.condition))
+    assert "triplet" not in parts

@@ -1,0 +1,176 @@
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visage.config import Experiment, replaced
+from visage.errors import UserError
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.training import checkpoint
+from visage.training.loop import Trainer, check_finite, crossed, here, rate_at, train
+from visage.training.progress import Diverged, Progress
+from visage.training.run import run
+
+Judged = tuple[FaceSet, FaceNetworks]
+
+
+@pytest.fixture(scope="session")
+def experiment(judged: Judged) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "data": {"dir": str(judged[0].dir), "size": 64},
+            "method": {"width": 8, "discriminator_width": 8},
+            "train": {"images": 64, "batch": 8, "evaluate_every": 32, "evaluate_pairs": 16},
+            "judge": {"images": 4000},
+        }
+    )
+
+
+def ignore(point: Progress) -> None:
+    pass
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """The sha256 of everything that a run goes on with."""
+    state = checkpoint.load(folder)
+    found = {}
+    for name in ("generator", "discriminator", "ema"):
+        for key, value in state[name].items():
+            found[f"{name}.{key}"] = hashlib.sha256(value.numpy().tobytes()).hexdigest()
+    for name, optimiser in state["optimisers"].items():
+        for number, values in optimiser["state"].items():
+            found[f"{name} {number}"] = hashlib.sha256(values["exp_avg"].numpy().tobytes()).hexdigest()
+    return found
+
+
+def test_resume_equals_no_interruption(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
+    faces, networks = judged
+    train(experiment, faces, tmp_path / "whole", ignore, networks=networks)
+
+    def stop(point: Progress) -> None:
+        if point.metrics is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment, faces, tmp_path / "cut", stop, networks=networks)
+    assert checkpoint.load(tmp_path / "cut" / "checkpoint")["images"] == 32
+    train(experiment, faces, tmp_path / "cut", ignore, networks=networks, resume=tmp_path / "cut" / "checkpoint")
+    assert weights(tmp_path / "cut" / "checkpoint") == weights(tmp_path / "whole" / "checkpoint")
+
+
+def test_the_same_seed_gives_the_same_networks_and_another_does_not(
+    judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    faces, networks = judged
+    short = replaced(experiment, {"train.images": 16})
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(replaced(short, {"train.seed": seed}), faces, tmp_path / name, ignore, networks=networks)
+    a, b, c = (weights(tmp_path / name / "checkpoint") for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_run_reports_losses_metrics_faces_and_a_checkpoint(
+    judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    faces, networks = judged
+    points: list[Progress] = []
+    last = train(experiment, faces, tmp_path, points.append, networks=networks)
+    evaluations = [point for point in points if point.metrics is not None]
+    assert [point.images for point in evaluations] == [32, 64]
+    assert last == points[-1]
+    assert {"pixel", "adversarial", "triplet", "d_real", "d_fake", "d_pairing"} <= set(last.losses)
+    assert last.metrics
+    assert {"identity_similarity", "expression_probability", "score"} <= set(last.metrics)
+    assert last.faces
+    assert last.faces.is_file()
+    assert last.checkpoint
+    generator, trained, expressions = checkpoint.load_generator(last.checkpoint)
+    assert trained == experiment
+    assert expressions == faces.expressions
+    assert generator.size == faces.size
+    assert Progress.from_json(last.to_json()) == last
+
+
+def test_training_learns(judged: Judged, experiment: Experiment) -> None:
+    faces, networks = judged
+    trainer = Trainer(replaced(experiment, {"train.images": 4000}), faces, networks, here())
+    pixel = [trainer.step()["pixel"].item() for _ in range(60)]
+    assert sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
+
+
+def test_a_checkpoint_of_other_faces_is_refused(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
+    faces, networks = judged
+    Trainer(experiment, faces, networks, here()).save(tmp_path)
+    others = replace(faces, sha256="0" * 64)
+    with pytest.raises(UserError, match="other faces"):
+        Trainer(experiment, others, networks, here()).restore(tmp_path)
+    wider = replaced(experiment, {"method.width": 16})
+    with pytest.raises(UserError, match="other networks"):
+        Trainer(wider, faces, networks, here()).restore(tmp_path)
+
+
+def test_a_size_that_is_not_the_face_set_s_is_refused(judged: Judged, experiment: Experiment) -> None:
+    with pytest.raises(UserError, match=r"data\.size = 128.*64 px"):
+        Trainer(replaced(experiment, {"data.size": 128}), *judged, here())
+
+
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint.load(tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(tmp_path)
+    torch.save({"format": 99}, tmp_path / "state.pt")
+    with pytest.raises(UserError, match="no checkpoint of format"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"images": 1})
+    (tmp_path / "state.pt.part").mkdir()  # the temporary file cannot be opened
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpoint.save(tmp_path, {"images": 2})
+    assert checkpoint.load(tmp_path)["images"] == 1
+
+
+def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
+    short = replaced(experiment, {"train.images": 8, "train.evaluate_every": 8})
+    with pytest.raises(UserError, match="no checkpoint to go on from"):
+        run(short, *judged, tmp_path / "run", ignore, resume=True)
+    run(short, *judged, tmp_path / "run", ignore)
+    with pytest.raises(UserError, match="--resume"):
+        run(short, *judged, tmp_path / "run", ignore)
+    longer = replaced(short, {"train.images": 16})
+    assert run(longer, *judged, tmp_path / "run", ignore, resume=True).images == 16
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    images = [Progress.from_json(line).images for line in lines]
+    assert images == sorted(set(images))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run(value: float) -> None:
+    with pytest.raises(Diverged, match=r"pixel.*after 40 images.*optim\.rate"):
+        check_finite({"adversarial": 1.0, "pixel": value}, 40)
+
+
+@given(st.integers(0, 100_000), st.integers(1, 512), st.integers(1, 10_000))
+def test_every_multiple_is_crossed_once(start: int, batch: int, every: int) -> None:
+    positions = range(start, start + 20 * batch, batch)
+    crossings = sum(crossed(at, at + batch, every) for at in positions)
+    multiples = (start + 20 * batch) // every - start // every
+    assert crossings == min(multiples, crossings)
+    assert (crossings > 0) == (multiples > 0)
+
+
+def test_the_rate_is_constant_and_then_falls_to_zero(experiment: Experiment) -> None:
+    base = replaced(experiment, {"train.images": 1000, "optim.decay_from": 0.4})
+    assert rate_at(0, base) == rate_at(400, base) == base.optim.rate
+    assert rate_at(700, base) == pytest.approx(base.optim.rate / 2)
+    assert rate_at(1000, base) == 0
+    assert rate_at(999, replaced(base, {"optim.decay_from": 1.0})) == base.optim.rate

@@ -1,0 +1,112 @@
+"""The loop under a real Ray Train."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from visage.config import Experiment, replaced
+from visage.config.experiment import Train
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.training import checkpoint
+from visage.training.progress import Progress
+from visage.training.run import run
+
+pytestmark = pytest.mark.ray
+Judged = tuple[FaceSet, FaceNetworks]
+
+
+@pytest.fixture
+def experiment(judged: Judged) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "data": {"dir": str(judged[0].dir), "size": 64},
+            "method": {"width": 8, "discriminator_width": 8},
+            "train": {
+                "images": 32,
+                "batch": 8,
+                "evaluate_every": 16,
+                "evaluate_pairs": 16,
+                "precision": "float32",
+                "workers": 2,
+            },
+            "judge": {"images": 4000},
+        }
+    )
+
+
+def test_two_workers_train_one_model_and_resume(
+    local_ray: None, judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    points: list[Progress] = []
+    last = run(experiment, *judged, tmp_path / "two", points.append)
+    assert [point.images for point in points] == [16, 32]
+    assert last.metrics
+    assert last.faces
+    assert last.faces.is_file()
+
+    # One worker with the whole batch sees the same tuples, so only the order of the sums differs.
+    run(replaced(experiment, {"train.workers": 1}), *judged, tmp_path / "one", lambda point: None)
+    two, one = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
+    for name, value in one["generator"].items():
+        torch.testing.assert_close(two["generator"][name], value, atol=2e-3, rtol=2e-2)
+
+    longer = replaced(experiment, {"train.images": 48})
+    assert run(longer, *judged, tmp_path / "two", points.append, resume=True).images == 48
+    assert [point.images for point in points] == [16, 32, 48]
+
+
+def placement(settings: dict[str, Any]) -> None:
+    """What a worker was given, written down by each."""
+    import os
+
+    import ray
+
+    found = {"gpus": ray.get_gpu_ids(), "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    rank = ray.train.get_context().get_world_rank()
+    (Path(settings["out"]) / f"{rank}.json").write_text(json.dumps(found))
+
+
+GPU_SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import ray
+from test_ray_train import placement
+from visage.config.experiment import Train
+from visage.training.ray_train import torch_trainer
+
+ray.init(num_cpus=4, num_gpus=4, log_to_driver=False)
+out = Path({out!r})
+torch_trainer(Train(workers=2, gpus_per_worker=2, batch=2), placement, {{"out": str(out)}}, out / "ray",
+              backend="gloo").fit()
+ray.shutdown()
+"""
+
+
+def test_each_worker_gets_its_own_gpus(tmp_path: Path) -> None:
+    """On a Ray that is told it has four GPUs: two workers of two, none shared. No GPU is needed to be given one."""
+    import os
+    import subprocess
+    import sys
+
+    script = GPU_SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parent)}
+    environment.pop("RAY_ADDRESS", None)
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=300)
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    given = [gpu for each in found for gpu in each["gpus"]]
+    assert len(given) == len(set(map(str, given))) == 4
+    assert all(len(each["visible"].split(",")) >= 2 for each in found)
+
+
+def test_resources_are_those_of_the_configuration() -> None:
+    from visage.training.ray_train import torch_trainer
+
+    train = Train(workers=4, batch=16, cpus_per_worker=2, gpus_per_worker=0.5)
+    scaling = torch_trainer(train, placement, {}, Path("unused")).scaling_config
+    assert (scaling.num_workers, scaling.use_gpu) == (4, True)
+    assert scaling.resources_per_worker == {"CPU": 2, "GPU": 0.5}
