@@ -213,4 +213,4 @@ def test_a_study_that_was_cut_off_goes_on(tmp_path: Path, tracking: str, kill: s
     assert kept.state is TrialState.COMPLETE
     assert (cut.state, cut.user_attrs["reason"]) == (TrialState.FAIL, "cut off")
     assert cut.params in [trial.params for trial in new]
-    assert runs(tracking, result.run_id)["1"].data.tags["visage.state"] == "interrupted"
+    assert runs(tracking, result.run_id)["1"].data.tags["visage.state"] == "killed"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
-from visage.search.trial import with_divergence
+from visage.search.trial import free_workers_on_this_cluster, with_divergence
 from visage.search.tune import tune
 from visage.training.progress import Diverged
 from visage.training.ray_train import torch_trainer
@@ -33,7 +33,7 @@ def worker(settings: dict[str, Any]) -> None:
 
 def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
-
+        free_workers_on_this_cluster()
         from ray.tune.integration.ray_train import TuneReportCallback
 
         number = config["number"]

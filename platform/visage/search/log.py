@@ -106,7 +106,7 @@ class StudyLog(Callback):
         for number in list(self.runs):
             run = self.runs.pop(number)
             run.tag("visage.reason", CUT_OFF)
-            run.finish("interrupted")
+            run.finish("killed")
 
     def _end(self, number: int, ending: Ending) -> None:
         self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1

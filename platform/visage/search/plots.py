@@ -29,7 +29,10 @@ def figures(study: "Study") -> "dict[str, Figure]":
         drawn["pareto_front"] = draw.plot_pareto_front(study, target_names=names)
     if len({_score(trial) for trial in complete}) > 1:
         drawn["parallel_coordinates"] = draw.plot_parallel_coordinate(study, target=_score, target_name="score")
-        drawn["importances"] = draw.plot_param_importances(study, target=_score, target_name="score")
+        # Optuna measures what makes a target low, and low of the negative is high of the score.
+        drawn["importances"] = draw.plot_param_importances(
+            study, target=lambda trial: -_score(trial), target_name="score"
+        )
     return drawn
 
 

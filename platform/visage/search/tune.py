@@ -90,7 +90,7 @@ def _run(
         study.set_user_attr("run_id", run.run_id)
     for trial in end_cut_off(study):
         if "run_id" in trial.user_attrs:
-            tracking.continue_run(trial.user_attrs["run_id"]).finish("interrupted")
+            tracking.continue_run(trial.user_attrs["run_id"]).finish("killed")
     suggester = StudySearch(study, search, experiment.train.images, _sampler(study, experiment))
     log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch)
     remaining = search.trials - len(counted(study))
@@ -123,7 +123,7 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="visage-") as drawn:
         write_record(study, Path(drawn))
         run.artifacts(Path(drawn), "study")
-    run.finish("complete" if len(counted(study)) >= search.trials else "interrupted")
+    run.finish("complete" if len(counted(study)) >= search.trials else "killed")
 
 
 def write_record(study: "Study", folder: Path) -> None:
