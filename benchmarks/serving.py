@@ -58,8 +58,8 @@ def untrained_bundle(out: Path) -> Path:
 
 def sample_faces(size: int, count: int = 64) -> list[bytes]:
     """PNG files of procedural faces."""
-    from visage.faces.picture import write_png
     from visage.faces.facs import prototype
+    from visage.faces.picture import write_png
     from visage.faces.synthetic import render, traits
 
     names = [EXPRESSIONS[number % len(EXPRESSIONS)] for number in range(count)]

@@ -1,4 +1,8 @@
-"""From a request's form to its answer. Pure steps around one batched forward pass, each tested without a server."""
+"""From a request's form to its answer: steps around one batched forward pass, each tested without a server.
+
+Small faces are decoded and encoded in the thread that runs the networks, with their batch: a change of threads costs
+more than the decoding. Larger pictures get threads of their own, so that nobody's batch waits for them.
+"""
 
 import asyncio
 import base64
@@ -20,49 +24,94 @@ from visage.faces.align import Detector
 from visage.faces.picture import TooManyPixels, read_picture, write_png
 
 ORIGIN = "image"
+SMALL_BYTES = 64 * 1024
+SMALL_SIDE = 128
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request's part of a batch: a face, uint8 S,S,3, under some expressions."""
+    """One request's part of a batch: a face under some expressions. `located` is None for a small picture, which is
+    decoded and encoded with the batch.
+    """
 
     model: Model
-    face: np.ndarray
+    form: Form
     expressions: tuple[int, ...]
-    intensity: float
     check: bool
+    megapixels: float
+    located: Located | None = None
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[Edited]:
-    """All jobs in one forward pass, or one for each model when a batch falls into a change of models."""
-    results: dict[int, Edited] = {}
-    for model in {id(job.model): job.model for job in jobs}.values():
-        mine = [number for number, job in enumerate(jobs) if job.model is model]
-        rows = [(place, index) for place, number in enumerate(mine) for index in jobs[number].expressions]
-        source, expression = [place for place, _ in rows], [index for _, index in rows]
-        edited = model.editor.run(
-            np.stack([jobs[number].face for number in mine]),
-            source,
-            expression,
-            [jobs[mine[place]].intensity for place in source],
-            [jobs[mine[place]].check for place in source],
+@dataclass(frozen=True)
+class Done:
+    """What became of a job; the PNG files of its faces are there when it was a small one."""
+
+    located: Located
+    edited: Edited
+    files: tuple[bytes, ...] | None = None
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
+    """All jobs in one forward pass, or one for each model when a batch falls into a change of models. A picture that
+    does not do spoils its own job alone.
+    """
+    results: list[Done | Problem | None] = [None] * len(jobs)
+    groups: dict[int, list[tuple[int, Job, Located]]] = {}
+    for number, job in enumerate(jobs):
+        try:
+            located = job.located or open_aligned(job.form, job.model.editor.size, job.megapixels)
+            groups.setdefault(id(job.model), []).append((number, job, located))
+        except Problem as problem:
+            results[number] = problem
+    for group in groups.values():
+        rows = [(place, job, index) for place, (_, job, _) in enumerate(group) for index in job.expressions]
+        edited = group[0][1].model.editor.run(
+            np.stack([located.face for _, _, located in group]),
+            [place for place, _, _ in rows],
+            [index for _, _, index in rows],
+            [job.form.intensity for _, job, _ in rows],
+            [job.check for _, job, _ in rows],
         )
         start = 0
-        for number in mine:
-            end = start + len(jobs[number].expressions)
-            part = slice(start, end)
-            results[number] = Edited(edited.faces[part], edited.similarity[part], edited.confidence[part])
-            start = end
-    return [results[number] for number in range(len(jobs))]
+        for number, job, located in group:
+            part = slice(start, start := start + len(job.expressions))
+            mine = Edited(edited.faces[part], edited.similarity[part], edited.confidence[part])
+            files = None
+            if job.located is None:
+                files = tuple(write_png(None, located.view(face, job.form.view)) for face in mine.faces)
+            results[number] = Done(located, mine, files)
+    return results  # type: ignore[return-value]  # every job has got its own by now
+
+
+def read_photo(form: Form, megapixels: float) -> np.ndarray:
+    """The form's picture, uint8 H,W,3. Raises Problem 400 or 413."""
+    try:
+        return read_picture(form.image, megapixels=megapixels, name=ORIGIN)
+    except TooManyPixels as error:
+        raise Problem(413, str(error)) from None
+    except UserError as error:
+        raise Problem(400, str(error)) from None
+
+
+def open_aligned(form: Form, size: int, megapixels: float) -> Located:
+    """The form's aligned face at the model's size. Raises Problem 400, 413 or 422."""
+    photo = read_photo(form, megapixels)
+    try:
+        return locate(photo, size, None, ORIGIN)
+    except UserError as error:
+        raise Problem(422, str(error)) from None
 
 
 class Answers:
-    """Answers forms with a model. `forward` runs a job in a batch with others; all else runs in threads of its own, so
-    that the event loop never waits for a picture.
-    """
+    """Answers forms with a model. `forward` runs a job in a batch with others, as `run_jobs` does."""
 
     def __init__(
-        self, forward: Callable[[Job], Awaitable[Edited]], *, megapixels: float, self_check: bool, threads: int = 2
+        self,
+        forward: Callable[[Job], Awaitable[Done | Problem]],
+        *,
+        megapixels: float,
+        self_check: bool,
+        threads: int = 2,
     ) -> None:
         self._forward = forward
         self._megapixels, self._self_check = megapixels, self_check
@@ -77,74 +126,57 @@ class Answers:
         """
         editor = model.editor
         try:
-            chosen = [expression_index(editor.expressions, name) for name in form.expressions]
+            chosen = tuple(expression_index(editor.expressions, name) for name in form.expressions)
         except UserError as error:
             raise Problem(422, str(error)) from None
-        expressions = tuple(chosen or range(len(editor.expressions)))
+        expressions = chosen or tuple(range(len(editor.expressions)))
         alone = as_image and len(expressions) == 1
         loop = asyncio.get_running_loop()
-        if form.aligned:
-            located = await loop.run_in_executor(self._pictures, self._open_aligned, form, editor.size)
-        else:
-            photo = await loop.run_in_executor(self._pictures, self._read, form)
+        located = None
+        if not form.aligned:
+            photo = await loop.run_in_executor(self._pictures, read_photo, form, self._megapixels)
             located = await loop.run_in_executor(self._finder, self._find, photo, editor.size)
+        elif len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
+            located = await loop.run_in_executor(self._pictures, open_aligned, form, editor.size, self._megapixels)
         # The answer of a picture alone has no place for the values, so they are not computed.
-        job = Job(model, located.face, expressions, form.intensity, self._self_check and not alone)
-        edited = await self._forward(job)
+        check = self._self_check and not alone
+        done = await self._forward(Job(model, form, expressions, check, self._megapixels, located))
+        if isinstance(done, Problem):
+            raise done
         if alone:
-            png = await loop.run_in_executor(self._pictures, self._encode, form, located, edited.faces[0])
-            return Response(png, media_type="image/png")
-        body = await loop.run_in_executor(self._pictures, self._document, form, model, job, located, edited)
+            file = done.files[0] if done.files else (await loop.run_in_executor(self._pictures, _encode, form, done))[0]
+            return Response(file, media_type="image/png")
+        body = await loop.run_in_executor(self._pictures, _document, form, model, expressions, done, check)
         return Response(body, media_type="application/json")
 
-    def load_detector(self) -> None:
-        """Load the face detector now rather than with the first photograph."""
-        self._finder.submit(self._load).result()
-
-    def _load(self) -> Detector:
+    def _find(self, photo: np.ndarray, size: int) -> Located:
         if self._detector is None:
             self._detector = Detector()
-        return self._detector
-
-    def _read(self, form: Form) -> np.ndarray:
         try:
-            return read_picture(form.image, megapixels=self._megapixels, name=ORIGIN)
-        except TooManyPixels as error:
-            raise Problem(413, str(error)) from None
-        except UserError as error:
-            raise Problem(400, str(error)) from None
-
-    def _open_aligned(self, form: Form, size: int) -> Located:
-        photo = self._read(form)
-        try:
-            return locate(photo, size, None, ORIGIN)
+            return locate(photo, size, self._detector, ORIGIN)
         except UserError as error:
             raise Problem(422, str(error)) from None
 
-    def _find(self, photo: np.ndarray, size: int) -> Located:
-        try:
-            return locate(photo, size, self._load(), ORIGIN)
-        except UserError as error:
-            raise Problem(422, str(error)) from None
 
-    @staticmethod
-    def _encode(form: Form, located: Located, face: np.ndarray) -> bytes:
-        return write_png(None, located.view(face, form.view))
+def _encode(form: Form, done: Done) -> tuple[bytes, ...]:
+    return tuple(write_png(None, done.located.view(face, form.view)) for face in done.edited.faces)
 
-    def _document(self, form: Form, model: Model, job: Job, located: Located, edited: Edited) -> bytes:
-        results: list[dict[str, Any]] = []
-        for place, index in enumerate(job.expressions):
-            results.append(
-                {
-                    "expression": model.editor.expressions[index],
-                    "intensity": form.intensity,
-                    "image": base64.b64encode(self._encode(form, located, edited.faces[place])).decode("ascii"),
-                    "identity_similarity": float(edited.similarity[place]) if job.check else None,
-                    "expression_confidence": float(edited.confidence[place]) if job.check else None,
-                }
-            )
-        face = {
-            "box": [round(float(value), 2) for value in located.box],
-            "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in located.landmarks],
-        }
-        return json.dumps({"results": results, "face": face, "model": model.reference()}).encode()
+
+def _document(form: Form, model: Model, expressions: tuple[int, ...], done: Done, check: bool) -> bytes:
+    """The JSON answer."""
+    results: list[dict[str, Any]] = []
+    for place, file in enumerate(done.files or _encode(form, done)):
+        results.append(
+            {
+                "expression": model.editor.expressions[expressions[place]],
+                "intensity": form.intensity,
+                "image": base64.b64encode(file).decode("ascii"),
+                "identity_similarity": float(done.edited.similarity[place]) if check else None,
+                "expression_confidence": float(done.edited.confidence[place]) if check else None,
+            }
+        )
+    face = {
+        "box": [round(float(value), 2) for value in done.located.box],
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in done.located.landmarks],
+    }
+    return json.dumps({"results": results, "face": face, "model": model.reference()}).encode()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
-    from serve_app.answers import Job
-    from visage.editing import Edited
+    from serve_app.answers import Done, Job
+    from serve_app.problems import Problem
 
 NAME = "visage"
 ANSWERS_SECONDS = 60
@@ -61,7 +61,7 @@ class Endpoint:
 
         return build_app(self._held, self._answers, self._limits)
 
-    async def _forward(self, jobs: "list[Job]") -> "list[Edited]":
+    async def _forward(self, jobs: "list[Job]") -> "list[Done | Problem]":
         from serve_app.answers import run_jobs
 
         return await asyncio.get_running_loop().run_in_executor(self._networks, run_jobs, jobs)
@@ -118,10 +118,16 @@ def serve(serving: Serving, *, block: bool) -> str:
 
     _started["ray"] = not ray.is_initialized()
     if _started["ray"]:
+        # Ray runs its workers at nice 15, where any other work of the machine starves them; here they are the service.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     try:
         _require_resources(serving, ray.cluster_resources())
         _run(serving, settings)
+    except ray.exceptions.RayError as error:
+        stop()
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"Ray Serve could not start ({reason}); read the logs in /tmp/ray/session_latest.") from None
     except BaseException:
         stop()
         raise

@@ -17,7 +17,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def request_app(bundle: Any) -> Callable[..., httpx.Response]:
-    """Ask the application directly: request_app(method, path, without_model=, forward=, seconds=, **httpx arguments)."""
+    """Ask the application: request_app(method, path, without_model=, forward=, seconds=, **httpx arguments)."""
     from serve_app.answers import Answers, run_jobs
     from serve_app.model import Model
     from serve_app.routes import build_app
