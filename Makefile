@@ -1,0 +1,34 @@
+# Every target does its own set-up; all it needs is Python 3.11 and make.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/
+
+.PHONY: setup demo test lint soak bench
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(RUN)python || $(PYTHON) -m venv $(VENV)
+	$(RUN)python -m pip install --quiet --upgrade pip
+	$(RUN)python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(RUN)visage demo
+
+test: lint
+	$(RUN)pytest -m "not soak"
+
+lint: setup
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+soak: setup
+	$(RUN)pytest -m soak
+
+bench: setup
+	$(RUN)python benchmarks/synthetic_faces.py
+	$(RUN)python benchmarks/training.py
+	$(RUN)python benchmarks/serving.py
