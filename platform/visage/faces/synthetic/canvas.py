@@ -150,12 +150,21 @@ class Dots:
         return down.T @ _bells(grid.x, x, drawn_wide)
 
 
-def patches(rng: np.random.Generator, grid: Grid, count: int) -> Array:
-    """Soft patches, `count` across the picture: H,W, mean 0, about -1..1; finer than the pixels they fade."""
-    knots = np.arange(count + 1, dtype=np.float32)[:, None]
-    values = rng.normal(0, 0.8, (count + 1, count + 1)).astype(np.float32)
-    down, across = (np.clip(1 - np.abs(axis * np.float32(count) - knots), 0, 1) for axis in (grid.y, grid.x))
-    return down.T @ (values * np.float32(min(1.0, 1 / (count * grid.pixel)))) @ across
+@lru_cache(maxsize=64)
+def _knots(seed: int, count: int) -> Array:
+    return np.random.default_rng([0x4C, count, seed]).normal(0, 0.8, (count + 1, count + 1)).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _hats(count: int, size: int) -> Array:
+    axis = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(count / size)
+    return np.clip(1 - np.abs(axis - np.arange(count + 1, dtype=np.float32)[:, None]), 0, 1)
+
+
+def patches(seed: int, grid: Grid, count: int) -> Array:
+    """Soft patches, `count` across a whole picture: H,W, mean 0, about -1..1; finer than the pixels they fade."""
+    hats = _hats(count, len(grid.x))
+    return hats.T @ (_knots(seed, count) * np.float32(min(1.0, 1 / (count * grid.pixel)))) @ hats
 
 
 @lru_cache(maxsize=64)

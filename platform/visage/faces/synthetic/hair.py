@@ -44,8 +44,7 @@ def combed(face: Face, grid: Grid, radius: Array) -> Hair:
     flow = flow + np.float32(0.012 * t.hair_wave) * np.sin(y * 24 + 6 * x + 2 * lie) * ramp(y, 0.0, 0.4)
     noise = strands(t.grain, grid.pixel, flow * np.float32(0.9 - 0.30 * t.hairline) + np.float32(0.5))
     if curl > 0:
-        rng = np.random.default_rng([0x4C, t.grain])
-        noise = noise * (1 - curl) + curl * (0.7 * patches(rng, grid, 38) + 0.6 * patches(rng, grid, 90))
+        noise = noise * (1 - curl) + curl * (0.7 * patches(t.grain, grid, 38) + 0.6 * patches(t.grain, grid, 90))
     rough = np.float32(0.008 + 0.012 * curl) * noise
 
     long = float(np.clip((t.hair_length - 0.45) / 0.2, 0, 1))

@@ -221,7 +221,7 @@ def albedo(face: Face, grid: Grid) -> Array:
     moles = rng.uniform((0.2, 0.2), (0.8, 0.9), (3, 2))
     marks.many(moles, rng.uniform(0.005, 0.008, 3), rng.uniform(0, 1, 3) ** 3)
     mix(image, base * colour(160, 105, 75), np.clip(marks.field(grid), 0, 0.85))
-    image *= 1 + np.float32(0.02) * patches(rng, grid, 34)
+    image *= 1 + np.float32(0.02) * patches(t.grain, grid, 34)
     # Skin around the eyes is darker, and dark in the hollow corners.
     rings = Dots()
     rings.both(EYE_X, EYE_Y, 0.09, 0.055, 0.20 + 0.25 * t.age)
