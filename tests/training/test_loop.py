@@ -132,11 +132,18 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    import resource
+
     checkpoint.save(tmp_path, {"images": 1})
-    (tmp_path / "state.pt.part").mkdir()  # the temporary file cannot be opened
-    with pytest.raises(UserError, match="cannot be written"):
-        checkpoint.save(tmp_path, {"images": 2})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # as a full disk: the file cannot grow
+    try:
+        with pytest.raises(UserError, match="cannot be written"):
+            checkpoint.save(tmp_path, {"images": 2, "weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoint.load(tmp_path)["images"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:

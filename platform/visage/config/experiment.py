@@ -1,7 +1,7 @@
 """One experiment: everything that decides a run, in one frozen object."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -31,6 +31,9 @@ class Shares(Section):
         return self
 
 
+LONDON_SHARES = Shares(train=0.55, validation=0.08, test=0.37)  # of 82 people, the gate needs 20 for the test
+
+
 class Data(Section):
     """Which faces. `dir` is the face set; with `layout` it is prepared at first use if it is not there."""
 
@@ -42,6 +45,13 @@ class Data(Section):
     pictures: int = Field(2, ge=1, description="`synthetic`: pictures of each person and expression")
     seed: int = Field(0, ge=0, description="`synthetic`: who the people are")
     shares: Shares = Shares()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shares_of_layout(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("layout") == "london":
+            return {"shares": LONDON_SHARES, **data}
+        return data
 
     @field_validator("size")
     @classmethod
