@@ -1,0 +1,133 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from visage.cli import app
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib", "facenet_pytorch", "fastapi", "numpy")
+
+
+def visage(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+    command = [sys.executable, "-m", "visage.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("visage: ")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("data: {dir: faces}\nregistry: {tracking_uri: 'sqlite:///mlflow.db'}\n")
+    return path
+
+
+def test_the_surface_grows_only_on_purpose() -> None:
+    command = typer.main.get_command(app)
+    found = {
+        name: sorted(option for parameter in each.params for option in parameter.opts)
+        for name, each in command.commands.items()  # type: ignore[attr-defined]
+    }
+    assert found == {
+        "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--size", "--source"],
+        "train": ["--out", "--resume", "--set", "config"],
+        "tune": ["--resume", "--set", "config"],
+        "evaluate": ["--data", "--registry", "model"],
+        "models": ["--registry"],
+        "promote": ["--force", "--registry", "model"],
+        "rollback": ["--registry", "name"],
+        "ui": ["--port", "--registry"],
+        "edit": ["--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
+        "serve": ["--set", "config"],
+        "demo": ["--keep"],
+    }
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"import sys, visage.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_misspelt_key_is_one_sentence(config: Path, tmp_path: Path, command: str) -> None:
+    done = visage(command, str(config), "--set", "trian.batch=3", folder=tmp_path)
+    assert_one_sentence(done, "trian", "did you mean train")
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
+
+
+def test_a_missing_face_set_says_how_to_make_it(config: Path, tmp_path: Path) -> None:
+    assert_one_sentence(visage("train", str(config), folder=tmp_path), "faces", "visage prepare")
+
+
+def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
+    for arguments in (
+        ("evaluate", "visage-ucgan@champion", "--data", "faces"),
+        ("promote", "visage-ucgan/7"),
+        ("rollback", "visage-ucgan"),
+        ("edit", "photo.jpg", "--to", "happy", "--out", "a.png"),
+        ("serve",),
+    ):
+        done = visage(*arguments, folder=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert_one_sentence(visage("ui", "--port", port, folder=tmp_path), port, "in use")
+
+
+def test_preparing_says_what_it_found(tmp_path: Path) -> None:
+    made = "prepare --layout synthetic --out faces --size 32 --people 40 --pictures"
+    arguments = (*made.split(), "1")
+    done = visage(*arguments, folder=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert_one_sentence(visage("ui", "--port", port, folder=tmp_path), port, "in use")
+
+
+def test_preparing_says_what_it_found(tmp_path: Path) -> None:
+    arguments = (
+        "prepare",
+        "--layout",
+        "synthetic",
+        "--out",
+        "faces",
+        "--size",
+        "32",
+        "--people",
+        "40",
+        "--pictures",
+        "1",
+    )
+    done = visage(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "320 faces of 40 people" in done.stdout
+    assert (tmp_path / "faces" / "contact.png").is_file()
+    refused = visage(*arguments[:-1], "2", folder=tmp_path)
+    assert_one_sentence(refused, "faces")
