@@ -4,8 +4,9 @@
 
 One run measures both, and prints JSON. bare: one process that decodes aligned PNG faces, runs the generator in batches
 of 8 and encodes PNG, over all cores. endpoint: the same work asked for over HTTP, one expression a request,
-`Accept: image/png`, self-check off, by clients in a process of its own that shares the machine. Without --model the
-generator is untrained (64 px, width 32, 8 expressions), which takes the same time.
+`Accept: image/png`, self-check off, by clients in a process of its own that shares the machine; with all replicas that
+autoscaling would reach under this load. Without --model the generator is untrained (64 px, width 32, 8 expressions),
+which takes the same time. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -161,6 +162,8 @@ def main() -> None:
         limit = apart("--bare", str(model), *seconds)
         settings = [f"model={model}", f"port={free_ports(1)[0]}", "self_check=false", *arguments.set]
         serving = read_config(Serving, arguments.config, settings)
+        steady = serving.replicas.model_copy(update={"min": serving.replicas.max})
+        serving = serving.model_copy(update={"replicas": steady})
         url = serve(serving, block=False)
         try:
             served = apart("--load", url, "--clients", str(arguments.clients), *seconds)
