@@ -10,7 +10,7 @@ from visage.config.experiment import Section
 class Replicas(Section):
     """Autoscaling of the generator's replicas."""
 
-    min: int = Field(1, ge=0)
+    min: int = Field(1, ge=1)
     max: int = Field(2, ge=1)
     target_ongoing_requests: int = Field(8, ge=1, description="a replica is added above so many requests in progress")
     num_cpus: float = Field(1, ge=0)

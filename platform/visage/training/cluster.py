@@ -20,8 +20,8 @@ def local_ray() -> Iterator[None]:
         return
     # A new local cluster asks for tokens by default; this one is reached from this machine alone.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Ray would run its workers at nice 15, behind all else that the machine does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
