@@ -155,9 +155,10 @@ def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment
         run(short, *judged, tmp_path / "run", ignore)
     longer = replaced(short, {"train.images": 16})
     assert run(longer, *judged, tmp_path / "run", ignore, resume=True).images == 16
+    assert run(longer, *judged, tmp_path / "run", ignore, resume=True).metrics  # at its end: judged again, not trained
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     images = [Progress.from_json(line).images for line in lines]
-    assert images == sorted(set(images))
+    assert sorted(set(images)) == [8, 16]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

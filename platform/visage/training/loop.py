@@ -190,6 +190,9 @@ def train(
         if not place.rank:
             trainer.save(out / "checkpoint")
         raise
+    if last.metrics is None:  # a run that was at its end already
+        last = evaluated(trainer, last, validation, out)
+        report(last)
     return last
 
 
