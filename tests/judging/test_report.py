@@ -17,12 +17,12 @@ def test_the_table_names_rows_people_judges_and_warnings(judged: tuple[FaceSet, 
     found = evaluate(None, *judged, bootstrap=100)
     found.warnings.append("the identity judge is poor.")
     text = io.StringIO()
-    Console(file=text, width=160).print(table(found))
+    Console(file=text, width=80).print(table(found))
     shown = text.getvalue()
-    for word in ("real faces", "copy of the input", "mean face", "score", f"{found.people} test people", "Warning"):
+    for word in ("real faces", "copy of the", "mean face", "expression_probability", "score", f"{found.people} test people", "Warning"):
         assert word in shown
     low = found.rows["copy"].metrics["score"].low
-    assert f"[{low:.3f}" in shown
+    assert f"{low:.3f}–" in shown
 
 
 def test_the_picture_has_a_row_a_person_and_a_column_an_expression(judged: tuple[FaceSet, FaceNetworks]) -> None:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 METRICS = (
     ("score", "score", 3),
     ("identity", "identity", 3),
-    ("identity_similarity", "identity\nsimilarity", 3),
+    ("identity_similarity", "identity_similarity", 3),
     ("expression", "expression", 3),
-    ("expression_probability", "expression\nprobability", 3),
-    ("expression_change", "expression\nchange", 3),
+    ("expression_probability", "expression_probability", 3),
+    ("expression_change", "expression_change", 3),
     ("ssim", "ssim", 3),
-    ("psnr", "psnr\ndB", 1),
+    ("psnr", "psnr (dB)", 1),
     ("l1", "l1", 3),
 )
 ROWS = {"model": "model", "real": "real faces", "copy": "copy of the input", "mean_face": "mean face"}
@@ -35,25 +35,27 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 def table(evaluation: Evaluation) -> "Group":
     """The evaluation as a rich renderable: rows and metrics with their 95 % intervals, the judges, the warnings."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     shown = [metric for metric in METRICS if any(metric[0] in row.metrics for row in evaluation.rows.values())]
     title = f"{evaluation.people} {evaluation.part} people, {evaluation.pairs} pairs; 95 % intervals over people"
-    grid = Table(title=title, title_justify="left")
-    grid.add_column("")
-    for _, heading, _ in shown:
-        grid.add_column(heading, justify="right")
-    for name, row in evaluation.rows.items():
+    # Metrics go down, so that the table fits a terminal of 80 columns.
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for name in evaluation.rows:
+        grid.add_column(ROWS.get(name, name), justify="right")
+    for metric, heading, digits in shown:
         cells = []
-        for metric, _, digits in shown:
+        for row in evaluation.rows.values():
             figure = row.metrics.get(metric)
             if figure is None:
                 cells.append("–")
             else:
-                cells.append(f"{figure.value:.{digits}f}\n[{figure.low:.{digits}f}, {figure.high:.{digits}f}]")
-        grid.add_row(ROWS.get(name, name), *cells)
+                cells.append(f"{figure.value:.{digits}f}\n{figure.low:.{digits}f}–{figure.high:.{digits}f}")
+        grid.add_row(heading, *cells)
     checked = evaluation.verification
     notes = [
         f"Judges on the real faces of these people: identity {evaluation.judges['identity']:.3f} "
