@@ -43,7 +43,7 @@ def table(evaluation: Evaluation) -> "Group":
     shown = [metric for metric in METRICS if any(metric[0] in row.metrics for row in evaluation.rows.values())]
     title = f"{evaluation.people} {evaluation.part} people, {evaluation.pairs} pairs; 95 % intervals over people"
     # Metrics go down, so that the table fits a terminal of 80 columns.
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("", no_wrap=True)
     for name in evaluation.rows:
         grid.add_column(ROWS.get(name, name), justify="right")
