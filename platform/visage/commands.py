@@ -41,8 +41,11 @@ def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
 
     with bar("judges") as update:
         networks = face_networks(faces, experiment.judge, lambda name, done, of: update(f"judges: {name}", done, of))
-    reached = ", ".join(f"{name} {value:.3f}" for name, value in networks.report.items())
-    console.print(f"judges, on the real faces of the validation people: {reached}")
+    shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
+    reached = ", ".join(
+        f"{word} {networks.report[name]:.3f}" for name, word in shown.items() if name in networks.report
+    )
+    console.print(f"judges, on real faces of {networks.report['people']:.0f} validation people: {reached}")
     return networks
 
 
