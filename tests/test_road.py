@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_cli import visage
+
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 
