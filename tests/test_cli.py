@@ -99,33 +99,6 @@ def test_preparing_says_what_it_found(tmp_path: Path) -> None:
     made = "prepare --layout synthetic --out faces --size 32 --people 40 --pictures"
     arguments = (*made.split(), "1")
     done = visage(*arguments, folder=tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-
-
-def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        assert_one_sentence(visage("ui", "--port", port, folder=tmp_path), port, "in use")
-
-
-def test_preparing_says_what_it_found(tmp_path: Path) -> None:
-    arguments = (
-        "prepare",
-        "--layout",
-        "synthetic",
-        "--out",
-        "faces",
-        "--size",
-        "32",
-        "--people",
-        "40",
-        "--pictures",
-        "1",
-    )
-    done = visage(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "320 faces of 40 people" in done.stdout
     assert (tmp_path / "faces" / "contact.png").is_file()
