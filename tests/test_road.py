@@ -41,7 +41,7 @@ def test_training_leaves_a_bundle_and_a_version(road: Path) -> None:
     assert card["expressions"] == ["neutral", "happy", "surprise"]
     assert {"score", "identity_similarity", "expression_probability", "identity", "expression"} <= set(card["metrics"])
     assert Image.open(run / "bundle" / "faces.png").size[0] > 0
-    assert "visage-ucgan" in succeeded(visage("models", folder=road))
+    assert "visage-ucgan/1" in succeeded(visage("models", folder=road))
 
 
 def test_evaluate_shows_every_row(road: Path, judged: tuple[FaceSet, FaceNetworks]) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -155,19 +156,15 @@ def list_models(registry: str) -> None:
     if not versions:
         console.print("no model is registered yet; train one with `visage train` or `visage tune`.")
         return
-    table = Table("model", "version", "aliases", "score", "identity", "expression", "verdict", "created")
+    metrics = ("score", "identity", "expression")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "aliases", *metrics, "gate", "created"):
+        table.add_column(heading, no_wrap=True)
     for line in versions:
-        figures = [
-            f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in ("score", "identity", "expression")
-        ]
-        table.add_row(
-            line.name,
-            str(line.version),
-            ", ".join(line.aliases),
-            *figures,
-            line.verdict,
-            f"{line.created:%Y-%m-%d %H:%M}",
-        )
+        figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
+        aliases = ", ".join(line.aliases)
+        created = f"{line.created:%Y-%m-%d %H:%M}"
+        table.add_row(f"{line.name}/{line.version}", aliases, *figures, line.verdict, created)
     console.print(table)
 
 
