@@ -16,8 +16,6 @@ from visage.search.optuna_search import StudySearch
 from visage.search.progress import StudyProgress, Watch
 from visage.search.study import StudyResult, flat
 
-PICTURE = "faces.png"  # in a checkpoint that Ray Train reports
-
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
     """Keep a store's refusal as the log's `fault`, which stops the study: Tune would print a traceback of it."""
@@ -78,9 +76,8 @@ class StudyLog(Callback):
         for images, losses in result.get("history", [(result.get("images", 0), result.get("losses", {}))]):
             _log(run, {f"loss.{name}": value for name, value in losses.items()}, images)
         _log(run, metrics_of(result), result.get("images", 0))
-        picture = Path(result.get("faces") or Path(result.get("checkpoint_path", "")) / PICTURE)
-        if picture.is_file():
-            run.picture(picture, f"faces/{result['images']:08d}.png")
+        if "faces" in result:
+            run.picture(Path(result["faces"]), f"faces/{result['images']:08d}.png")
 
     @guarded
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,6 +1,5 @@
 """What Tune runs for a trial: the training loop with the suggested values, in one process or under Ray Train."""
 
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ def training(experiment: Experiment, study: Path) -> Trainable:
     """The trial function of an experiment, with its face set and judges made ready here, once for all trials."""
     from visage.faces.prepare import prepare_if_absent
     from visage.judging.train import face_networks
+    from visage.search.workers import on_workers
 
     face_networks(prepare_if_absent(experiment.data), experiment.judge)
     return in_process(experiment, study) if experiment.train.workers == 1 else on_workers(experiment, study)
@@ -51,36 +51,6 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         with_divergence(lambda: train(chosen, faces, folder_of(study, config["number"]), report, networks=networks))
 
     return trial
-
-
-def on_workers(experiment: Experiment, study: Path) -> Trainable:
-    """A trial whose workers train under Ray Train; this process only waits for them and imports no torch."""
-
-    def trial(config: dict[str, Any]) -> None:
-        free_workers_on_this_cluster()
-        from ray.tune.integration.ray_train import TuneReportCallback
-
-        from visage.training.ray_train import train_on_ray
-
-        chosen = replaced(experiment, config["values"])
-        out = folder_of(study, config["number"])
-        with_divergence(lambda: train_on_ray(chosen, out, callbacks=[TuneReportCallback()]))
-
-    return trial
-
-
-def free_workers_on_this_cluster() -> None:
-    """Tell Train's helpers which Ray they belong to.
-
-    The one that frees a stopped trial's workers looks for a Ray on this machine, dies when it finds two (a served
-    model's beside the study's), and the next trial then waits for ever. Only the variables of Train's own list
-    reach it.
-    """
-    import ray
-    from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
-
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
 
 
 def as_result(point: Progress) -> dict[str, Any]:
