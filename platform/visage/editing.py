@@ -3,7 +3,6 @@
 import copy
 import io
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from visage.errors import UserError
 from visage.faces import align as alignment
-from visage.faces.picture import read_picture, write_png
+from visage.faces.picture import read_picture, write_png, write_whole
 from visage.models.precision import uses_bfloat16
 
 if TYPE_CHECKING:
@@ -203,10 +202,4 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         return
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling=0)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
+    write_whole(path, buffer.getvalue())

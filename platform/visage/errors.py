@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints it on stderr and exits with 2; the endpoint turns it into a problem document.
     """
+
+
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """What an error of another library says, fit for the middle of a sentence."""
+    return " ".join(str(error).split())[:longest].rstrip(".") or type(error).__name__

@@ -48,6 +48,9 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ("search.space={loss.pixel.weight: {log_uniform: [0, 1]}}", ["above 0", "low is 0"]),
         ("search.space={loss.pixel.weight: {}}", ["exactly one"]),
         ("search.objectives={beauty: max}", ["beauty"]),
+        ("search.objectives={}", ["search.objectives", "at least 1"]),
+        ("search.name=2024-13-01", ["2024-13-01", "quotes"]),
+        ("search.name=" + "[" * 2000, ["quotes"]),
         ("optim.rate=.nan", ["optim.rate"]),
     ],
 )

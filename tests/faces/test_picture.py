@@ -201,3 +201,7 @@ def test_write_png_replaces_the_file_whole_and_carries_xmp(tmp_path: Path) -> No
         assert "<x:xmpmeta/>" in str(image.info)
     with pytest.raises(UserError, match="cannot be written"):
         write_png(tmp_path / "none" / "out.png", colours())
+    (tmp_path / "file").touch()
+    for refused in (tmp_path / "file" / "out.png", tmp_path / ("x" * 300 + ".png")):
+        with pytest.raises(UserError, match="cannot be written"):
+            write_png(refused, colours())

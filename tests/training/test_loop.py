@@ -142,6 +142,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
             checkpoint.save(tmp_path, {"images": 2, "weights": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpoint.save(tmp_path / "file", {})
+    (tmp_path / "file").unlink()
     assert checkpoint.load(tmp_path)["images"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 

@@ -173,10 +173,9 @@ class Search(Section):
 
     name: str = Field("visage", min_length=1, description="the study's name in Optuna and MLflow")
     trials: int = Field(16, ge=1)
-    objectives: dict[Objective, Literal["max", "min"]] = {
-        "identity_similarity": "max",
-        "expression_probability": "max",
-    }
+    objectives: dict[Objective, Literal["max", "min"]] = Field(
+        {"identity_similarity": "max", "expression_probability": "max"}, min_length=1
+    )
     space: dict[str, Dimension] = Field(default_factory=dict, description="dotted path: dimension")
     scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
     grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")

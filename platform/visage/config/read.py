@@ -9,8 +9,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from visage.config.space import set_path
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 
+# A date such as 2024-13-01 is a ValueError, a thousand brackets are a RecursionError.
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -20,15 +22,17 @@ def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) 
     Raises UserError for a missing or unreadable file, an unknown key, a wrong type or an impossible value.
     """
     try:
-        tree = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
             f"{path}: there is no such file; give the path of a YAML file, for instance one of configs/."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a readable YAML file.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is no valid YAML ({_one_line(error)}); mend that line.") from None
+    try:
+        tree = yaml.safe_load(text)
+    except NO_YAML as error:
+        raise UserError(f"{path}: is no valid YAML ({one_line(error)}); mend that line.") from None
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise UserError(f"{path}: holds a {type(tree).__name__} and not keys; write key: value lines.")
@@ -44,7 +48,7 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
         raise UserError(f"--set {setting}: is not key.path=value; write for instance --set train.batch=8.")
     try:
         set_path(tree, key.strip(), yaml.safe_load(text))
-    except yaml.YAMLError:
+    except NO_YAML:
         raise UserError(f"--set {setting}: the value {text!r} is no valid YAML; put it in quotes.") from None
     except KeyError as error:
         raise UserError(f"--set {setting}: {error.args[0]}; use a path such as loss.pixel.weight.") from None
@@ -77,7 +81,3 @@ def _nearest(schema: type[BaseModel], path: Sequence[str]) -> str:
         names = list(node.model_fields)
     near = difflib.get_close_matches(path[-1], names, n=1)
     return f"did you mean {near[0]}" if near else f"known here are {', '.join(names)}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -3,12 +3,13 @@
 import io
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 
 MEGAPIXELS = 50
 SHORTEST_SIDE = 16
@@ -48,7 +49,7 @@ def read_picture(data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: st
     except UnidentifiedImageError:
         raise UserError(f"{name}: is no picture that can be read; give a JPEG, PNG, WebP, TIFF or BMP.") from None
     except Exception as error:  # decoders raise anything on a hostile header
-        raise UserError(f"{name}: is a damaged picture ({_one_line(error)}); give a whole one.") from None
+        raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
     with image:
         width, height = image.size
         if width * height > megapixels * 1e6:
@@ -59,7 +60,7 @@ def read_picture(data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: st
             image.load()
             return np.array(_to_rgb(_upright(image)))
         except Exception as error:  # as above, for hostile pixels
-            raise UserError(f"{name}: is a damaged picture ({_one_line(error)}); give a whole one.") from None
+            raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
 
 
 def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
@@ -75,14 +76,21 @@ def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None)
     Image.fromarray(picture, "RGB").save(buffer, "PNG", pnginfo=info, compress_level=1)
     content = buffer.getvalue()
     if path is not None:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise UserError(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
+        write_whole(path, content)
     return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it, so that nothing half-written stays. Raises UserError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
+    finally:
+        with suppress(OSError):  # of a folder that is none, or a name that is too long
+            partial.unlink(missing_ok=True)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -115,7 +123,3 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     largest = float(values.max())
     scale = next((full for full in (1.0, 255.0, 65535.0) if largest <= full), largest)
     return (np.clip(values / scale, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +96,7 @@ def store_faults(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         raise UserError(
-            f"tracking_uri = {uri}: MLflow's store refused ({_short(error)}); mend it or give another one."
+            f"tracking_uri = {uri}: MLflow's store refused ({one_line(error)}); mend it or give another one."
         ) from None
 
 
@@ -110,7 +110,7 @@ def _client(address: str, uri: str) -> "MlflowClient":
         client.search_experiments(max_results=1)
     except Exception as error:  # a foreign database or server can fail in any way
         raise UserError(
-            f"tracking_uri = {uri}: holds no store that this MLflow can use ({_short(error)}); give another one."
+            f"tracking_uri = {uri}: holds no store that this MLflow can use ({one_line(error)}); give another one."
         ) from None
     return client
 
@@ -136,7 +136,3 @@ def _probe_server(address: str) -> None:
         raise UserError(
             f"tracking_uri = {address}: no MLflow server answers ({reason}); start it or give sqlite:///PATH."
         ) from None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,13 +1,14 @@
 """Checkpoints: everything that a run needs to go on exactly, and what its networks were made from."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from visage.config import Experiment, validated
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 from visage.models.unet import UNet, build_generator
 
 FILE = "state.pt"
@@ -22,10 +23,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, temporary)
         os.replace(temporary, folder / FILE)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
         raise UserError(
-            f"{folder}: the checkpoint cannot be written ({error}); free space or mend permissions."
+            f"{folder}: the checkpoint cannot be written ({one_line(error)}); free space or mend permissions."
         ) from None
+    finally:
+        with suppress(OSError):  # as when `folder` is a file
+            temporary.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -35,8 +38,7 @@ def load(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{folder}: holds no checkpoint ({FILE}); give the checkpoint folder of a run.") from None
     except Exception as error:  # every way a damaged file can fail
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{folder / FILE}: is damaged ({reason}); start the run again.") from None
+        raise UserError(f"{folder / FILE}: is damaged ({one_line(error)}); start the run again.") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{folder / FILE}: is no checkpoint of format {FORMAT}; start the run again.")
     return state
