@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.faces.photos import save
 from visage.errors import UserError
-from visage.faces.layouts import read_layout
+from visage.faces.layouts import passed_over, read_layout
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8)
 
@@ -45,6 +45,25 @@ def test_folders_of_expressions(tmp_path: Path) -> None:
     assert {(row.identity, row.expression) for row in rows} == {
         (person, expression) for person in ("person_01", "person_02") for expression in ("happy", "neutral")
     }
+
+
+def test_folders_whose_names_differ_in_case_are_one_expression(tmp_path: Path) -> None:
+    rows = read_layout("folder", tree(tmp_path, "Happy/a.jpg", "happy/b.jpg", "sad/a.jpg", "sad/b.jpg"))
+    assert {(row.identity, row.expression) for row in rows} == {(p, e) for p in "ab" for e in ("happy", "sad")}
+
+
+def test_pictures_that_are_named_otherwise_are_known(tmp_path: Path) -> None:
+    others = ["_happy.jpg", "c_.jpg", "c.jpg"]
+    tree(tmp_path, "a_happy.jpg", "a_sad.jpg", "b_happy.jpg", "notes.txt", *others)
+    rows = read_layout("folder", tmp_path)
+    assert len(rows) == 3
+    assert {path.name for path in passed_over(tmp_path, rows)} == set(others)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    tree(tmp_path, "a_happy.jpg", "a_sad.jpg", "b_\udcff.jpg")
+    with pytest.raises(UserError, match=r"udcff.*rename"):
+        read_layout("folder", tmp_path)
 
 
 def test_what_systems_and_people_leave_behind_is_no_picture(tmp_path: Path) -> None:

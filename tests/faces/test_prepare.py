@@ -61,6 +61,7 @@ def test_odd_pictures_are_left_out_and_named(photographs: Path, tmp_path: Path) 
     (source / "q3_happy.png").write_bytes((source / "p00_happy.png").read_bytes()[:5000])
     save(source / "q4_happy.png", np.full((200, 200, 3), 120, np.uint8))
     save(source / "q5_happy.png", photograph(face(1, "happy"), face(2, "happy")))
+    shutil.copy(source / "p00_happy.png", source / "q6.png")
     faces = prepare("folder", source, tmp_path / "set", 64, SHARES)
     reasons = {entry["path"]: entry["reason"] for entry in faces.facts["left_out"]}
     assert reasons == {
@@ -69,11 +70,12 @@ def test_odd_pictures_are_left_out_and_named(photographs: Path, tmp_path: Path) 
         "q3_happy.png": reasons["q3_happy.png"],
         "q4_happy.png": "no face was found",
         "q5_happy.png": "2 faces were found",
+        "q6.png": "is not named as layout folder names pictures",
     }
     assert "damaged" in reasons["q3_happy.png"]
     assert len(faces.identity) == 18
     report = report_of(faces)
-    assert "5 of 23 pictures left out" in report
+    assert "6 of 24 pictures left out" in report
     assert "q4_happy.png: no face was found" in report
 
 
@@ -114,6 +116,12 @@ def test_an_out_that_holds_something_else_is_refused_and_kept(photographs: Path,
         prepare("folder", photographs, tmp_path / "thesis.txt" / "set", 64, SHARES)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_more_faces_than_the_disk_holds_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"8000000000 faces of 64 px.*GB free"):
+        prepare("synthetic", None, tmp_path / "set", 64, SHARES, people=10**9, pictures=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_folder_serves_as_out(tmp_path: Path) -> None:

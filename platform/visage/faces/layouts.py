@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def london(source: Path) -> list[Row]:
     groups = {}
     info = source / "london_info.csv"
     if info.is_file():
-        with info.open(newline="", encoding="utf-8-sig") as lines:
+        with info.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
             for line in csv.DictReader(lines):
                 known = (line.get("face_eth"), line.get("face_gender"))
                 groups[line.get("face_id", "")] = " ".join(word for word in known if word)
@@ -63,16 +63,14 @@ def folder(source: Path) -> list[Row]:
 
     Raises UserError when that gives one expression, one person, or nobody with two expressions.
     """
-    flat = [path for path in _pictures(source) if "_" in path.stem]
-    nested = {child.name.lower(): list(_pictures(child)) for child in _folders(source)}
-    nested = {expression: paths for expression, paths in nested.items() if paths}
+    flat = [row for row in map(_flat_row, _pictures(source)) if row.identity and row.expression]
+    nested = [Row(path, path.stem, child.name.lower()) for child in _folders(source) for path in _pictures(child)]
     if flat and nested:
         raise UserError(
-            f"{source}: holds both pictures named PERSON_EXPRESSION ({flat[0].name}) and folders of pictures "
-            f"({', '.join(sorted(nested))}); keep one of the two."
+            f"{source}: holds both pictures named PERSON_EXPRESSION ({flat[0].path.name}) and folders of pictures "
+            f"({', '.join(sorted({row.path.parent.name for row in nested}))}); keep one of the two."
         )
-    rows = [_flat_row(path) for path in flat]
-    rows += [Row(path, path.stem, expression) for expression, paths in nested.items() for path in paths]
+    rows = flat + nested
     if not rows:
         raise UserError(
             f"{source}: has no pictures named PERSON_EXPRESSION.jpg and no folders EXPRESSION/PERSON.jpg; "
@@ -104,7 +102,16 @@ def read_layout(layout: str, source: Path) -> list[Row]:
         rows = LAYOUTS[layout](source)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); allow reading it.") from None
+    for row in rows:
+        if any("\udc80" <= letter <= "\udcff" for letter in str(row.path)):  # how Python shows bytes that are no text
+            raise UserError(f"{str(row.path)!a}: its name is no UTF-8 text; rename it.")
     return sorted(rows, key=lambda row: row.path)
+
+
+def passed_over(source: Path, rows: Sequence[Row]) -> list[Path]:
+    """The pictures beside those of the rows that no row is made of, as they are named otherwise."""
+    folders, used = {source, *(row.path.parent for row in rows)}, {row.path for row in rows}
+    return sorted(path for folder in folders for path in _pictures(folder) if path not in used)
 
 
 def _flat_row(path: Path) -> Row:

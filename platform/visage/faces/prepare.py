@@ -4,6 +4,7 @@ import functools
 import itertools
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from visage.errors import UserError
 from visage.faces.checks import check_enough, check_settings, existing, listing, name_in
 from visage.faces.faceset import FaceSet, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
-from visage.faces.layouts import LICENCES, Row, read_layout
+from visage.faces.layouts import LICENCES, Row, passed_over, read_layout
 from visage.faces.picture import read_picture
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def prepare(
         raise UserError(f"--size {size}: is no power of two from 32 to 512; use one of {', '.join(map(str, SIZES))}.")
     settings: dict[str, Any] = {"layout": layout, "size": size, "shares": shares.model_dump()}
     rows: list[Row] = []
+    missed: list[dict[str, str]] = []
     if layout == "synthetic":
         settings |= {"people": people, "pictures": pictures, "seed": seed}
     else:
@@ -73,10 +75,14 @@ def prepare(
     else:
         assert source is not None
         name = source.resolve().name
+        missed = [
+            {"path": path.relative_to(source).as_posix(), "reason": f"is not named as layout {layout} names pictures"}
+            for path in passed_over(source, rows)
+        ]
         total, results = len(rows), _aligned(rows, source, size)
     used: dict[int, Row] = {}
     left_out: dict[int, dict[str, str]] = {}
-    with _spool(out, size) as spool:
+    with _spool(out, size, total) as spool:
         for done, (index, row, face, reason) in enumerate(results, 1):
             if reason:
                 left_out[index] = {"path": name_in(source, row), "reason": reason}
@@ -84,9 +90,9 @@ def prepare(
                 used[index] = row
                 spool.write(index, face)
             progress(done, total)
-        missed = [entry for _, entry in sorted(left_out.items())]
+        missed += [entry for _, entry in sorted(left_out.items())]
         usable = [row for _, row in sorted(used.items())]
-        check_enough(usable, total, missed, source, shares)
+        check_enough(usable, len(usable) + len(missed), missed, source, shares)
         return write_face_set(
             out,
             usable,
@@ -221,6 +227,7 @@ def _ray() -> Iterator[Any]:
     """Ray with ray.data: the one that runs, or a quiet local one that ends with the block."""
     # A local cluster listens on loopback; without this it asks for a token, or writes one into the home folder.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else they starve behind whatever the machine does besides
     import ray
     import ray.data
 
@@ -253,10 +260,16 @@ class _Spool:
 
 
 @contextmanager
-def _spool(out: Path, size: int) -> Iterator[_Spool]:
-    """A spool on the disk of `out`, which also shows before the long work whether one may write there."""
+def _spool(out: Path, size: int, total: int) -> Iterator[_Spool]:
+    """A spool on the disk of `out`, which also shows before the long work whether `total` faces fit there."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = 3 * total * size * size * 3, shutil.disk_usage(out.parent).free  # spool, faces.npy and PNGs
+        if needed > free:
+            raise UserError(
+                f"{out}: {total} faces of {size} px need up to {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} "
+                "GB free; make room, or ask for fewer or smaller ones."
+            )
         with tempfile.TemporaryFile(dir=out.parent) as file:
             yield _Spool(file, size)
     except OSError as error:
