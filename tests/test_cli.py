@@ -70,6 +70,21 @@ def test_a_misspelt_key_is_one_sentence(config: Path, tmp_path: Path, command: s
     assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
 
 
+def test_what_the_machine_lacks_is_one_sentence(config: Path, tmp_path: Path) -> None:
+    done = visage("train", str(config), "--set", "train.gpus_per_worker=1000", folder=tmp_path)
+    assert_one_sentence(done, "1000 GPUs each")
+
+
+def test_ctrl_c_names_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from visage.commands import going_on_with, typed
+    from visage.errors import UserError
+
+    monkeypatch.setattr(sys, "argv", ["visage", "train", "a b.yaml"])
+    said = pytest.raises(UserError, match=r"cut off.*: visage train 'a b\.yaml' --resume$")
+    with said, going_on_with(lambda: typed("--resume")):
+        raise KeyboardInterrupt
+
+
 def test_a_missing_face_set_says_how_to_make_it(config: Path, tmp_path: Path) -> None:
     assert_one_sentence(visage("train", str(config), folder=tmp_path), "faces", "visage prepare")
 

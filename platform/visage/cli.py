@@ -58,7 +58,7 @@ def train(
     """Train one model, judge it on the test people and register it."""
     from visage.commands import train_and_publish
 
-    train_and_publish(_experiment(config, settings), config, out or Path("runs/train") / config.stem, resume)
+    train_and_publish(_experiment(config, settings), out or Path("runs/train") / config.stem, resume)
 
 
 @app.command()
@@ -70,7 +70,7 @@ def tune(
     """Search loss weights and triplet margin, then register the best trial's model and let the gate judge it."""
     from visage.commands import tune_and_publish
 
-    tune_and_publish(_experiment(config, settings), config, resume)
+    tune_and_publish(_experiment(config, settings), resume)
 
 
 @app.command()
@@ -191,7 +191,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"visage: {error}", file=sys.stderr)
+        print("visage:", *str(error).split(), file=sys.stderr)  # one line, whatever a file is called
         raise SystemExit(2) from None
 
 

@@ -1,5 +1,8 @@
 """What the longer commands do: the stations of the road joined, with progress and a closing word on the terminal."""
 
+import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +33,7 @@ def prepare_faces(data: Data) -> "FaceSet":
     from visage.faces.prepare import prepare_if_absent
     from visage.faces.report import print_report, progress_bar
 
-    with progress_bar(console) as progress:
+    with going_on_with(typed), progress_bar(console) as progress:
         faces = prepare_if_absent(data, progress)
     print_report(faces, console)
     return faces
@@ -40,7 +43,7 @@ def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
     """The judges of the face set, trained if they are not there, with what they reach on the validation people."""
     from visage.judging.train import face_networks
 
-    with bar("judges") as update:
+    with going_on_with(typed), bar("judges") as update:
         networks = face_networks(faces, experiment.judge, lambda name, done, of: update(f"judges: {name}", done, of))
     shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
     reached = ", ".join(
@@ -50,52 +53,66 @@ def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
     return networks
 
 
-def train_and_publish(experiment: Experiment, config: Path, out: Path, resume: bool) -> "Published":
+def train_and_publish(experiment: Experiment, out: Path, resume: bool) -> "Published":
     """Train in the folder `out`, record the run in MLflow, and register what came out."""
-    from visage.publish import publish
     from visage.registry.tracking import Tracking
-    from visage.training.progress import Diverged
-    from visage.training.run import run
+    from visage.training.resources import concurrency, this_machine
+    from visage.training.run import held, resumable
 
-    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    faces = prepare_faces(experiment.data)
-    networks = judges_of(faces, experiment)
-    log = _run_of(out, tracking, experiment, resume)
-    again = f"visage train {config} --out {out} --resume"
-    state: Literal["complete", "diverged", "failed", "interrupted"] = "failed"
-    try:
-        with bar("training") as update:
-            last = run(experiment, faces, networks, out, _reporter(log, experiment, update), resume=resume)
-        assert last.checkpoint
-        published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
-        state = "complete"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise UserError(f"{out}: the run was cut off and its checkpoint kept; go on with {again}.") from None
-    except Diverged:
-        state = "diverged"
-        raise
-    finally:
-        log.finish(state)
+    if not os.environ.get("RAY_ADDRESS"):
+        concurrency(this_machine(), experiment.train)
+    with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
+        tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+        faces = prepare_faces(experiment.data)
+        networks = judges_of(faces, experiment)
+        published = _trained(experiment, faces, networks, out, _run_of(out, tracking, experiment, resume), resume)
     print_published(published)
     console.print(f"next: visage edit PHOTO --to {faces.expressions[-1]} --model {published.bundle} --out edited.png")
     console.print(f"or:   visage promote {published.model}")
     return published
 
 
-def tune_and_publish(experiment: Experiment, config: Path, resume: bool) -> None:
+def _trained(
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", out: Path, log: "RunLog", resume: bool
+) -> "Published":
+    """Train and register under the run `log`, which gets its ending."""
+    from visage.publish import publish
+    from visage.training.progress import Diverged
+    from visage.training.run import run
+
+    state: Literal["complete", "diverged", "failed", "killed"] = "failed"
+    try:
+        with bar("training") as update:
+            last = run(experiment, faces, networks, out, _reporter(log, experiment, update), resume=resume)
+        assert last.checkpoint
+        published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
+        state = "complete"
+        return published
+    except KeyboardInterrupt:
+        state = "killed"
+        raise
+    except Diverged:
+        state = "diverged"
+        raise
+    finally:
+        log.finish(state)
+
+
+def tune_and_publish(experiment: Experiment, resume: bool) -> None:
     """Run the study, register the best trial's model, and let the gate judge it."""
     from visage.registry.models import Registry
     from visage.search.progress import progress_bar
+    from visage.search.study import is_begun, study_folder
     from visage.search.tune import tune
 
     faces = prepare_faces(experiment.data)
     networks = judges_of(faces, experiment)
-    try:
-        with progress_bar() as progress:
-            result = tune(experiment, resume=resume, progress=progress)
-    except KeyboardInterrupt as stopped:
-        raise UserError(str(stopped).replace("CONFIG", str(config)) or "the study was cut off.") from None
+
+    def again() -> str:
+        return typed("--resume") if is_begun(experiment.search) else typed()
+
+    with going_on_with(again), progress_bar() as progress:
+        result = tune(experiment, resume=resume, progress=progress)
     best = result.best
     console.print(
         f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "
@@ -105,7 +122,9 @@ def tune_and_publish(experiment: Experiment, config: Path, resume: bool) -> None
         raise UserError(f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume.")
     for name, value in best.params.items():
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
-    published = publish_best(experiment, best, Path("runs/tune") / result.name / "bundle", faces, networks)
+    published = publish_best(
+        experiment, best, Path("runs/tune") / study_folder(experiment).name / "bundle", faces, networks
+    )
     print_published(published)
     print_promotion(Registry(experiment.registry.tracking_uri).promote(published.model))
 
@@ -219,6 +238,21 @@ def print_promotion(promotion: "Promotion") -> None:
         console.print("next: visage serve")
     else:
         console.print(f"next: visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway")
+
+
+def typed(*further: str) -> str:
+    """The command line as it was typed, with options that are not in it yet."""
+    given = sys.argv[1:]
+    return shlex.join(["visage", *given, *(option for option in further if option not in given)])
+
+
+@contextmanager
+def going_on_with(command: Callable[[], str]) -> Iterator[None]:
+    """Turns Ctrl-C into the one sentence, with the command that goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        raise UserError(f"{str(stopped) or 'cut off by Ctrl-C'}; go on with: {command()}") from None
 
 
 @contextmanager

@@ -188,3 +188,14 @@ def test_parameters_are_json(tracking: Tracking):
     params = tracking.client.get_run(run.run_id).data.params
     assert json.loads(params["betas"]) == [0.5, 0.999]
     assert params["flip"] == "true"
+
+
+def test_another_program_s_database_stays_as_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    database = tmp_path / "other.db"
+    with sqlite3.connect(database) as other:
+        other.execute("CREATE TABLE experiments (a int)")
+    before = database.read_bytes()
+    with pytest.raises(UserError, match="another program's tables, such as experiments"):
+        Tracking(f"sqlite:///{database}", "visage")
+    assert database.read_bytes() == before
+    assert capfd.readouterr().err == ""

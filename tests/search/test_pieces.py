@@ -16,7 +16,7 @@ from visage.errors import UserError
 from visage.search import plots
 from visage.search.endings import State, ending_of, reason_of
 from visage.search.progress import StudyProgress
-from visage.search.resources import concurrency
+from visage.training.resources import concurrency
 from visage.search.space import Space
 from visage.search.study import flat, study_folder
 

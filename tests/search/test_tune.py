@@ -205,7 +205,6 @@ def test_a_study_that_was_cut_off_goes_on(tmp_path: Path, tracking: str, kill: s
     said, _ = process.communicate(timeout=120)
     if kill is signal.SIGINT:
         assert "cut off after 1 of 3 trials" in said
-        assert "--resume" in said
 
     result = tune(experiment(tmp_path, tracking, trials=3), trials=trials(rising), resume=True)
     assert (result.complete, result.failed) == (3, 0)

@@ -13,8 +13,8 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.loop import Trainer, check_finite, crossed, here, rate_at, train
-from visage.training.progress import Diverged, Progress
-from visage.training.run import run
+from visage.training.progress import Diverged, Progress, append
+from visage.training.run import forget_after, held, run
 
 Judged = tuple[FaceSet, FaceNetworks]
 
@@ -152,17 +152,42 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
 
 def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
     short = replaced(experiment, {"train.images": 8, "train.evaluate_every": 8})
-    with pytest.raises(UserError, match="no checkpoint to go on from"):
-        run(short, *judged, tmp_path / "run", ignore, resume=True)
-    run(short, *judged, tmp_path / "run", ignore)
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="no checkpoint to go on from"), held(tmp_path / "run", resume=True):
+        pass
+    with held(tmp_path / "run", resume=False):
+        with pytest.raises(UserError, match="another process"), held(tmp_path / "run", resume=False):
+            pass
         run(short, *judged, tmp_path / "run", ignore)
+    with pytest.raises(UserError, match="--resume"), held(tmp_path / "run", resume=False):
+        pass
     longer = replaced(short, {"train.images": 16})
     assert run(longer, *judged, tmp_path / "run", ignore, resume=True).images == 16
     assert run(longer, *judged, tmp_path / "run", ignore, resume=True).metrics  # at its end: judged again, not trained
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     images = [Progress.from_json(line).images for line in lines]
     assert sorted(set(images)) == [8, 16]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text(Progress(8).to_json() + "\n" + Progress(16).to_json()[:20])
+    with held(tmp_path, resume=False):
+        forget_after(tmp_path / "history.jsonl", 0)
+    assert (tmp_path / "history.jsonl").read_text() == ""
+
+
+def test_a_journal_loses_what_lies_beyond_the_checkpoint_and_a_line_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "history.jsonl"
+    journal.write_text(f"{Progress(8).to_json()}\n{Progress(16).to_json()}\n" + Progress(8).to_json()[:20])
+    forget_after(journal, 8)
+    assert journal.read_text() == Progress(8).to_json() + "\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="choose another --out"), held(tmp_path / "file" / "run", resume=False):
+        pass
+    with pytest.raises(UserError, match="cannot be written"):
+        append(tmp_path / "file", Progress(1))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

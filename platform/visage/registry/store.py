@@ -104,7 +104,7 @@ def _client(address: str, uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # of a fault they log the traceback and raise it too
     try:
         client = MlflowClient(address)
         client.search_experiments(max_results=1)
@@ -116,10 +116,16 @@ def _client(address: str, uri: str) -> "MlflowClient":
 
 
 def _probe_database(database: Path) -> None:
-    """Raise what SQLite raises for a file that is no database or cannot be written; MLflow would retry for minutes."""
+    """Raise what SQLite raises for a file that is no database, is another program's, or cannot be written.
+
+    MLflow would retry for minutes, and put its tables beside the other program's.
+    """
     connection = sqlite3.connect(database, timeout=30)
     try:
         connection.execute("BEGIN IMMEDIATE")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "alembic_version" not in tables:
+            raise sqlite3.DatabaseError(f"it holds another program's tables, such as {min(tables)}")
         connection.rollback()
     finally:
         connection.close()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from visage.training.cluster import root
+
 DIVERGED = "diverged"  # key of a result: why the trial ended itself
 CUT_OFF = "cut off"
 
@@ -55,14 +57,6 @@ def ending_of(result: Mapping[str, Any], objectives: Sequence[str], goal: int) -
     if result["images"] < goal:
         return Ending(State.PRUNED, f"stopped at {result['images']} of {goal} images")
     return Ending(State.COMPLETE)
-
-
-def root(error: BaseException) -> BaseException:
-    """The error itself, without the layers that Ray Core, Train and Tune wrap around it."""
-    workers = getattr(error, "worker_failures", None)
-    inner = next(iter(workers.values())) if workers else None
-    inner = inner or getattr(error, "cause", None) or getattr(error, "controller_failure", None) or error.__cause__
-    return root(inner) if isinstance(inner, BaseException) and inner is not error else error
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment
+from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.search.endings import CUT_OFF, State
 
@@ -100,6 +101,14 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     study.set_metric_names(list(search.objectives))
     study.set_user_attr("experiment", experiment.model_dump_json())
     return study
+
+
+def is_begun(search: Search) -> bool:
+    """Whether the study has trials, so that it can be resumed."""
+    try:
+        return bool(load_study(search.name, search.storage).get_trials(deepcopy=False))
+    except UserError:
+        return False
 
 
 def load_study(name: str, storage: str) -> "Study":

@@ -7,7 +7,8 @@ from typing import Any
 
 from visage.config import Experiment, replaced
 from visage.config.experiment import Judge, Train
-from visage.search.endings import DIVERGED, root
+from visage.search.endings import DIVERGED
+from visage.training.cluster import root
 from visage.training.progress import Diverged, Progress
 
 Trainable = Callable[[dict[str, Any]], None]

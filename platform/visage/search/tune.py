@@ -16,10 +16,10 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.search import plots
 from visage.search.progress import Watch
-from visage.search.resources import cluster_nodes, concurrency
 from visage.search.study import StudyResult, counted, end_cut_off, open_study, result_of, study_folder, table
 from visage.search.trial import Trainable, resources, training
 from visage.training.cluster import local_ray
+from visage.training.resources import cluster_nodes, concurrency
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -47,7 +47,7 @@ def tune(
     resume: go on with a study that was cut off, or make a finished one longer. trials: makes the function that Tune
     runs for a trial, given the experiment and the study's folder.
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
-    says how to go on, after Ctrl-C; what the trials reached is kept in both cases.
+    says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
     if not experiment.search.space:
         raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
@@ -61,8 +61,8 @@ def tune(
     result = result_of(study, experiment.search.storage)
     if result.trials < experiment.search.trials:
         raise KeyboardInterrupt(
-            f"The study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
-            "which are kept; go on with: visage tune CONFIG --resume"
+            f"the study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
+            "which are kept"
         )
     if result.failed == result.trials:
         first = counted(study)[0].user_attrs["reason"]

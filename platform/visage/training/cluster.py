@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from visage.errors import UserError, one_line
+
 
 @contextmanager
 def local_ray() -> Iterator[None]:
@@ -22,8 +24,24 @@ def local_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # Ray would run its workers at nice 15, behind all else that the machine does.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        if address:
+            fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."
+        else:
+            fault = f"Ray does not start on this machine ({one_line(error)}); free memory and disk for it."
+        raise UserError(fault) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def root(error: BaseException) -> BaseException:
+    """The error itself, without the layers that Ray Core, Train and Tune wrap around it."""
+    workers = getattr(error, "worker_failures", None)
+    inner = next(iter(workers.values())) if workers else None
+    inner = inner or getattr(error, "cause", None) or getattr(error, "controller_failure", None) or error.__cause__
+    return root(inner) if isinstance(inner, BaseException) and inner is not error else error

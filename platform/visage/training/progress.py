@@ -43,7 +43,10 @@ class Diverged(UserError):
 
 
 def append(out: Path, point: Progress) -> None:
-    """Add a point to the journal of the run in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / JOURNAL).open("a") as journal:
-        journal.write(point.to_json() + "\n")
+    """Add a point to the journal of the run in `out`. Raises UserError when the disk refuses."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / JOURNAL).open("a") as journal:
+            journal.write(point.to_json() + "\n")
+    except OSError as error:
+        raise UserError(f"{out / JOURNAL}: cannot be written ({error.strerror}); make room, then --resume.") from None

@@ -1,16 +1,21 @@
 """One training run in a folder: in this process, or under Ray Train; resumable either way."""
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.faces.picture import write_whole
 from visage.judging.train import FaceNetworks
+from visage.training.checkpoint import FILE, load
 from visage.training.progress import JOURNAL, Progress, Report, append
 
+CHECKPOINT = "checkpoint"
 POLL_SECONDS = 0.5
 
 
@@ -21,23 +26,10 @@ def run(
 
     out receives history.jsonl (every point), faces/ (pictures of the validation people) and checkpoint/. With one
     worker and no RAY_ADDRESS the loop runs here; else under Ray Train, whose evaluations alone are reported.
-    Raises UserError when `out` holds a run and `resume` is not given, or the other way round.
+    The caller holds the folder: see `held`.
     """
-    journal, last_checkpoint = out / JOURNAL, out / "checkpoint"
-    started = journal.exists() or last_checkpoint.exists()
-    if started and not resume:
-        raise UserError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out.")
-    if resume and not last_checkpoint.exists():
-        raise UserError(f"{out}: holds no checkpoint to go on from; start the run without --resume.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error}); choose another --out.") from None
-    start = last_checkpoint if resume else None
-    if start:
-        from visage.training.checkpoint import load
-
-        forget_after(journal, load(start)["images"])
+    start = out / CHECKPOINT if resume else None
+    forget_after(out / JOURNAL, load(start)["images"] if start else 0)
     if experiment.train.workers > 1 or os.environ.get("RAY_ADDRESS"):
         return _under_ray(experiment, faces, out, report, start)
     from visage.training.loop import train
@@ -49,10 +41,40 @@ def run(
     return train(experiment, faces, out, note, networks=networks, resume=start)
 
 
+@contextmanager
+def held(out: Path, *, resume: bool) -> Iterator[None]:
+    """The folder of a run, for this process alone as long as the block lasts; made where it is not there.
+
+    Raises UserError when it holds a checkpoint and `resume` is not given, or the other way round, and when another
+    process trains in it.
+    """
+    if resumable(out) and not resume:
+        raise UserError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out.")
+    if resume and not resumable(out):
+        raise UserError(f"{out}: holds no checkpoint to go on from; start the run without --resume.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made or written ({error.strerror}); choose another --out.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with its process, so a killed one blocks nobody
+        except BlockingIOError:
+            raise UserError(f"{out}: another process trains in it; wait for that, or choose another --out.") from None
+        yield
+
+
+def resumable(out: Path) -> bool:
+    """Whether the folder holds a run with a checkpoint."""
+    return (out / CHECKPOINT / FILE).is_file()
+
+
 def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report, start: Path | None) -> Progress:
     from visage.config import replaced
-    from visage.training.cluster import local_ray
+    from visage.training.cluster import local_ray, root
     from visage.training.ray_train import Journal, train_on_ray
+    from visage.training.resources import cluster_nodes, concurrency
 
     # Workers have another working directory.
     experiment = replaced(experiment, {"data.dir": faces.dir.absolute()})
@@ -67,9 +89,12 @@ def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report
 
     follower = threading.Thread(target=follow, daemon=True)
     with local_ray():
+        concurrency(cluster_nodes(), experiment.train)  # Ray would wait for ever for what is not there
         follower.start()
         try:
             train_on_ray(experiment, out.absolute(), callbacks=[Journal(out.absolute())], resume=start)
+        except Exception as error:
+            raise (root(error) if isinstance(root(error), UserError) else error) from None
         finally:
             finished.set()
             follower.join()
@@ -93,7 +118,11 @@ def _followed(journal: Path, finished: threading.Event) -> Iterator[Progress]:
 
 
 def forget_after(journal: Path, images: int) -> None:
-    """Drop the points beyond a checkpoint: the resumed run reports them again."""
-    if journal.exists():
-        lines = journal.read_text().splitlines(keepends=True)
-        journal.write_text("".join(line for line in lines if Progress.from_json(line).images <= images))
+    """Drop the points beyond a checkpoint, which the resumed run reports again, and a line that was cut off."""
+    if not journal.exists():
+        return
+    kept = []
+    for line in journal.read_text(errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):
+            kept += [line + "\n"] if Progress.from_json(line).images <= images else []
+    write_whole(journal, "".join(kept).encode())

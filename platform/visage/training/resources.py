@@ -1,5 +1,6 @@
-"""How many trials the cluster runs side by side."""
+"""What a machine or a cluster has, and how many trainings fit there side by side."""
 
+import os
 from collections.abc import Iterable, Mapping
 
 from visage.config.experiment import Train
@@ -7,7 +8,7 @@ from visage.errors import UserError
 
 
 def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
-    """Trials that fit at once. nodes: the CPU and GPU count of each. Raises UserError when not even one fits.
+    """Trainings that fit at once. nodes: the CPU and GPU count of each. Raises UserError when not even one fits.
 
     Counted worker by worker on each node, as a worker cannot be split over two.
     """
@@ -17,7 +18,7 @@ def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
         has = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
         raise UserError(
             f"train.workers = {train.workers}, with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs "
-            f"each, do not fit on the cluster, which has {has} on {len(nodes)} node(s); ask for less or add nodes."
+            f"each, do not fit here, where there are {has} on {len(nodes)} node(s); ask for less or add nodes."
         )
     return workers // train.workers
 
@@ -29,6 +30,13 @@ def _workers(node: Mapping[str, float], train: Train) -> int:
     elif train.gpus_per_worker:
         fits = min(fits, node.get("GPU", 0) // train.gpus_per_worker)
     return int(fits + 1e-9)
+
+
+def this_machine() -> list[dict[str, float]]:
+    """The resources of this machine, as `cluster_nodes` gives those of a cluster."""
+    import torch
+
+    return [{"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}]
 
 
 def cluster_nodes() -> list[dict[str, float]]:
