@@ -16,9 +16,9 @@ from visage.errors import UserError
 from visage.search import plots
 from visage.search.endings import State, ending_of, reason_of
 from visage.search.progress import StudyProgress
-from visage.training.resources import concurrency
 from visage.search.space import Space
-from visage.search.study import flat, study_folder
+from visage.search.study import flat, open_study, study_folder
+from visage.training.resources import concurrency
 
 OBJECTIVES = ("identity_similarity", "score")
 RESULT = {"identity_similarity": 0.5, "score": 0.4, "images": GOAL, "time_total_s": 3.0, "done": True}
@@ -116,6 +116,13 @@ def test_names_that_look_alike_keep_apart(tmp_path: Path) -> None:
     folders = {study_folder(experiment(tmp_path, "", name=name)) for name in ("a b", "a/b", "a-b", "../a-b", "..")}
     assert len(folders) == 5
     assert all(folder.parent == tmp_path / "studies" for folder in folders)
+
+
+@pytest.mark.parametrize("storage", ["sqlite:////proc/none/optuna.db", "nonsense", "postgresql://127.0.0.1:1/optuna"])
+def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path, storage: str) -> None:
+    with pytest.raises(UserError, match=r"^search\.storage = .* cannot be opened") as fault:
+        open_study(experiment(tmp_path, "", storage=storage), resume=False)
+    assert "\n" not in str(fault.value)
 
 
 def test_settings_as_dotted_paths(tmp_path: Path) -> None:

@@ -92,8 +92,11 @@ PLACEMENT = """
         if images == 100:
             given = {{"gpus": ray.get_gpu_ids(), "visible": os.environ["CUDA_VISIBLE_DEVICES"]}}
             Path("{folder}", f"given-{{number}}.json").write_text(json.dumps(given))
-            while len(list(Path("{folder}").glob("given-*.json"))) < 2:  # both at once, or the test would hang
+            for _ in range(1000):
+                if len(list(Path("{folder}").glob("given-*.json"))) == 2:
+                    return 0.5
                 time.sleep(0.1)
+            raise TimeoutError("the other trial did not run beside this one")
         return images / 900
 
     ray.init(address="local", num_cpus=4, num_gpus=2, log_to_driver=False)

@@ -1,4 +1,4 @@
-"""Trials of several workers: a process that builds a Ray Train run inside Tune, and waits for it without torch."""
+"""Trials of several workers: a process that starts a Ray Train run inside Tune, and waits for it."""
 
 import os
 import shutil
