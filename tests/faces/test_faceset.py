@@ -170,6 +170,8 @@ def cut(path: Path) -> None:
         ("set.json", cut),
         ("set.json", lambda path: path.write_text("[]")),
         ("set.json", lambda path: path.write_text('{"format": 99}')),
+        ("set.json", lambda path: path.write_text(path.read_text().replace('"settings"', '"setings"'))),
+        ("set.json", lambda path: path.write_text(path.read_text().replace('"left_out"', '"left"'))),
     ],
 )
 def test_a_damaged_set_is_refused_with_the_mend(written: Path, name: str, harm: object) -> None:

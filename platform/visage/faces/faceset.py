@@ -22,6 +22,8 @@ from visage.faces.picture import write_png
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
+KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
+        "left_out")  # fmt: skip
 OPTIONAL = ("session", "intensity", "angle", "group")
 
 
@@ -58,6 +60,8 @@ class FaceSet:
             raise UserError(f"{folder}: holds no face set; make one with {prepare_command(folder)}.")
         try:
             facts = json.loads((folder / "set.json").read_text())
+            if missing := [key for key in KEYS if key not in facts]:
+                raise ValueError(f"set.json has no {missing[0]}")
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']!r} instead of {FORMAT}")
             size, count = facts["size"], facts["counts"]["pictures"]

@@ -6,8 +6,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def prepare(
         total, results = len(rows), _aligned(rows, source, size)
     used: dict[int, Row] = {}
     left_out: dict[int, dict[str, str]] = {}
-    with _spool(out, size, total) as spool:
+    with closing(results), _spool(out, size, total) as spool:
         for done, (index, row, face, reason) in enumerate(results, 1):
             if reason:
                 left_out[index] = {"path": name_in(source, row), "reason": reason}
@@ -177,7 +177,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _aligned(rows: Sequence[Row], source: Path, size: int) -> Iterator[Result]:
+def _aligned(rows: Sequence[Row], source: Path, size: int) -> Generator[Result]:
     """Every photograph's aligned face, in any order."""
     items = [{"index": k, "path": str(row.path.absolute()), "name": name_in(source, row)} for k, row in enumerate(rows)]
     if len(items) < FEW_PHOTOGRAPHS:
@@ -194,20 +194,29 @@ def _aligned(rows: Sequence[Row], source: Path, size: int) -> Iterator[Result]:
             yield index, rows[index], result["face"], result["reason"]
 
 
-def _rendered(people: int, pictures: int, size: int, seed: int) -> Iterator[Result]:
+def _rendered(people: int, pictures: int, size: int, seed: int) -> Generator[Result]:
     """Every picture of the procedural people, person by person."""
-    if people * pictures * len(EXPRESSIONS) < FEW_RENDERINGS:
-        everybody: Iterable[list[tuple[Row, np.ndarray]]] = (
-            _person(person, pictures, size, seed) for person in range(people)
-        )
-    else:
-        # Processes without Ray: it takes as long to start as this takes to finish.
-        from joblib import Parallel, delayed
+    with _pool(people * pictures * len(EXPRESSIONS)) as parallel:
+        everybody = parallel(_person, ((person, pictures, size, seed) for person in range(people)))
+        for index, (row, face) in enumerate(itertools.chain.from_iterable(everybody)):
+            yield index, row, face, ""
 
-        tasks = (delayed(_person)(person, pictures, size, seed) for person in range(people))
-        everybody = Parallel(n_jobs=-1, return_as="generator")(tasks)
-    for index, (row, face) in enumerate(itertools.chain.from_iterable(everybody)):
-        yield index, row, face, ""
+
+@contextmanager
+def _pool(total: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A starmap in order, over all cores when there is enough to do; its processes end with the block."""
+    if total < FEW_RENDERINGS:
+        yield itertools.starmap
+        return
+    # Processes without Ray: it takes as long to start as this takes to finish.
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    run = Parallel(n_jobs=-1, return_as="generator")
+    try:
+        yield lambda function, items: run(delayed(function)(*item) for item in items)
+    finally:
+        get_reusable_executor().shutdown(kill_workers=True)
 
 
 def _person(person: int, pictures: int, size: int, seed: int) -> list[tuple[Row, np.ndarray]]:

@@ -23,9 +23,9 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 def print_report(faces: FaceSet, console: Console) -> None:
     """Print people, pictures of each expression in each part, and what was left out with the reason."""
-    counts, left_out = faces.facts["counts"], faces.facts["left_out"]
+    left_out, pictures = faces.facts["left_out"], len(faces.identity)
     console.print(
-        f"{faces.dir}: {counts['pictures']} faces of {counts['people']} people, {faces.size} px, layout {faces.layout}",
+        f"{faces.dir}: {pictures} faces of {len(set(faces.identity))} people, {faces.size} px, layout {faces.layout}",
         highlight=False,
         soft_wrap=True,
     )
@@ -34,11 +34,11 @@ def print_report(faces: FaceSet, console: Console) -> None:
         shown = [int((faces.expression[faces.part(part)] == number).sum()) for part in PARTS]
         table.add_row(expression, *map(str, shown), str(sum(shown)))
     table.add_section()
-    people = [counts["people_of_parts"][part] for part in PARTS]
+    people = [len(set(faces.identity[faces.part(part)])) for part in PARTS]
     table.add_row("people", *map(str, people), str(sum(people)))
     console.print(table)
     if left_out:
-        console.print(f"{len(left_out)} of {len(left_out) + counts['pictures']} pictures left out:", highlight=False)
+        console.print(f"{len(left_out)} of {len(left_out) + pictures} pictures left out:", highlight=False)
         for entry in left_out[:LEFT_OUT_SHOWN]:
             console.print(f"  {entry['path']}: {entry['reason']}", highlight=False, markup=False, soft_wrap=True)
         if len(left_out) > LEFT_OUT_SHOWN:
