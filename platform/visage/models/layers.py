@@ -31,4 +31,9 @@ class ConditionEmbedding(nn.Sequential):
     """The condition (N,K) as an embedding (N,E) that the conditioned norms read."""
 
     def __init__(self, conditions: int, embedding: int = 64) -> None:
-        super().__init__(nn.Linear(conditions, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        first, second = nn.Linear(conditions, embedding), nn.Linear(embedding, embedding)
+        super().__init__(first, nn.SiLU(), second, nn.SiLU())
+        # A one-hot condition has one input that is not zero. With the usual start, made for many, all conditions look
+        # alike, and a generator learns the faces first and the expressions late.
+        nn.init.normal_(first.weight)
+        nn.init.normal_(second.weight, std=(2 / embedding) ** 0.5)
