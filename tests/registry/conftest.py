@@ -33,6 +33,7 @@ def entries(row: str, similarity: float, probability: float, verified: float, pe
 
 
 COPY = {"similarity": 0.85, "probability": 0.05, "verified": 0.95}
+MEAN_FACE = {"similarity": 0.1, "probability": 0.9, "verified": 0.05}
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +64,11 @@ def make_bundle() -> Callable[..., Any]:
         given: dict[str, Any] = {
             "generator": UNet(32, 8, len(EXPRESSIONS)),
             "encoder": CompactEncoder(8),
-            "check": ExpressionCheck(EXPRESSIONS, 8),
+            "check": ExpressionCheck(EXPRESSIONS),
             "faces_png": b"a picture",
             "results": entries("model", similarity, probability, verified, people)
-            + entries("copy", **COPY, people=people),
+            + entries("copy", **COPY, people=people)
+            + entries("mean_face", **MEAN_FACE, people=people),
             "method": "ucgan",
             "expressions": EXPRESSIONS,
             "config": {"train": {"seed": seed}},

@@ -33,7 +33,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 def networks() -> FaceNetworks:
     torch.manual_seed(0)
     judges = IdentityJudge(torch.ones(32, 32), 8), ExpressionJudge(EXPRESSIONS, 32, 8)
-    own = CompactEncoder(8), ExpressionCheck(EXPRESSIONS, 8)
+    own = CompactEncoder(8), ExpressionCheck(EXPRESSIONS)
     return FaceNetworks(*(net.eval() for net in (*judges, *own)), EXPRESSIONS, {}, "a" * 64)
 
 

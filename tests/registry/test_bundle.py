@@ -73,7 +73,7 @@ def test_the_card_has_the_keys_of_the_design(folder: Path):
 
 def test_the_self_check_travels_with_the_generator(make_bundle, tmp_path: Path):
     torch.manual_seed(5)
-    encoder, check = CompactEncoder(8), ExpressionCheck(("neutral", "happy"), 8)
+    encoder, check = CompactEncoder(8), ExpressionCheck(("neutral", "happy"))
     bundle = make_bundle(tmp_path / "bundle", encoder=encoder, check=check)
     faces = torch.rand(2, 3, 32, 32) * 2 - 1
     got_encoder, got_check, quantiles = bundle.self_check()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visage.registry.gate import PEOPLE, judge_promotion
+from visage.registry.gate import PEOPLE, judge_promotion, trivial_answers
 from visage.registry.results import Results
 
 figures = st.floats(0.05, 0.95)
@@ -123,3 +123,13 @@ def test_negative_similarity_counts_as_none():
     nobody = results(0, -0.9, 0.9, 0.0, spread=0.0)
     verdict = judge_promotion(nobody, results(1, -0.2, 0.9, 0.0, spread=0.0))
     assert verdict.intervals["score"].value == 0
+
+
+def test_the_first_candidate_must_beat_the_copy_in_score_and_the_mean_face_in_identity():
+    copy, mean_face = results(1, 0.95, 0.02, 1.0), results(2, 0.1, 0.9, 0.05)
+    trivial = trivial_answers(copy, mean_face)
+    assert judge_promotion(results(0, 0.7, 0.8, 0.8), trivial).decision == "promote"
+    assert judge_promotion(copy, trivial).decision == "reject"
+    nobody = judge_promotion(results(3, 0.1, 0.9, 0.0), trivial)
+    assert nobody.decision == "reject"
+    assert nobody.intervals["identity"].value < 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from visage.errors import UserError
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.card import CARD
-from visage.registry.gate import Verdict, judge_promotion
+from visage.registry.gate import Verdict, judge_promotion, trivial_answers
 from visage.registry.results import Results
 from visage.registry.store import absolute, database_of, open_store, store_faults
 
@@ -24,6 +24,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FOLDER = "bundle"  # among the run's artifacts
 MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d+))")
 CARD_HASH = "visage.card_sha256"
+TRIVIAL = "the copied input (score) and the mean face (identity)"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Registry:
             "visage.gate.verdict": verdict.decision,
             "visage.gate.reasons": "; ".join(verdict.reasons),
             "visage.gate.intervals": json.dumps({key: asdict(value) for key, value in verdict.intervals.items()}),
-            "visage.gate.against": "the copied input" if champion is None else f"version {champion}",
+            "visage.gate.against": TRIVIAL if champion is None else f"version {champion}",
             "visage.gate.forced": str(forced).lower(),
         }
         with store_faults(self.uri):
@@ -171,7 +172,8 @@ class Registry:
         try:
             rows = candidate.results()
             if champion is None:
-                return judge_promotion(rows["model"], rows["copy"], opponent_name="the copied input")
+                trivial = trivial_answers(rows["copy"], rows["mean_face"])
+                return judge_promotion(rows["model"], trivial, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             here, there = candidate.card.data, other.card.data
             if (here.sha256, here.judges) != (there.sha256, there.judges):
