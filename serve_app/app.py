@@ -104,6 +104,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     a model that the registry does not have, a port in use, and resources that this machine does not have.
     """
     from visage.registry.models import Registry
+    from visage.training.resources import this_machine
 
     registry = Registry(serving.tracking_uri)
     registry.find(serving.model)
@@ -118,6 +119,8 @@ def serve(serving: Serving, *, block: bool) -> str:
 
     _started["ray"] = not ray.is_initialized()
     if _started["ray"]:
+        if not os.environ.get("RAY_ADDRESS"):
+            _require_resources(serving, this_machine()[0])
         # Ray runs its workers at nice 15, where any other work of the machine starves them; here they are the service.
         os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
@@ -170,13 +173,14 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
 
 def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
     """Ray waits for ever for what a machine does not have; say so instead."""
-    for key, name, wanted in (
-        ("num_cpus", "CPU", serving.replicas.num_cpus),
-        ("num_gpus", "GPU", serving.replicas.num_gpus),
-    ):
-        there = resources.get(name, 0)
-        if wanted > there:
-            raise UserError(f"replicas.{key} = {wanted:g}: Ray has {there:g} {name} here; lower it or add a machine.")
+    replicas = serving.replicas
+    for key, name, each in (("num_cpus", "CPU", replicas.num_cpus), ("num_gpus", "GPU", replicas.num_gpus)):
+        there, at_once = resources.get(name, 0), max(1, replicas.min)
+        if at_once * each > there:
+            raise UserError(
+                f"replicas.{key} = {each:g}: there are {there:g} {name}s here for the {at_once} of replicas.min; "
+                "lower one of the two or add a machine."
+            )
 
 
 def _wait_for_answers(url: str) -> None:

@@ -1,7 +1,8 @@
 """A client of the endpoint: typed answers, and its faults as one sentence."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -89,8 +90,10 @@ class Client:
         return True
 
     def model(self) -> ModelInfo:
-        body = self._ask("GET", "/v1/model").json()
-        return ModelInfo(**{**body, "expressions": tuple(body["expressions"])})
+        answer = self._ask("GET", "/v1/model")
+        with self._as_expected():
+            body = answer.json()
+            return ModelInfo(**{**body, "expressions": tuple(body["expressions"])})
 
     def expressions(
         self,
@@ -114,10 +117,21 @@ class Client:
             "view": view,
             "aligned": "true" if aligned else "false",
         }
-        body = self._ask("POST", "/v1/expressions", data=fields, files={"image": ("image", image)}).json()
-        results = tuple(Result(**{**each, "image": base64.b64decode(each["image"])}) for each in body["results"])
-        place = body["face"]
-        return Answer(results, tuple(place["box"]), tuple(tuple(point) for point in place["landmarks"]), body["model"])
+        answer = self._ask("POST", "/v1/expressions", data=fields, files={"image": ("image", image)})
+        with self._as_expected():
+            body = answer.json()
+            results = tuple(Result(**{**each, "image": base64.b64decode(each["image"])}) for each in body["results"])
+            landmarks = tuple(tuple(point) for point in body["face"]["landmarks"])
+            return Answer(results, tuple(body["face"]["box"]), landmarks, body["model"])
+
+    @contextmanager
+    def _as_expected(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError):
+            raise ClientError(
+                f"{self._url}: answers, but not as Visage's endpoint does; give the address that `visage serve` prints."
+            ) from None
 
     def _ask(self, method: str, path: str, **request: Any) -> "httpx.Response":
         import httpx

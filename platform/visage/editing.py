@@ -184,7 +184,7 @@ def edit(
     picture = read_picture(photo)
     editor = Editor(bundle)
     located = locate(picture, editor.size, None if aligned else alignment.Detector(), str(photo))
-    edited = editor.run(located.face[None], [0], [index], [intensity])
+    edited = editor.run(np.stack([located.face]), [0], [index], [intensity])
     write_picture(out, located.view(edited.faces[0], view))
 
 

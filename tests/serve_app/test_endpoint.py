@@ -200,9 +200,11 @@ def test_a_port_in_use_is_refused_before_anything_starts(registry: Any, monkeypa
         assert str(port) in refused(serving_of(registry, model="visage-ucgan/1", port=port), monkeypatch)
 
 
-@pytest.mark.serve
-def test_what_the_machine_does_not_have_is_refused(
-    local_ray: None, registry: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("replicas", "said"),
+    [({"num_gpus": 1000}, "replicas.num_gpus = 1000"), ({"min": 5000, "max": 5000}, "the 5000 of")],
+)
+def test_what_the_machine_does_not_have_is_refused_before_anything_starts(
+    registry: Any, monkeypatch: pytest.MonkeyPatch, replicas: dict[str, int], said: str
 ) -> None:
-    serving = serving_of(registry, model="visage-ucgan/1", replicas={"num_gpus": 1})
-    assert "num_gpus" in refused(serving, monkeypatch)
+    assert said in refused(serving_of(registry, model="visage-ucgan/1", replicas=replicas), monkeypatch)

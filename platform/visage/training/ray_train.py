@@ -1,6 +1,7 @@
 """Ray Train around the loop: one or several data-parallel workers (gloo on CPUs, nccl on GPUs)."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,14 @@ def train_on_ray(
     folder; without one, a run that was cut off in the same `out` goes on from its last checkpoint.
     """
     settings = {"experiment": experiment.model_dump_json(), "resume": str(resume) if resume else None}
-    return torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+    except SystemExit:  # how Ray Train's own handler answers Ctrl-C
+        raise KeyboardInterrupt from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:  # it stays after the run otherwise
+            signal.signal(signal.SIGINT, handler)
 
 
 def _worker(settings: dict[str, Any]) -> None:
