@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from visage.config.experiment import Shares
 from visage.errors import UserError
-from visage.faces.faceset import PARTS, FaceSet, split_of, split_people, write_face_set
+from visage.faces.faceset import PARTS, FaceSet, split_of, split_people, staged, write_face_set
 from visage.faces.facs import AUS
 from visage.faces.layouts import Row
 from visage.faces.picture import read_picture
@@ -225,3 +225,16 @@ def test_set_json_is_as_the_design_says(written: Path) -> None:
     facts = json.loads((written / "set.json").read_text())
     assert {"name", "layout", "size", "counts", "sha256", "licence"} <= facts.keys()
     assert len(facts["sha256"]) == 64
+
+
+def test_of_two_processes_the_second_is_told_to_use_what_the_first_made(tmp_path: Path) -> None:
+    def first_and_second() -> None:
+        with staged(tmp_path / "set") as folder:
+            (folder / "mine").touch()
+            (tmp_path / "set").mkdir()
+            (tmp_path / "set" / "theirs").touch()
+
+    with pytest.raises(UserError, match="made by another process meanwhile"):
+        first_and_second()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["theirs"]

@@ -1,4 +1,5 @@
 import json
+import resource
 import socket
 import sqlite3
 import subprocess
@@ -199,3 +200,14 @@ def test_another_program_s_database_stays_as_it_is(tmp_path: Path, capfd: pytest
         Tracking(f"sqlite:///{database}", "visage")
     assert database.read_bytes() == before
     assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a full disk: the file cannot grow
+    try:
+        with pytest.raises(UserError, match="tracking_uri"):
+            Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", "visage")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "mlflow.db").exists()

@@ -1,6 +1,7 @@
 """The face set on disk: aligned faces, who and what they show, and one packed array that training maps into memory."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -200,6 +201,8 @@ def staged(out: Path) -> Iterator[Path]:
         yield folder
         os.replace(folder, out)
     except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise UserError(f"{out}: was made by another process meanwhile; run the command again to use it.") from None
         raise UserError(
             f"{out}: the face set cannot be written ({error.strerror or error}); make room or give another --out."
         ) from None

@@ -46,8 +46,14 @@ def open_store(uri: str) -> "MlflowClient":
         database.parent.mkdir(parents=True, exist_ok=True)
         with database.with_name(f"{database.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            new = not database.exists()
             _probe_database(database)
-            return _client(address, uri)
+            try:
+                return _client(address, uri)
+            except UserError:
+                if new:  # half a schema, as on a full disk, could never be opened again
+                    database.unlink(missing_ok=True)
+                raise
     except (OSError, sqlite3.Error) as error:
         raise UserError(
             f"tracking_uri = {uri}: the database cannot be opened ({error}); give a path that can be written."

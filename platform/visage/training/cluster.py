@@ -2,10 +2,14 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from visage.errors import UserError, one_line
+
+KNOCK_SECONDS = 10
 
 
 @contextmanager
@@ -26,6 +30,8 @@ def local_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     address = os.environ.get("RAY_ADDRESS")
     try:
+        if address:
+            _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         if address:
@@ -37,6 +43,13 @@ def local_ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens: Ray would try for ten minutes. `auto` has no port to try."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.port:
+        socket.create_connection((parts.hostname or "", parts.port), KNOCK_SECONDS).close()
 
 
 def root(error: BaseException) -> BaseException:
