@@ -62,6 +62,7 @@ def test_odd_pictures_are_left_out_and_named(photographs: Path, tmp_path: Path) 
     save(source / "q4_happy.png", np.full((200, 200, 3), 120, np.uint8))
     save(source / "q5_happy.png", photograph(face(1, "happy"), face(2, "happy")))
     shutil.copy(source / "p00_happy.png", source / "q6.png")
+    (source / "q7_happy.heic").write_bytes(b"what a telephone makes")
     faces = prepare("folder", source, tmp_path / "set", 64, SHARES)
     reasons = {entry["path"]: entry["reason"] for entry in faces.facts["left_out"]}
     assert reasons == {
@@ -71,11 +72,12 @@ def test_odd_pictures_are_left_out_and_named(photographs: Path, tmp_path: Path) 
         "q4_happy.png": "no face was found",
         "q5_happy.png": "2 faces were found",
         "q6.png": "is not named as layout folder names pictures",
+        "q7_happy.heic": "is no picture that can be read",
     }
     assert "damaged" in reasons["q3_happy.png"]
     assert len(faces.identity) == 18
     report = report_of(faces)
-    assert "6 of 24 pictures left out" in report
+    assert "7 of 25 pictures left out" in report
     assert "q4_happy.png: no face was found" in report
 
 

@@ -97,6 +97,18 @@ def test_a_run_reports_losses_metrics_faces_and_a_checkpoint(
     assert Progress.from_json(last.to_json()) == last
 
 
+def test_a_batch_beyond_the_memory_is_one_sentence(
+    judged: Judged, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(trainer: Trainer) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    faces, networks = judged
+    with pytest.raises(UserError, match=r"train\.batch = 8.*lower it"):
+        train(experiment, faces, tmp_path, ignore, networks=networks)
+
+
 def test_training_learns(judged: Judged, experiment: Experiment) -> None:
     faces, networks = judged
     trainer = Trainer(replaced(experiment, {"train.images": 4000}), faces, networks, here())

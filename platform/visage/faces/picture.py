@@ -15,7 +15,9 @@ MEGAPIXELS = 50
 SHORTEST_SIDE = 16
 # Formats whose decoders read pixels only. Others start programs (EPS) or open further files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+# What counts as a picture in a folder. Those of the second row cannot be read, and are named instead of passed over.
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+                      ".heic", ".heif", ".avif", ".jp2"))  # fmt: skip
 # What PIL warns of on stderr (many pixels, corrupt EXIF) is refused here, or does not matter.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -186,6 +186,11 @@ def train(
             if evaluate:
                 last = evaluated(trainer, last, validation, out)
             report(last)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"train.batch = {experiment.train.batch}: is too much for the memory of {place.device}; lower it, or add "
+            "workers (train.workers)."
+        ) from None
     except KeyboardInterrupt:
         if not place.rank:
             trainer.save(out / "checkpoint")
