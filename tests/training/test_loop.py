@@ -1,6 +1,9 @@
 import hashlib
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +63,25 @@ def test_resume_equals_no_interruption(judged: Judged, experiment: Experiment, t
         train(experiment, faces, tmp_path / "cut", stop, networks=networks)
     assert checkpoint.load(tmp_path / "cut" / "checkpoint")["images"] == 32
     train(experiment, faces, tmp_path / "cut", ignore, networks=networks, resume=tmp_path / "cut" / "checkpoint")
+    assert weights(tmp_path / "cut" / "checkpoint") == weights(tmp_path / "whole" / "checkpoint")
+
+
+def test_ctrl_c_in_the_middle_of_a_step_leaves_a_whole_one(
+    judged: Judged, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, networks = judged
+    train(replaced(experiment, {"train.images": 16}), faces, tmp_path / "whole", ignore, networks=networks)
+    generator_step = Trainer._generator_step
+
+    def interrupted(trainer: Trainer, *arguments: Any) -> Any:
+        if trainer.images == 8:  # in the second step, when the discriminator has made its own
+            os.kill(os.getpid(), signal.SIGINT)
+        return generator_step(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "_generator_step", interrupted)
+    short = replaced(experiment, {"train.images": 16, "train.evaluate_every": 16})
+    with pytest.raises(KeyboardInterrupt):
+        train(short, faces, tmp_path / "cut", ignore, networks=networks)
     assert weights(tmp_path / "cut" / "checkpoint") == weights(tmp_path / "whole" / "checkpoint")
 
 

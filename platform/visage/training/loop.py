@@ -1,7 +1,10 @@
 """The training loop: the same in this process, in a Ray Train worker and in a Tune trial. It knows no Ray."""
 
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +175,9 @@ def train(
     try:
         while trainer.images < goal:
             before = trainer.images
-            for name, part in trainer.step().items():
+            with uninterrupted():
+                parts = trainer.step()
+            for name, part in parts.items():
                 sums[name] = sums[name] + part if name in sums else part
             steps += 1
             done = trainer.images >= goal
@@ -199,6 +204,22 @@ def train(
         last = evaluated(trainer, last, validation, out)
         report(last)
     return last
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a checkpoint with half a step in it would not go on exactly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never come here
+        return
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, out: Path) -> Progress:
