@@ -39,7 +39,7 @@ def london() -> Path:
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
-    """40 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
+    """56 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
     from visage.config.experiment import Judge, Shares
     from visage.faces.faceset import write_face_set
     from visage.faces.layouts import Row
@@ -47,7 +47,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetw
     from visage.judging.train import face_networks
 
     rows, faces = [], []
-    for person in range(40):
+    for person in range(56):
         for session in range(2):
             for expression in ("neutral", "happy", "surprise"):
                 row, face = picture_of(person, expression, session, 64, seed=5)

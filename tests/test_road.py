@@ -58,7 +58,7 @@ def test_a_second_run_needs_its_own_folder_or_resume(road: Path) -> None:
 
 def test_promotion_moves_the_champion_and_rollback_needs_a_previous_one(road: Path) -> None:
     judged_by_gate = succeeded(visage("promote", "visage-ucgan/1", folder=road))
-    assert "gate: undecided" in judged_by_gate  # ten test people are too few for a verdict
+    assert "gate: undecided" in judged_by_gate  # the test people are too few for a verdict
     forced = succeeded(visage("promote", "visage-ucgan/1", "--force", folder=road))
     assert "visage-ucgan/1 is now champion" in forced
     done = visage("rollback", "visage-ucgan", folder=road)

@@ -19,7 +19,15 @@ def test_the_table_names_rows_people_judges_and_warnings(judged: tuple[FaceSet, 
     text = io.StringIO()
     Console(file=text, width=80).print(table(found))
     shown = text.getvalue()
-    for word in ("real faces", "copy of the", "mean face", "expression_probability", "score", f"{found.people} test people", "Warning"):
+    for word in (
+        "real faces",
+        "copy of the",
+        "mean face",
+        "expression_probability",
+        "score",
+        f"{found.people} test people",
+        "Warning",
+    ):
         assert word in shown
     low = found.rows["copy"].metrics["score"].low
     assert f"{low:.3f}–" in shown

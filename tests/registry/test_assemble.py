@@ -32,7 +32,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 @pytest.fixture(scope="module")
 def networks() -> FaceNetworks:
     torch.manual_seed(0)
-    judges = IdentityJudge(torch.ones(32, 32), 8), ExpressionJudge(EXPRESSIONS, 32, 8)
+    judges = IdentityJudge(torch.ones(96, 96), 8), ExpressionJudge(EXPRESSIONS)
     own = CompactEncoder(8), ExpressionCheck(EXPRESSIONS)
     return FaceNetworks(*(net.eval() for net in (*judges, *own)), EXPRESSIONS, {}, "a" * 64)
 

@@ -163,7 +163,7 @@ class Train(Section):
 class Judge(Section):
     """Networks that measure; trained once per face set on the training people's real faces, and stored with it."""
 
-    images: int = Field(24_000, ge=1_000, description="length of the training of each judge, in images")
+    images: int = Field(12_000, ge=1_000, description="length of the training of each network, in images")
     seed: int = Field(1, ge=0)
     bootstrap: int = Field(2_000, ge=100, description="resamplings of people for the 95 % intervals")
 

@@ -1,4 +1,4 @@
-"""Training of the small networks: one fixed schedule, the same faces in the same order for the same seed."""
+"""Training of the encoder and the check: one fixed schedule, and the same faces in the same order for a seed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from visage.judging.augment import augment
 from visage.models.precision import autocast
 
-BATCH = 64
+BATCH = 32
 RATE = 2e-3
 DECAY = 0.05
-# Cosine softmax with a margin (CosFace): the scale of the cosines, and what an own cosine must be ahead.
-SCALE = 20.0
-MARGIN = 0.25
+PEOPLE = 32  # in a batch of pairs: each face is told from 62 others
+TEMPERATURE = 0.1
 Tick = Callable[[int, int], None]
 
 
@@ -26,25 +25,33 @@ def fit_identity(
     """Train `network` to map pictures of one person to one direction; returns it, in eval mode.
 
     network: N,3,S,S in [-1, 1] -> N,128 unit vectors. faces: uint8 N,3,S,S. people: N, whose face it is, 0 to P - 1.
-    Each batch holds pairs of pictures of half as many people. tick(step, steps) is called after each step.
+    Each batch holds two pictures of each of some people, with two expressions where they have them, and each picture
+    must find its partner among all (normalised temperature-scaled cross entropy). tick(step, steps) follows each step.
     """
-    centres = nn.Parameter(0.05 * torch.randn(int(people.max()) + 1, 128, generator=_generator(seed)))
-    own = [np.flatnonzero(people.numpy() == person) for person in range(len(centres))]
-    centres = nn.Parameter(centres.detach().to(faces.device))
+    own = [np.flatnonzero(people.numpy() == person) for person in range(int(people.max()) + 1)]
+    _centre(network, as_input(faces[:: max(1, len(faces) // 256)]))
 
     def draw(random: np.random.Generator) -> list[int]:
         drawn: list[int] = []
-        while len(drawn) < BATCH:
-            for person in random.permutation(len(own))[: (BATCH - len(drawn)) // 2]:
-                drawn += random.choice(own[person], 2, replace=len(own[person]) < 2).tolist()
+        for person in random.permutation(len(own))[:PEOPLE]:
+            drawn += random.choice(own[person], 2, replace=len(own[person]) < 2).tolist()
         return drawn
 
-    def loss(batch: Tensor, indexes: list[int]) -> Tensor:
-        label = people[indexes].to(batch.device)
-        cosine = network(batch) @ F.normalize(centres, dim=1).T
-        return F.cross_entropy(SCALE * (cosine - MARGIN * F.one_hot(label, len(centres))), label)
+    def loss(vectors: Tensor, indexes: list[int]) -> Tensor:
+        cosine = (vectors @ vectors.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+        return F.cross_entropy(cosine, torch.arange(len(vectors), device=vectors.device) ^ 1)
 
-    return _fit(network, [centres], faces, draw, loss, images, seed, tick, erase=True)
+    return _fit(network, network, faces, draw, loss, images // (2 * PEOPLE), seed, tick, erase=True)
+
+
+@torch.no_grad()
+def _centre(network: nn.Module, faces: Tensor) -> None:
+    """Set the head so that its outputs are 0 in the mean: before that, all faces point the same way."""
+    seen: list[Tensor] = []
+    hook = network.head.register_forward_hook(lambda module, inputs, output: seen.append(output))  # type: ignore[union-attr]
+    network.to(faces.device).eval()(faces)
+    hook.remove()
+    network.head.bias -= seen[0].float().mean(0)  # type: ignore[operator, union-attr]
 
 
 def fit_expression(
@@ -59,10 +66,10 @@ def fit_expression(
     def draw(random: np.random.Generator) -> list[int]:
         return [int(random.choice(kinds[kind])) for kind in random.integers(len(kinds), size=BATCH)]
 
-    def loss(batch: Tensor, indexes: list[int]) -> Tensor:
-        return F.cross_entropy(network.logits(batch), expression[indexes].to(batch.device))  # type: ignore[operator]
+    def loss(logits: Tensor, indexes: list[int]) -> Tensor:
+        return F.cross_entropy(logits, expression[indexes].to(logits.device))
 
-    return _fit(network, [], faces, draw, loss, images, seed, tick, erase=False)
+    return _fit(network, network.logits, faces, draw, loss, images // BATCH, seed, tick, erase=False)  # type: ignore[arg-type]
 
 
 def as_input(faces: Tensor) -> Tensor:
@@ -72,28 +79,27 @@ def as_input(faces: Tensor) -> Tensor:
 
 def _fit(
     network: nn.Module,
-    more: list[nn.Parameter],
+    forward: Callable[[Tensor], Tensor],
     faces: Tensor,
     draw: Callable[[np.random.Generator], list[int]],
     loss: Callable[[Tensor, list[int]], Tensor],
-    images: int,
+    steps: int,
     seed: int,
     tick: Tick | None,
     erase: bool,
 ) -> nn.Module:
-    steps = max(1, images // BATCH)
     network.to(faces.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    groups = [{"params": list(network.parameters()), "weight_decay": DECAY}, {"params": more, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=RATE)
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1, pct_start=0.15)
     order = np.random.default_rng(seed)
-    changes = _generator(seed, faces.device)
-    with _seeded(seed):  # dropout knows the global state only
+    changes = torch.Generator(faces.device).manual_seed(seed)
+    with seeded(seed):  # dropout knows the global state only
         for step in range(steps):
             indexes = draw(order)
             batch = augment(as_input(faces[indexes]), changes, erase=erase)
             with autocast(faces.device):
-                value = loss(batch.contiguous(memory_format=torch.channels_last), indexes)
+                output = forward(batch.contiguous(memory_format=torch.channels_last))
+            value = loss(output, indexes)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             optimiser.step()
@@ -103,12 +109,9 @@ def _fit(
     return network.eval()
 
 
-def _generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(seed)
-
-
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """The global random state set to `seed`, and as it was afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

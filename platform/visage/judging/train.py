@@ -21,12 +21,13 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import as_input, fit_expression, fit_identity
+from visage.judging.fit import Tick, as_input, fit_expression, fit_identity, seeded
+from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity_judge
 from visage.judging.metrics import genuine_and_impostors, verification
 from visage.models.identity import CompactEncoder
-from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, build_judge
+from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 
-FORMAT = 1
+FORMAT = 2
 NAMES = ("identity_judge", "expression_judge", "encoder", "check")
 Progress = Callable[[str, int, int], None]
 
@@ -78,11 +79,6 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     return found
 
 
-def working_side(size: int) -> int:
-    """The side at which the judges look at faces of `size` px."""
-    return 64 if size <= 64 else 96
-
-
 def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
     """What the networks depend on. Stored ones that differ in any of it are trained anew."""
     labels = hashlib.sha256()
@@ -108,35 +104,35 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
             f"{faces.dir}: the training part has {lack}, too little to train judges; add people or pictures."
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    side = working_side(faces.size)
-    pictures = resized(faces, learn, side).to(device)
+    pictures = resized(faces, learn).to(device)
     who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
-    mask = torch.from_numpy(inner_face_mask(side))
-    builders: dict[str, Callable[[], nn.Module]] = {
-        "identity_judge": lambda: IdentityJudge(mask),
-        "expression_judge": lambda: ExpressionJudge(faces.expressions, side),
-        "encoder": CompactEncoder,
-        "check": lambda: ExpressionCheck(faces.expressions),
-    }
-    networks: dict[str, nn.Module] = {}
-    for place, (name, build) in enumerate(builders.items()):
-        seed = judge.seed * len(NAMES) + place
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            network = build()
-        fit, label = (fit_identity, who) if name in ("identity_judge", "encoder") else (fit_expression, expression)
+    seeds = [judge.seed * len(NAMES) + place for place in range(len(NAMES))]
 
-        def tick(step: int, steps: int, name: str = name) -> None:
-            if progress:
-                progress(name, step, steps)
+    def tell(name: str) -> Tick | None:
+        return (lambda step, steps: progress(name, step, steps)) if progress else None
 
-        networks[name] = fit(network, pictures, label, judge.images, seed, tick).cpu()
-    return networks, _report(faces, networks, resized(faces, hold, side), hold)
+    mask = torch.from_numpy(inner_face_mask(IdentityJudge.SIDE))
+    identity_judge = IdentityJudge(mask, dimensions_for(len(people)))
+    expression_judge = ExpressionJudge(faces.expressions)
+    for network in (identity_judge, expression_judge):
+        network.trunk = Trunk.pretrained()
+    fit_identity_judge(identity_judge, pictures, who, judge.images, seeds[0])
+    fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
+    with seeded(seeds[2]):
+        encoder = CompactEncoder()
+    fit_identity(encoder, pictures, who, judge.images, seeds[2], tell("encoder"))
+    with seeded(seeds[3]):
+        check = ExpressionCheck(faces.expressions)
+    check.trunk = Trunk.pretrained()
+    fit_expression(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
+    trained: dict[str, nn.Module] = dict(zip(NAMES, (identity_judge, expression_judge, encoder, check), strict=True))
+    networks = {name: network.cpu().eval() for name, network in trained.items()}
+    return networks, _report(faces, networks, resized(faces, hold), hold)
 
 
-def resized(faces: FaceSet, indexes: np.ndarray, side: int) -> Tensor:
-    """The faces at `indexes`, scaled down to `side` px where they are larger: uint8 N,3,S,S."""
-    parts = []
+def resized(faces: FaceSet, indexes: np.ndarray) -> Tensor:
+    """The faces at `indexes`, scaled down to the 96 px that the judges see at most: uint8 N,3,S,S."""
+    parts, side = [], IdentityJudge.SIDE
     for start in range(0, len(indexes), 256):
         batch = torch.from_numpy(np.asarray(faces.faces[indexes[start : start + 256]])).permute(0, 3, 1, 2)
         if faces.size > side:

@@ -1,142 +1,133 @@
-"""Small networks that measure a face: who it is, and what it expresses. None keeps batch statistics."""
+"""Small networks that measure a face: who it is, and what it expresses. None normalises, so none needs a batch.
+
+They stand on convolutions that were trained on many photographs of faces, for a face set may hold few people.
+"""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.models.layers import group_norm
 
-EMBEDDING = 128
+class Trunk(nn.Module):
+    """The convolutions of MTCNN's O-Net, which were trained on photographs of faces: 3,H,W to 128,h,w."""
 
-
-class Residual(nn.Module):
-    """Two convolutions and a shortcut; halves the side."""
-
-    def __init__(self, channels: int, out: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
-            group_norm(out),
-            nn.SiLU(),
-            nn.Conv2d(out, out, 3, padding=1, bias=False),
-            group_norm(out),
-        )
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(channels, out, 1, bias=False))
+        self.conv1, self.prelu1 = nn.Conv2d(3, 32, 3), nn.PReLU(32)
+        self.conv2, self.prelu2 = nn.Conv2d(32, 64, 3), nn.PReLU(64)
+        self.conv3, self.prelu3 = nn.Conv2d(64, 64, 3), nn.PReLU(64)
+        self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.body(x) + self.shortcut(x))
+        x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
+        x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
+        x = F.max_pool2d(self.prelu3(self.conv3(x)), 2, 2, ceil_mode=True)
+        return self.prelu4(self.conv4(x))
 
+    @classmethod
+    def pretrained(cls) -> "Trunk":
+        """With the weights that facenet-pytorch carries in its package."""
+        from facenet_pytorch.models.mtcnn import ONet
 
-def _stem(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(3, width, 5, stride=2, padding=2, bias=False), group_norm(width), nn.SiLU())
+        trunk = cls()
+        trunk.load_state_dict({k: v for k, v in ONet().state_dict().items() if k in trunk.state_dict()})
+        return trunk
 
 
 class IdentityJudge(nn.Module):
-    """The inner face as a unit vector of 128 numbers.
+    """The inner face as a unit vector: a linear map of the trunk's features.
 
-    mask: S,S in 0..1, the inner face on an aligned face of S px, the side at which the judge works. What the mask
-    leaves out (hair, ears, neck, background) is grey to the judge, so a face is not known by its frame.
+    mask: SIDE,SIDE in 0..1, the inner face. What it leaves out (hair, ears, neck, background) is grey to the judge, so
+    that a face is not known by its frame.
     """
+
+    SIDE = 96
+    BOX = (19, 90, 17, 79)  # top, bottom, left, right: beside it the mask leaves nothing
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor, width: int = 48) -> None:
+    def __init__(self, mask: Tensor, dimensions: int) -> None:
         super().__init__()
-        self.width = width
-        self.side = mask.shape[-1]
+        self.dimensions = dimensions
         self.register_buffer("mask", mask.float())
-        self.stem = _stem(width)
-        self.blocks = nn.Sequential(*(Residual(a, b) for a, b in pairwise((width, 2 * width, 3 * width, 4 * width))))
-        self.pool = nn.AdaptiveAvgPool2d(4)
-        self.drop = nn.Dropout(0.2)
-        self.head = nn.Linear(4 * width * 16, EMBEDDING)
+        self.trunk = Trunk()
+        self.head = nn.Linear(128 * 6 * 5, dimensions)
+
+    def features(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
+        inner = _resized(faces, self.SIDE) * self.mask
+        top, bottom, left, right = self.BOX
+        return self.trunk(inner[:, :, top:bottom, left:right]).flatten(1)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,128, L2-normalised, float32."""
-        inner = _resized(faces, self.side) * self.mask
-        top, left, bottom, right = self._box()
-        x = self.blocks(self.stem(inner[:, :, top:bottom, left:right]))
-        return F.normalize(self.head(self.drop(self.pool(x).flatten(1))).float(), dim=1)
-
-    def _box(self) -> tuple[int, int, int, int]:
-        """The part of the face that the mask leaves, for it alone costs arithmetic."""
-        if not hasattr(self, "_bounds"):
-            rows, columns = torch.nonzero(self.mask, as_tuple=True)
-            self._bounds = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-        return self._bounds
+        """faces as for `features`. Returns N,dimensions, L2-normalised, float32."""
+        return F.normalize(self.head(self.features(faces)).float(), dim=1)
 
     def architecture(self) -> dict[str, Any]:
-        return {"name": "identity_judge", "side": self.side, "width": self.width}
+        return {"name": "identity_judge", "dimensions": self.dimensions}
 
 
 class ExpressionJudge(nn.Module):
-    """A face as probabilities of `expressions`, by a residual network at `side` px."""
+    """A face as probabilities of `expressions`: a linear map of the trunk's features."""
 
-    def __init__(self, expressions: Sequence[str], side: int = 64, width: int = 32) -> None:
+    SIDE = 76  # of which the middle 64 px, without hair and background, are looked at
+
+    def __init__(self, expressions: Sequence[str]) -> None:
         super().__init__()
-        self.expressions, self.side, self.width = tuple(expressions), side, width
-        self.stem = _stem(width)
-        self.blocks = nn.Sequential(*(Residual(a, b) for a, b in pairwise((width, 2 * width, 3 * width, 4 * width))))
-        self.pool = nn.AdaptiveAvgPool2d(2)
-        self.drop = nn.Dropout(0.2)
-        self.head = nn.Linear(4 * width * 4, len(self.expressions))
+        self.expressions = tuple(expressions)
+        self.trunk = Trunk()
+        self.head = nn.Linear(128 * 25, len(self.expressions))
+
+    def features(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
+        return self.trunk(_resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
 
     def logits(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, float32."""
-        x = self.blocks(self.stem(_resized(faces, self.side)))
-        return self.head(self.drop(self.pool(x).flatten(1))).float()
+        """faces as for `features`. Returns N,K, float32."""
+        return self.head(self.features(faces)).float()
 
     def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `logits`. Returns N,K, float32, each row adding up to 1."""
+        """faces as for `features`. Returns N,K, float32, each row adding up to 1."""
         return self.logits(faces).softmax(dim=1)
 
     def architecture(self) -> dict[str, Any]:
-        return {
-            "name": "expression_judge",
-            "expressions": list(self.expressions),
-            "side": self.side,
-            "width": self.width,
-        }
+        return {"name": "expression_judge", "expressions": list(self.expressions)}
 
 
 class ExpressionCheck(nn.Module):
-    """The endpoint's own, smaller reader of expressions; another build than the judge, so that both may disagree."""
+    """The endpoint's own reader of expressions: half the judge's sharpness, and all its layers trained on."""
 
-    SIDE = 48
+    SIDE = 57  # of which the middle 48 px are looked at
 
-    def __init__(self, expressions: Sequence[str], width: int = 24) -> None:
+    def __init__(self, expressions: Sequence[str]) -> None:
         super().__init__()
-        self.expressions, self.width = tuple(expressions), width
-        layers: list[nn.Module] = []
-        for channels, out in pairwise((3, width, 2 * width, 4 * width)):
-            layers += [nn.Conv2d(channels, out, 3, padding=1), nn.MaxPool2d(2), group_norm(out), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
+        self.expressions = tuple(expressions)
+        self.trunk = Trunk()
         self.drop = nn.Dropout(0.3)
-        self.head = nn.Linear(4 * width * 36, len(self.expressions))
+        self.head = nn.Linear(128 * 9, len(self.expressions))
 
     def logits(self, faces: Tensor) -> Tensor:
         """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, float32."""
-        return self.head(self.drop(self.features(_resized(faces, self.SIDE)).flatten(1))).float()
+        features = self.trunk(_resized(faces, self.SIDE)[:, :, 8:56, 5:53]).flatten(1)
+        return self.head(self.drop(features)).float()
 
     def forward(self, faces: Tensor) -> Tensor:
         """faces as for `logits`. Returns N,K, float32, each row adding up to 1."""
         return self.logits(faces).softmax(dim=1)
 
     def architecture(self) -> dict[str, Any]:
-        return {"name": "expression_check", "expressions": list(self.expressions), "width": self.width}
+        return {"name": "expression_check", "expressions": list(self.expressions)}
 
 
 def build_judge(architecture: dict[str, Any]) -> nn.Module:
-    """An untrained network from what `architecture()` of its kind returned."""
+    """An untrained network from what `architecture()` of its kind returned; its weights bring the mask."""
     given = dict(architecture)
     name = given.pop("name")
     if name == "identity_judge":
-        side = given.pop("side")
-        return IdentityJudge(torch.ones(side, side), **given)
+        return IdentityJudge(torch.ones(IdentityJudge.SIDE, IdentityJudge.SIDE), **given)
     return {"expression_judge": ExpressionJudge, "expression_check": ExpressionCheck}[name](**given)
 
 

@@ -1,0 +1,108 @@
+"""The judges' linear maps, fitted in closed form or to the optimum: no schedule, and little to go wrong."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visage.judging.augment import augment
+from visage.judging.fit import as_input
+from visage.models.judges import ExpressionJudge, IdentityJudge
+
+# Augmented pictures that a fit sees at most; more changed no figure.
+PICTURES = 2_048
+COMPONENTS = 256
+DIMENSIONS = 64
+SHRINKAGE = 0.03  # of the covariance within people towards a sphere
+PENALTY = 0.001  # on the squared weights of whitened features
+BATCH = 64
+
+
+@torch.no_grad()
+def fit_identity_judge(judge: IdentityJudge, faces: Tensor, people: Tensor, pictures: int, seed: int) -> IdentityJudge:
+    """Set the judge's head by linear discriminant analysis of the training people; returns it, in eval mode.
+
+    faces: uint8 N,3,S,S. people: N, whose face it is, 0 to P - 1. The head keeps the directions in which people differ
+    more than the pictures of one person do, light, place, expression and blur of augmented pictures among them.
+    """
+    features, chosen = _features(judge, faces, pictures, seed, erase=True)
+    label = people.to(features.device)[chosen]
+    mean, whiten = _whitening(features, seed)
+    x = (features - mean) @ whiten
+    count = torch.bincount(label)
+    centres = torch.zeros(len(count), x.shape[1], device=x.device).index_add_(0, label, x) / count[:, None]
+    within = (x - centres[label]).T @ (x - centres[label]) / len(x)
+    sphere = torch.eye(len(within), device=x.device) * within.trace() / len(within)
+    spread, axes = torch.linalg.eigh(torch.lerp(within, sphere, SHRINKAGE))
+    sphered = axes * spread.clamp_min(1e-8).rsqrt()
+    between, directions = torch.linalg.eigh(sphered.T @ (centres.T @ centres / len(centres)) @ sphered)
+    order = between.argsort(descending=True)[: judge.dimensions]
+    trust = between[order] / (1 + between[order])  # a direction counts by how surely it tells people apart
+    _set_head(judge.head, whiten @ sphered @ directions[:, order] * trust, mean)
+    return judge.eval()
+
+
+def dimensions_for(people: int) -> int:
+    """How many directions can tell so many people apart."""
+    return min(DIMENSIONS, people - 1)
+
+
+def fit_expression_judge(
+    judge: ExpressionJudge, faces: Tensor, expression: Tensor, pictures: int, seed: int
+) -> ExpressionJudge:
+    """Set the judge's head by logistic regression, every expression counting the same; returns it, in eval mode.
+
+    faces: uint8 N,3,S,S. expression: N, 0 to K - 1.
+    """
+    features, chosen = _features(judge, faces, pictures, seed, erase=False)
+    label = expression.to(features.device)[chosen]
+    mean, whiten = _whitening(features, seed)
+    # Whitened columns have variance 1; without this, rare directions would count as much as common ones.
+    strength = whiten.norm(dim=0).reciprocal()
+    scale = whiten * strength / strength.max()
+    x = (features - mean) @ scale
+    kinds = judge.head.out_features
+    rarity = len(label) / (kinds * torch.bincount(label, minlength=kinds).clamp_min(1)).float()
+    weight = torch.zeros(x.shape[1], kinds, device=x.device, requires_grad=True)
+    bias = torch.zeros(kinds, device=x.device, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(x @ weight + bias, label, rarity) + PENALTY / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    with torch.no_grad():
+        _set_head(judge.head, scale @ weight, mean)
+        judge.head.bias.add_(bias)
+    return judge.eval()
+
+
+@torch.no_grad()
+def _features(
+    judge: IdentityJudge | ExpressionJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool
+) -> tuple[Tensor, Tensor]:
+    """The trunk's features of augmented faces, each face as often as the others, and which face each is of."""
+    copies = max(1, min(pictures, PICTURES) // len(faces))
+    chosen = torch.arange(len(faces), device=faces.device).repeat(copies)
+    random = torch.Generator(faces.device).manual_seed(seed)
+    judge.to(faces.device)
+    parts = [judge.features(augment(as_input(faces[batch]), random, erase=erase)) for batch in chosen.split(BATCH)]
+    return torch.cat(parts).float(), chosen
+
+
+def _whitening(features: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean F, and F,Q: the map to the Q principal components, each of variance 1."""
+    mean = features.mean(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the decomposition starts from random directions
+        wanted = min(COMPONENTS, len(features) - 1)
+        _, spread, axes = torch.pca_lowrank(features - mean, q=wanted, center=False, niter=2)
+    kept = spread > 1e-4 * spread[0]
+    return mean, axes[:, kept] * (len(features) ** 0.5 / spread[kept])
+
+
+def _set_head(head: nn.Linear, matrix: Tensor, mean: Tensor) -> None:
+    head.weight.copy_(matrix.T)
+    head.bias.copy_(-mean @ matrix)
