@@ -104,6 +104,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     a model that the registry does not have, a port in use, and resources that this machine does not have.
     """
     from visage.registry.models import Registry
+    from visage.training.cluster import start_ray
     from visage.training.resources import this_machine
 
     registry = Registry(serving.tracking_uri)
@@ -117,13 +118,9 @@ def serve(serving: Serving, *, block: bool) -> str:
 
     import ray
 
-    _started["ray"] = not ray.is_initialized()
-    if _started["ray"]:
-        if not os.environ.get("RAY_ADDRESS"):
-            _require_resources(serving, this_machine()[0])
-        # Ray runs its workers at nice 15, where any other work of the machine starves them; here they are the service.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    if not ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
+        _require_resources(serving, this_machine()[0])
+    _started["ray"] = start_ray()
     try:
         _require_resources(serving, ray.cluster_resources())
         _run(serving, settings)
@@ -156,6 +153,7 @@ def stop() -> None:
 def _run(serving: Serving, settings: dict[str, str]) -> None:
     from ray import serve as ray_serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray_serve.start(
         http_options={
             "host": serving.host,

@@ -12,18 +12,17 @@ from visage.errors import UserError, one_line
 KNOCK_SECONDS = 10
 
 
-@contextmanager
-def local_ray() -> Iterator[None]:
-    """Connect to Ray for the time of the block; what this started, and only that, is stopped afterwards.
+def start_ray() -> bool:
+    """Connect to Ray; true when this did it, and `ray.shutdown` is due later.
 
     With Ray initialised already it is used as it is; with RAY_ADDRESS set that cluster is used; else a local one
     over all cores starts on loopback. Its dashboard stays on, as Train inside Tune asks it which workers to free.
+    Raises UserError when no Ray answers or starts.
     """
     import ray
 
     if ray.is_initialized():
-        yield
-        return
+        return False
     # A new local cluster asks for tokens by default; this one is reached from this machine alone.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # Ray would run its workers at nice 15, behind all else that the machine does.
@@ -39,10 +38,20 @@ def local_ray() -> Iterator[None]:
         else:
             fault = f"Ray does not start on this machine ({one_line(error)}); free memory and disk for it."
         raise UserError(fault) from None
+    return True
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """Ray, as `start_ray` finds it, for the time of the block; what this started, and only that, is stopped after."""
+    import ray
+
+    started = start_ray()
     try:
         yield
     finally:
-        ray.shutdown()
+        if started:
+            ray.shutdown()
 
 
 def _knock(address: str) -> None:
