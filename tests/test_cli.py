@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib", "facenet_pytorch", "fastapi", "numpy")
 
 
-def visage(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def visage(*arguments: str, folder: Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
     command = [sys.executable, "-m", "visage.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:

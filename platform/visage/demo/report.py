@@ -17,7 +17,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem aut
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; } small { color: #666; }
-img { max-width: 100%; } figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
+.wide { overflow-x: auto; } img { max-width: 100%; } figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
 """
 METRICS = (
     "score",
@@ -82,7 +82,8 @@ def _metrics(evaluation: "Evaluation") -> str:
         rows += f"<tr><td>{escape(name.replace('_', ' '))}</td>{cells}</tr>"
     warned = "".join(f"<p><strong>{escape(text)}</strong></p>" for text in evaluation.warnings)
     return (
-        f"<table><tr><th>row</th>{head}</tr>{rows}</table><p><small>{evaluation.people} test people, "
+        f'<div class="wide"><table><tr><th>row</th>{head}</tr>{rows}</table></div>'
+        f"<p><small>{evaluation.people} test people, "
         f"{evaluation.pairs} pairs; 95 % intervals by bootstrap over people. Judges on real faces: "
         f"{', '.join(f'{name} {value:.3f}' for name, value in evaluation.judges.items())}.</small></p>{warned}"
     )
@@ -94,7 +95,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(_text(row.get(name, '')))}</td>" for name in columns) + "</tr>" for row in rows
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 HIDDEN = {"checkpoint_path", "run_id"}

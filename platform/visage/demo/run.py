@@ -60,13 +60,15 @@ def run(keep: bool = False) -> None:
                 url = serve(serving, block=False)
             with _stage("query", seconds):
                 answer, latency = _query(url, faces)
+            rows = {
+                row: {name: asdict(estimate) for name, estimate in found.metrics.items()}
+                for row, found in published.evaluation.rows.items()
+            }
             result = {
                 "study": {name: getattr(study, name) for name in ("name", "trials", "complete", "pruned", "failed")},
                 "model": {"name": published.name, "version": published.version, "alias": promotion.alias},
-                "metrics": {
-                    row: {name: asdict(estimate) for name, estimate in found.metrics.items()}
-                    for row, found in published.evaluation.rows.items()
-                },
+                "metrics": rows["model"],
+                "rows": rows,
                 "mlflow": {
                     "tracking_uri": experiment.registry.tracking_uri,
                     "experiment": experiment.registry.experiment,
