@@ -17,7 +17,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem aut
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; } small { color: #666; }
-.wide { overflow-x: auto; } img { max-width: 100%; } figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
+.wide { overflow-x: auto; } img { max-width: 100%; }
+figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
 """
 METRICS = (
     "score",
