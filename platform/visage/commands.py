@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from visage.config import Experiment
 from visage.config.experiment import Data
@@ -176,13 +176,12 @@ def list_models(registry: str) -> None:
         console.print("no model is registered yet; train one with `visage train` or `visage tune`.")
         return
     metrics = ("score", "identity", "expression")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "aliases", *metrics, "gate", "created"):
-        table.add_column(heading, no_wrap=True)
+    headings = (Column("model", no_wrap=True), "aliases", *metrics, "gate", "created")
+    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for line in versions:
         figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
         aliases = ", ".join(line.aliases)
-        created = f"{line.created:%Y-%m-%d %H:%M}"
+        created = f"{line.created:%Y-%m-%d}"
         table.add_row(f"{line.name}/{line.version}", aliases, *figures, line.verdict, created)
     console.print(table)
 
