@@ -8,12 +8,12 @@ from visage.judging.augment import augment
 from visage.judging.fit import as_input
 from visage.models.judges import ExpressionJudge, IdentityJudge
 
-# Augmented pictures that a fit sees at most; more changed no figure.
-PICTURES = 2_048
+# Pictures that a fit sees at most: each face as it is, then augmented copies.
+PICTURES = 4_096
 COMPONENTS = 256
 DIMENSIONS = 64
 SHRINKAGE = 0.03  # of the covariance within people towards a sphere
-PENALTY = 0.001  # on the squared weights of whitened features
+PENALTY = 0.0001  # on the squared weights of whitened features
 BATCH = 64
 
 
@@ -83,12 +83,15 @@ def fit_expression_judge(
 def _features(
     judge: IdentityJudge | ExpressionJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool
 ) -> tuple[Tensor, Tensor]:
-    """The trunk's features of augmented faces, each face as often as the others, and which face each is of."""
+    """The trunk's features of each face as it is and augmented, as often as the others, and which face each is of."""
     copies = max(1, min(pictures, PICTURES) // len(faces))
     chosen = torch.arange(len(faces), device=faces.device).repeat(copies)
     random = torch.Generator(faces.device).manual_seed(seed)
     judge.to(faces.device)
-    parts = [judge.features(augment(as_input(faces[batch]), random, erase=erase)) for batch in chosen.split(BATCH)]
+    plain, changed = chosen[: len(faces)], chosen[len(faces) :]
+    parts = [judge.features(as_input(faces[batch])) for batch in plain.split(BATCH)]
+    if len(changed):
+        parts += [judge.features(augment(as_input(faces[b]), random, erase=erase)) for b in changed.split(BATCH)]
     return torch.cat(parts).float(), chosen
 
 

@@ -27,7 +27,7 @@ from visage.judging.metrics import genuine_and_impostors, verification
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 
-FORMAT = 2
+FORMAT = 3
 NAMES = ("identity_judge", "expression_judge", "encoder", "check")
 Progress = Callable[[str, int, int], None]
 
