@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 THREADS = 1  # leaves a core to Ray's own processes and to the machine
-IMAGES = 1_600
-TURNS = 4
+IMAGES = 800
+TURNS = 3
 
 
 def rate(experiment_json: str, folder: str, parallel: bool) -> float:
