@@ -16,6 +16,7 @@ from torch import Tensor
 from visage.errors import UserError
 from visage.faces import align as alignment
 from visage.faces.picture import read_picture, write_png, write_whole
+from visage.models.condition import conditions
 from visage.models.precision import uses_bfloat16
 
 if TYPE_CHECKING:
@@ -124,11 +125,8 @@ class Editor:
         """
         inputs = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         index = torch.as_tensor(source, device=self.device)
-        rows = torch.arange(len(source), device=self.device)
-        condition = torch.zeros(len(source), len(self.expressions), device=self.device)
-        condition[rows, torch.as_tensor(expression, device=self.device)] = torch.as_tensor(
-            intensity, dtype=torch.float32, device=self.device
-        )
+        target = torch.as_tensor(expression, device=self.device)
+        condition = conditions(self.expressions, target, torch.as_tensor(intensity))
         outputs = self._forward(self._network, self._format, inputs[index], condition)
         pixels = outputs.add(1).mul_(127.5).add_(0.5).clamp_(0, 255).to(torch.uint8)
         similarity, confidence = np.full((2, len(source)), np.nan, np.float32)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from visage.errors import UserError
+from visage.models.condition import conditions
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.identity import CompactEncoder, load_embedding
 from visage.models.unet import UNet, build_generator
@@ -53,9 +54,9 @@ def test_another_condition_gives_another_picture(size: int) -> None:
 def test_intensity_changes_the_picture_continuously() -> None:
     torch.manual_seed(0)
     network = UNet(32, 8, 3)
-    conditions = torch.linspace(0, 1.5, 16)[:, None] * torch.eye(3)[1]
+    condition = conditions(("neutral", "happy", "sad"), torch.ones(16, dtype=torch.long), torch.linspace(0, 1.5, 16))
     with torch.no_grad():
-        made = network(faces(1).repeat(16, 1, 1, 1), conditions)
+        made = network(faces(1).repeat(16, 1, 1, 1), condition)
     steps = (made[1:] - made[:-1]).abs().mean(dim=(1, 2, 3))
     assert steps.min() > 0
     assert steps.max() < 0.5 * (made[-1] - made[0]).abs().mean() + 1e-3

@@ -27,13 +27,14 @@ class ConditionedNorm(nn.Module):
         return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
-class ConditionEmbedding(nn.Sequential):
-    """The condition (N,K) as an embedding (N,E) that the conditioned norms read."""
+class ConditionEmbedding(nn.Linear):
+    """The condition (N,K) as an embedding (N,E) that the conditioned norms read.
+
+    Linear, so that a condition between two others gives a face between theirs: see `models.condition`.
+    """
 
     def __init__(self, conditions: int, embedding: int = 64) -> None:
-        first, second = nn.Linear(conditions, embedding), nn.Linear(embedding, embedding)
-        super().__init__(first, nn.SiLU(), second, nn.SiLU())
+        super().__init__(conditions, embedding, bias=False)
         # A one-hot condition has one input that is not zero. With the usual start, made for many, all conditions look
         # alike, and a generator learns the faces first and the expressions late.
-        nn.init.normal_(first.weight)
-        nn.init.normal_(second.weight, std=(2 / embedding) ** 0.5)
+        nn.init.normal_(self.weight)

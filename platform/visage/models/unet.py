@@ -69,7 +69,7 @@ class UNet(nn.Module):
         self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1, 1), persistent=False)
 
     def forward(self, face: Tensor, condition: Tensor) -> Tensor:
-        """face: N,3,S,S in [-1, 1]; condition: N,K, intensity times one-hot. Returns N,3,S,S in [-1, 1], float32."""
+        """face: N,3,S,S in [-1, 1]; condition: N,K, see `models.condition`. Returns N,3,S,S in [-1, 1], float32."""
         embedding = self.condition(condition)
         x = F.leaky_relu(self.stem(face), 0.2)
         skips = []

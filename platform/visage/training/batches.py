@@ -9,6 +9,7 @@ from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
 from visage.faces.sampling import Tuples
 from visage.methods.ucgan import Batch
+from visage.models.condition import conditions
 
 
 def to_faces(pixels: Tensor) -> Tensor:
@@ -42,6 +43,6 @@ class Batches:
         parameters = torch.from_numpy(drawn.augmentation).to(self.device)
         faces = augmented(to_faces(pixels.to(self.device)), parameters.repeat(len(drawn.pictures), 1))
         targets = torch.from_numpy(drawn.targets).to(self.device)
-        condition = F.one_hot(targets, len(self.faces.expressions)).float()
+        condition = conditions(self.faces.expressions, targets)
         face, target, positive, other, negative = faces.chunk(len(drawn.pictures))
         return Batch(face, target, positive, other, negative, condition)
