@@ -12,7 +12,7 @@ from visage.models.unet import UNet, build_generator
 NETWORKS = {
     "unet": lambda: UNet(32, 8, 3),
     "masked unet": lambda: UNet(32, 8, 3, mask=True),
-    "encoder": lambda: CompactEncoder(8),
+    "encoder": lambda: CompactEncoder(dimensions=8),
 }
 
 
@@ -120,7 +120,7 @@ def test_the_discriminator_sees_input_face_and_condition() -> None:
 
 
 def test_embeddings_are_unit_vectors_with_gradients_to_the_face() -> None:
-    network = load_embedding("compact", CompactEncoder(8))
+    network = load_embedding("compact", CompactEncoder(dimensions=8))
     x = faces(2, 128).requires_grad_()
     vectors = network(x)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
@@ -136,13 +136,13 @@ def test_facenet_loads_from_a_file_and_refuses_others(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     published = InceptionResnetV1(classify=True, num_classes=7)  # published files carry their classifier's head
     torch.save(published.state_dict(), path)
-    network = load_embedding(str(path), CompactEncoder(8))
+    network = load_embedding(str(path), CompactEncoder(dimensions=8))
     assert network(faces(1, 64)).shape == (1, 512)
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(UserError, match=r"weights\.pt.*no InceptionResnetV1"):
-        load_embedding(str(path), CompactEncoder(8))
+        load_embedding(str(path), CompactEncoder(dimensions=8))
     path.write_text("no weights")
     with pytest.raises(UserError, match=r"weights\.pt"):
-        load_embedding(str(path), CompactEncoder(8))
+        load_embedding(str(path), CompactEncoder(dimensions=8))
     with pytest.raises(UserError, match="neither compact"):
-        load_embedding(str(tmp_path / "absent.pt"), CompactEncoder(8))
+        load_embedding(str(tmp_path / "absent.pt"), CompactEncoder(dimensions=8))

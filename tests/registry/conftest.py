@@ -63,7 +63,7 @@ def make_bundle() -> Callable[..., Any]:
         torch.manual_seed(seed)
         given: dict[str, Any] = {
             "generator": UNet(32, 8, len(EXPRESSIONS)),
-            "encoder": CompactEncoder(8),
+            "encoder": CompactEncoder(dimensions=8),
             "check": ExpressionCheck(EXPRESSIONS),
             "faces_png": b"a picture",
             "results": entries("model", similarity, probability, verified, people)

@@ -33,7 +33,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 def networks() -> FaceNetworks:
     torch.manual_seed(0)
     judges = IdentityJudge(torch.ones(96, 96), 8), ExpressionJudge(EXPRESSIONS)
-    own = CompactEncoder(8), ExpressionCheck(EXPRESSIONS)
+    own = CompactEncoder(dimensions=8), ExpressionCheck(EXPRESSIONS)
     return FaceNetworks(*(net.eval() for net in (*judges, *own)), EXPRESSIONS, {}, "a" * 64)
 
 

@@ -73,7 +73,7 @@ def test_the_card_has_the_keys_of_the_design(folder: Path):
 
 def test_the_self_check_travels_with_the_generator(make_bundle, tmp_path: Path):
     torch.manual_seed(5)
-    encoder, check = CompactEncoder(8), ExpressionCheck(("neutral", "happy"))
+    encoder, check = CompactEncoder(dimensions=8), ExpressionCheck(("neutral", "happy"))
     bundle = make_bundle(tmp_path / "bundle", encoder=encoder, check=check)
     faces = torch.rand(2, 3, 32, 32) * 2 - 1
     got_encoder, got_check, quantiles = bundle.self_check()
@@ -183,7 +183,7 @@ def test_a_card_that_disagrees(folder: Path, changes: dict[str, Any], word: str)
     [
         ("generator", {"name": "unet", "size": 32, "width": 16, "conditions": 2, "mask": False, "warp": False}),
         ("generator", {"name": "unet", "size": 32, "width": 8, "conditions": 2, "mask": True, "warp": False}),
-        ("encoder", {"name": "compact", "width": 16}),
+        ("encoder", {"name": "compact", "dimensions": 16}),
     ],
 )
 def test_weights_of_another_shape(folder: Path, part: str, description: dict[str, Any]):
@@ -210,7 +210,7 @@ def test_a_foreign_architecture(folder: Path, part: str, description: dict[str, 
 
 def test_a_huge_architecture_costs_no_memory(folder: Path):
     architecture = json.loads((folder / CARD).read_text())["architecture"]
-    edit_card(folder, architecture=architecture | {"encoder": {"name": "compact", "width": 8_000_000}})
+    edit_card(folder, architecture=architecture | {"encoder": {"name": "compact", "dimensions": 8_000_000}})
     assert_refused(folder, CHECK)
 
 

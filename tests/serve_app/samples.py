@@ -24,7 +24,7 @@ def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: 
     return write_bundle(
         out,
         generator=UNet(size, width, len(expressions)),
-        encoder=CompactEncoder(8),
+        encoder=CompactEncoder(dimensions=8),
         check=ExpressionCheck(expressions),
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),
         results=[],

@@ -1,4 +1,6 @@
-"""The judges' linear maps, fitted in closed form or to the optimum: no schedule, and little to go wrong."""
+"""Linear maps of fixed convolutions, fitted in closed form or to the optimum: no schedule, and little to go wrong."""
+
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +8,8 @@ from torch import Tensor, nn
 
 from visage.judging.augment import augment
 from visage.judging.fit import as_input
-from visage.models.judges import ExpressionJudge, IdentityJudge
+from visage.models.identity import InnerFaceEmbedding
+from visage.models.judges import ExpressionJudge
 
 # Pictures that a fit sees at most: each face as it is, then augmented copies.
 PICTURES = 4_096
@@ -15,16 +18,17 @@ DIMENSIONS = 64
 SHRINKAGE = 0.03  # of the covariance within people towards a sphere
 PENALTY = 0.0001  # on the squared weights of whitened features
 BATCH = 64
+Embedding = TypeVar("Embedding", bound=InnerFaceEmbedding)
 
 
 @torch.no_grad()
-def fit_identity_judge(judge: IdentityJudge, faces: Tensor, people: Tensor, pictures: int, seed: int) -> IdentityJudge:
-    """Set the judge's head by linear discriminant analysis of the training people; returns it, in eval mode.
+def fit_identity(embedding: Embedding, faces: Tensor, people: Tensor, pictures: int, seed: int) -> Embedding:
+    """Set the head by linear discriminant analysis of the training people; returns the embedding, in eval mode.
 
     faces: uint8 N,3,S,S. people: N, whose face it is, 0 to P - 1. The head keeps the directions in which people differ
     more than the pictures of one person do, light, place, expression and blur of augmented pictures among them.
     """
-    features, chosen = _features(judge, faces, pictures, seed, erase=True)
+    features, chosen = _features(embedding, faces, pictures, seed, erase=True)
     label = people.to(features.device)[chosen]
     mean, whiten = _whitening(features, seed)
     x = (features - mean) @ whiten
@@ -35,10 +39,10 @@ def fit_identity_judge(judge: IdentityJudge, faces: Tensor, people: Tensor, pict
     spread, axes = torch.linalg.eigh(torch.lerp(within, sphere, SHRINKAGE))
     sphered = axes * spread.clamp_min(1e-8).rsqrt()
     between, directions = torch.linalg.eigh(sphered.T @ (centres.T @ centres / len(centres)) @ sphered)
-    order = between.argsort(descending=True)[: judge.dimensions]
+    order = between.argsort(descending=True)[: embedding.dimensions]
     trust = between[order] / (1 + between[order])  # a direction counts by how surely it tells people apart
-    _set_head(judge.head, whiten @ sphered @ directions[:, order] * trust, mean)
-    return judge.eval()
+    _set_head(embedding.head, whiten @ sphered @ directions[:, order] * trust, mean)
+    return embedding.eval()
 
 
 def dimensions_for(people: int) -> int:
@@ -81,7 +85,7 @@ def fit_expression_judge(
 
 @torch.no_grad()
 def _features(
-    judge: IdentityJudge | ExpressionJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool
+    judge: InnerFaceEmbedding | ExpressionJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool
 ) -> tuple[Tensor, Tensor]:
     """The trunk's features of each face as it is and augmented, as often as the others, and which face each is of."""
     copies = max(1, min(pictures, PICTURES) // len(faces))

@@ -21,13 +21,13 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import Tick, as_input, fit_expression, fit_identity, seeded
-from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity_judge
+from visage.judging.fit import Tick, as_input, fit_check, seeded
+from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.metrics import genuine_and_impostors, verification
-from visage.models.identity import CompactEncoder
+from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 
-FORMAT = 3
+FORMAT = 4
 NAMES = ("identity_judge", "expression_judge", "encoder", "check")
 Progress = Callable[[str, int, int], None]
 
@@ -111,20 +111,22 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
     def tell(name: str) -> Tick | None:
         return (lambda step, steps: progress(name, step, steps)) if progress else None
 
-    mask = torch.from_numpy(inner_face_mask(IdentityJudge.SIDE))
-    identity_judge = IdentityJudge(mask, dimensions_for(len(people)))
+    def inner(side: int) -> Tensor:
+        return torch.from_numpy(inner_face_mask(side))
+
+    dimensions = dimensions_for(len(people))
+    identity_judge = IdentityJudge(inner(IdentityJudge.SIDE), dimensions)
     expression_judge = ExpressionJudge(faces.expressions)
-    for network in (identity_judge, expression_judge):
-        network.trunk = Trunk.pretrained()
-    fit_identity_judge(identity_judge, pictures, who, judge.images, seeds[0])
-    fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
-    with seeded(seeds[2]):
-        encoder = CompactEncoder()
-    fit_identity(encoder, pictures, who, judge.images, seeds[2], tell("encoder"))
+    encoder = CompactEncoder(inner(CompactEncoder.SIDE), dimensions)
     with seeded(seeds[3]):
         check = ExpressionCheck(faces.expressions)
-    check.trunk = Trunk.pretrained()
-    fit_expression(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
+    for network in (identity_judge, expression_judge, check):
+        network.trunk = Trunk.pretrained()
+    encoder.trunk = RTrunk.pretrained()
+    fit_identity(identity_judge, pictures, who, judge.images, seeds[0])
+    fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
+    fit_identity(encoder, pictures, who, judge.images, seeds[2])
+    fit_check(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
     trained: dict[str, nn.Module] = dict(zip(NAMES, (identity_judge, expression_judge, encoder, check), strict=True))
     networks = {name: network.cpu().eval() for name, network in trained.items()}
     return networks, _report(faces, networks, resized(faces, hold), hold)
@@ -244,7 +246,7 @@ def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
 
 def _built(architecture: dict[str, Any]) -> nn.Module:
     if architecture["name"] == "compact":
-        return CompactEncoder(architecture["width"])
+        return CompactEncoder(dimensions=architecture["dimensions"])
     return build_judge(architecture)
 
 

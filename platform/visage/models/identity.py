@@ -1,6 +1,5 @@
-"""Identity embeddings for the triplet loss: FaceNet where its weights can be had, a compact encoder elsewhere."""
+"""Identity embeddings: FaceNet where its weights can be had, a map of MTCNN's convolutions elsewhere."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +8,100 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.errors import UserError
-from visage.models.layers import group_norm
 
 FACENET = ("vggface2", "casia-webface")
 
 
-class CompactEncoder(nn.Module):
-    """A face of any size from 32 px as a unit vector of 128 numbers; small enough to train with the face set."""
+class RTrunk(nn.Module):
+    """The convolutions of MTCNN's R-Net, which were trained on photographs of faces: 3,H,W to 64,h,w.
 
-    SIDE = 64
+    Not those of the judges, which stand on its O-Net: what the loss looks through must not judge.
+    """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.width = width
-        widths = [3, width, 2 * width, 4 * width, 8 * width]
-        blocks: list[nn.Module] = []
-        for channels, out in pairwise(widths):
-            blocks += [nn.Conv2d(channels, out, 3, stride=2, padding=1), group_norm(out), nn.ReLU()]
-            blocks += [nn.Conv2d(out, out, 3, padding=1), group_norm(out), nn.ReLU()]
-        self.features = nn.Sequential(*blocks)
-        self.head = nn.Linear(8 * width * 16, 128)
+        self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), nn.PReLU(28)
+        self.conv2, self.prelu2 = nn.Conv2d(28, 48, 3), nn.PReLU(48)
+        self.conv3, self.prelu3 = nn.Conv2d(48, 64, 2), nn.PReLU(64)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The features after each of the three convolutions."""
+        first = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
+        second = F.max_pool2d(self.prelu2(self.conv2(first)), 3, 2, ceil_mode=True)
+        return [first, second, self.prelu3(self.conv3(second))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
+    @classmethod
+    def pretrained(cls) -> "RTrunk":
+        """With the weights that facenet-pytorch carries in its package."""
+        from facenet_pytorch.models.mtcnn import RNet
+
+        trunk = cls()
+        trunk.load_state_dict({k: v for k, v in RNet().state_dict().items() if k in trunk.state_dict()})
+        return trunk
+
+
+class InnerFaceEmbedding(nn.Module):
+    """The inner face as a unit vector: a linear map of a trunk's features.
+
+    mask: SIDE,SIDE in 0..1, the inner face. What it leaves out (hair, ears, neck, background) is grey, so that a face
+    is not known by its frame. dimensions: of the vector.
+    """
+
+    SIDE: int
+    BOX: tuple[int, int, int, int]  # top, bottom, left, right: beside it the mask leaves nothing
+    FEATURES: int
+
+    mask: Tensor
+    trunk: nn.Module
+
+    def __init__(self, mask: Tensor, dimensions: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.register_buffer("mask", mask.float())
+        self.head = nn.Linear(self.FEATURES, dimensions)
+
+    def inner(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns what the trunk sees."""
+        top, bottom, left, right = self.BOX
+        return (resized(faces, self.SIDE) * self.mask)[:, :, top:bottom, left:right]
+
+    def features(self, faces: Tensor) -> Tensor:
+        """faces as for `inner`. Returns N,F."""
+        return self.trunk(self.inner(faces)).flatten(1)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], H and W from 32 px. Returns N,128, L2-normalised, float32."""
-        faces = F.interpolate(faces, (self.SIDE, self.SIDE), mode="bilinear", antialias=True, align_corners=False)
-        return F.normalize(self.head(self.features(faces).flatten(1)).float(), dim=1)
+        """faces as for `inner`. Returns N,dimensions, L2-normalised, float32."""
+        return F.normalize(self.head(self.features(faces)).float(), dim=1)
+
+
+class CompactEncoder(InnerFaceEmbedding):
+    """The loss's embedding where no FaceNet is to be had: fitted to a face set's training people in seconds."""
+
+    SIDE, BOX, FEATURES = 64, (13, 60, 11, 53), 64 * 9 * 8
+
+    trunk: RTrunk
+
+    def __init__(self, mask: Tensor | None = None, dimensions: int = 64) -> None:
+        super().__init__(torch.ones(self.SIDE, self.SIDE) if mask is None else mask, dimensions)
+        self.trunk = RTrunk()
+
+    def measured(self, faces: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The embedding, and the trunk's features level by level."""
+        levels = self.trunk.levels(self.inner(faces))
+        return F.normalize(self.head(levels[-1].flatten(1)).float(), dim=1), levels
 
     def architecture(self) -> dict[str, Any]:
-        return {"name": "compact", "width": self.width}
+        return {"name": "compact", "dimensions": self.dimensions}
+
+
+def resized(faces: Tensor, side: int) -> Tensor:
+    """faces N,3,H,W scaled to N,3,side,side."""
+    if faces.shape[-2:] == (side, side):
+        return faces
+    return F.interpolate(faces, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 class FaceNet(nn.Module):

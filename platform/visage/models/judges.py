@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.models.identity import InnerFaceEmbedding, resized
+
 
 class Trunk(nn.Module):
     """The convolutions of MTCNN's O-Net, which were trained on photographs of faces: 3,H,W to 128,h,w."""
@@ -37,34 +39,14 @@ class Trunk(nn.Module):
         return trunk
 
 
-class IdentityJudge(nn.Module):
-    """The inner face as a unit vector: a linear map of the trunk's features.
+class IdentityJudge(InnerFaceEmbedding):
+    """The judge's own embedding of the inner face."""
 
-    mask: SIDE,SIDE in 0..1, the inner face. What it leaves out (hair, ears, neck, background) is grey to the judge, so
-    that a face is not known by its frame.
-    """
-
-    SIDE = 96
-    BOX = (19, 90, 17, 79)  # top, bottom, left, right: beside it the mask leaves nothing
-
-    mask: Tensor
+    SIDE, BOX, FEATURES = 96, (19, 90, 17, 79), 128 * 6 * 5
 
     def __init__(self, mask: Tensor, dimensions: int) -> None:
-        super().__init__()
-        self.dimensions = dimensions
-        self.register_buffer("mask", mask.float())
+        super().__init__(mask, dimensions)
         self.trunk = Trunk()
-        self.head = nn.Linear(128 * 6 * 5, dimensions)
-
-    def features(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
-        inner = _resized(faces, self.SIDE) * self.mask
-        top, bottom, left, right = self.BOX
-        return self.trunk(inner[:, :, top:bottom, left:right]).flatten(1)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `features`. Returns N,dimensions, L2-normalised, float32."""
-        return F.normalize(self.head(self.features(faces)).float(), dim=1)
 
     def architecture(self) -> dict[str, Any]:
         return {"name": "identity_judge", "dimensions": self.dimensions}
@@ -83,7 +65,7 @@ class ExpressionJudge(nn.Module):
 
     def features(self, faces: Tensor) -> Tensor:
         """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
-        return self.trunk(_resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
+        return self.trunk(resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
 
     def logits(self, faces: Tensor) -> Tensor:
         """faces as for `features`. Returns N,K, float32."""
@@ -111,7 +93,7 @@ class ExpressionCheck(nn.Module):
 
     def logits(self, faces: Tensor) -> Tensor:
         """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, float32."""
-        features = self.trunk(_resized(faces, self.SIDE)[:, :, 8:56, 5:53]).flatten(1)
+        features = self.trunk(resized(faces, self.SIDE)[:, :, 8:56, 5:53]).flatten(1)
         return self.head(self.drop(features)).float()
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -129,9 +111,3 @@ def build_judge(architecture: dict[str, Any]) -> nn.Module:
     if name == "identity_judge":
         return IdentityJudge(torch.ones(IdentityJudge.SIDE, IdentityJudge.SIDE), **given)
     return {"expression_judge": ExpressionJudge, "expression_check": ExpressionCheck}[name](**given)
-
-
-def _resized(faces: Tensor, side: int) -> Tensor:
-    if faces.shape[-2:] == (side, side):
-        return faces
-    return F.interpolate(faces, (side, side), mode="bilinear", antialias=True, align_corners=False)

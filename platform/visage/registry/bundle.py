@@ -186,14 +186,14 @@ def _networks(card: Card) -> "dict[str, nn.Module]":
     from visage.models.judges import ExpressionCheck, build_judge
     from visage.models.unet import build_generator
 
-    if set(architecture.encoder) != {"name", "width"} or architecture.encoder["name"] != "compact":
+    if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
         raise ValueError(f"{architecture.encoder} describes no compact encoder")
     check = build_judge(architecture.check)
     if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
         raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
     return {
         "generator": build_generator(architecture.generator),
-        "encoder": CompactEncoder(architecture.encoder["width"]),
+        "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
         "check": check,
     }
 
