@@ -74,6 +74,19 @@ def tune(
 
 
 @app.command()
+def ablate(
+    config: Config,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/ablation/NAME by default")] = None,
+) -> None:
+    """Train variants of a model, several seeds each, and hold them against one another; goes on where it stopped."""
+    from visage.commands import ablate_and_record
+
+    experiment = _experiment(config, settings)
+    ablate_and_record(experiment, out or Path("runs/ablation") / experiment.ablation.name)
+
+
+@app.command()
 def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option(help="Folder of the face set", show_default=False)],

@@ -1,21 +1,17 @@
 """What the longer commands do: the stations of the road joined, with progress and a closing word on the terminal."""
 
 import os
-import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from visage.config import Experiment
 from visage.config.experiment import Data
 from visage.errors import UserError
+from visage.terminal import bar, console, going_on_with, typed
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
     from visage.registry.models import Promotion
     from visage.registry.tracking import RunLog
     from visage.training.progress import Progress as Point
-
-console = Console(soft_wrap=True, highlight=False)
 
 
 def prepare_faces(data: Data) -> "FaceSet":
@@ -96,6 +90,26 @@ def _trained(
         raise
     finally:
         log.finish(state)
+
+
+def ablate_and_record(experiment: Experiment, out: Path) -> None:
+    """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
+    from visage.registry.tracking import Tracking
+    from visage.search.ablation import ablate, runs_of
+    from visage.search.ablation_report import record, table
+
+    runs_of(experiment, out)  # refuses what cannot be run before hours are spent
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    faces = prepare_faces(experiment.data)
+    networks = judges_of(faces, experiment)
+    with going_on_with(typed), bar("training") as update:
+        result = ablate(experiment, faces, networks, out, update)
+    console.print(table(result))
+    for run in result.runs:
+        if reason := run.diverged():
+            console.print(f"{run.name} diverged: {reason}")
+    run_id = record(result, tracking, experiment.ablation.name, out)
+    console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
 
 
 def tune_and_publish(experiment: Experiment, resume: bool) -> None:
@@ -237,30 +251,6 @@ def print_promotion(promotion: "Promotion") -> None:
         console.print("next: visage serve")
     else:
         console.print(f"next: visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway")
-
-
-def typed(*further: str) -> str:
-    """The command line as it was typed, with options that are not in it yet."""
-    given = sys.argv[1:]
-    return shlex.join(["visage", *given, *(option for option in further if option not in given)])
-
-
-@contextmanager
-def going_on_with(command: Callable[[], str]) -> Iterator[None]:
-    """Turns Ctrl-C into the one sentence, with the command that goes on from there."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        raise UserError(f"{str(stopped) or 'cut off by Ctrl-C'}; go on with: {command()}") from None
-
-
-@contextmanager
-def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar; yields update(description, done, of)."""
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)
 
 
 def _run_of(out: Path, tracking: Any, experiment: Experiment, resume: bool) -> "RunLog":

@@ -185,6 +185,23 @@ class Search(Section):
     storage: str = Field("sqlite:///runs/optuna.db", description="the study's database (SQLAlchemy address)")
 
 
+class Ablation(Section):
+    """What each part of the method is worth: the same training with other settings, seed by seed."""
+
+    name: str = Field("ablation", min_length=1, description="the comparison's name in MLflow and under runs/ablation")
+    variants: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="name: {dotted path: value}; the first is what the others are held against"
+    )
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="train.seed of the runs of each variant")
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed stands in it twice, and would give the same run twice")
+        return seeds
+
+
 class Registry(Section):
     tracking_uri: str = Field("sqlite:///runs/mlflow.db", description="MLflow server or SQLite database")
     experiment: str = Field("visage", description="MLflow experiment of the runs")
@@ -200,11 +217,13 @@ class Experiment(Section):
     train: Train = Train()
     judge: Judge = Judge()
     search: Search = Search()
+    ablation: Ablation = Ablation()
     registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _space(self) -> "Experiment":
-        from visage.config.space import check_space
+        from visage.config.space import check_space, check_variants
 
         check_space(self)
+        check_variants(self)
         return self

@@ -1,4 +1,4 @@
-"""The search space as data: dotted paths into the experiment, each with a range or choices."""
+"""Search space and ablation as data: dotted paths into the experiment, each with a range, choices or a value."""
 
 import math
 from collections.abc import Mapping
@@ -63,6 +63,21 @@ def check_space(experiment: "Experiment") -> None:
                 raise ValueError(f"search.space: {path} is no setting: {error.args[0]}") from None
 
 
+def check_variants(experiment: "Experiment") -> None:
+    """Raise ValueError if a path of an ablation's variant leads nowhere or its value would be refused."""
+    for name, settings in experiment.ablation.variants.items():
+        for path in settings:
+            if path.split(".")[0] not in SEARCHABLE:
+                known = ", ".join(SEARCHABLE)
+                raise ValueError(f"ablation.variants: {name}: {path} cannot be varied; use paths under {known}")
+        try:
+            replaced(experiment, settings, check=False)
+        except ValidationError as error:
+            raise ValueError(f"ablation.variants: {name}: {error.errors()[0]['msg']}") from None
+        except KeyError as error:
+            raise ValueError(f"ablation.variants: {name}: no such setting: {error.args[0]}") from None
+
+
 def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
     """Put a value at a dotted path of a nested dictionary.
 
@@ -78,10 +93,14 @@ def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def replaced(experiment: "Experiment", values: Mapping[str, Any], *, check: bool = True) -> "Experiment":
-    """The experiment with other values at dotted paths, validated as a whole; `check=False` leaves the space out."""
+    """The experiment with other values at dotted paths, validated as a whole.
+
+    check=False leaves the search space and the variants of the ablation out of it.
+    """
     tree = experiment.model_dump()
     if not check:
         tree["search"]["space"] = {}
+        tree["ablation"]["variants"] = {}
     for path, value in values.items():
         _require_leaf(tree, path)
         set_path(tree, path, value)

@@ -1,0 +1,205 @@
+"""An ablation: the same training with parts of the method changed, several seeds each, judged on the test people."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.config import Experiment, replaced
+from visage.errors import UserError
+from visage.faces.picture import write_whole
+from visage.judging.comparison import Compared, compared
+from visage.judging.results import Evaluation
+from visage.training.progress import JOURNAL, Diverged, Progress, append
+from visage.training.run import forget_after, resumable
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
+
+EVALUATION = "evaluation.json"
+SETTINGS = "settings.json"
+FACES = "faces.png"
+POLL_SECONDS = 1.0
+Watch = Callable[[str, int, int], None]
+"""Called with (what is running, images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of an ablation: its variant, its whole setting, and its folder."""
+
+    variant: str
+    experiment: Experiment
+    folder: Path
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.train.seed
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}, seed {self.seed}"
+
+    def images(self) -> int:
+        """How far it is, in images."""
+        journal = self.folder / JOURNAL
+        if not journal.exists():
+            return 0
+        whole = [line for line in journal.read_text(errors="replace").splitlines() if line.endswith("}")]
+        return Progress.from_json(whole[-1]).images if whole else 0
+
+    def evaluation(self) -> Evaluation | None:
+        """What it reached on the test people; None while it is not finished, or when it diverged."""
+        tree = self._ending()
+        return Evaluation.from_dict(tree) if tree and "diverged" not in tree else None
+
+    def diverged(self) -> str | None:
+        """Why it diverged; None when it did not."""
+        tree = self._ending()
+        return tree.get("diverged") if tree else None
+
+    def points(self) -> Iterator[Progress]:
+        """Its curve."""
+        for line in (self.folder / JOURNAL).read_text().splitlines():
+            yield Progress.from_json(line)
+
+    def finished(self) -> bool:
+        return (self.folder / EVALUATION).is_file()
+
+    def _ending(self) -> dict[str, Any] | None:
+        return json.loads((self.folder / EVALUATION).read_text()) if self.finished() else None
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """runs: all, in order. table: by variant, of the runs that did not diverge; the first variant is the measure."""
+
+    runs: list[Run]
+    table: dict[str, Compared]
+
+
+def runs_of(experiment: Experiment, out: Path) -> list[Run]:
+    """Every variant with every seed, seed by seed, so that a part of the runs is already a comparison."""
+    ablation = experiment.ablation
+    if len(ablation.variants) < 2:
+        raise UserError(
+            f"ablation.variants: holds {len(ablation.variants)}; give two or more, each with the settings it changes."
+        )
+    if experiment.train.workers > 1:
+        raise UserError(
+            f"train.workers = {experiment.train.workers}: the runs of an ablation have one worker each and run side by "
+            "side; set train.workers=1."
+        )
+    plain = experiment.model_copy(update={"ablation": type(ablation)(name=ablation.name)})
+    return [
+        Run(name, replaced(plain, {**settings, "train.seed": seed}), out / f"{_folder(name)}-{seed}")
+        for seed in ablation.seeds
+        for name, settings in ablation.variants.items()
+    ]
+
+
+def ablate(
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", out: Path, watch: Watch
+) -> AblationResult:
+    """Train and judge every run that is not finished yet, as many side by side as the resources allow.
+
+    out: a folder for the runs; with the same settings again it goes on there, each run from its last checkpoint.
+    Raises UserError when `out` holds runs of other settings, or when a variant has no run that did not diverge.
+    """
+    runs = runs_of(experiment, out)
+    for run in runs:
+        _claim(run, faces, networks)
+    waiting = [run for run in runs if not run.finished()]
+    if waiting:
+        _on_ray(waiting, runs, watch)
+    judged: dict[str, list[Evaluation]] = {run.variant: [] for run in runs}
+    for run in runs:
+        if (evaluation := run.evaluation()) is not None:
+            judged[run.variant].append(evaluation)
+    if empty := [name for name, found in judged.items() if not found]:
+        reason = next(run.diverged() for run in runs if run.variant == empty[0])
+        raise UserError(f"ablation.variants: all runs of {empty[0]} diverged, the first because {reason}")
+    return AblationResult(runs, compared({name: [e.results for e in found] for name, found in judged.items()}))
+
+
+def _claim(run: Run, faces: "FaceSet", networks: "FaceNetworks") -> None:
+    """Note in the run's folder what it is a run of. Raises UserError when it is one of something else."""
+    tree = {
+        "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
+        "faces": faces.sha256,
+        "judges": networks.sha256,
+    }
+    note = run.folder / SETTINGS
+    if not note.exists():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(note, json.dumps(tree, indent=1).encode())
+    elif json.loads(note.read_text()) != tree:
+        raise UserError(f"{run.folder}: holds a run of other settings or faces; choose another --out, or delete it.")
+
+
+def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
+    """Each waiting run as a task of Ray; returns when all have ended, and raises the first fault after that."""
+    import ray
+
+    from visage.training.cluster import local_ray, root
+    from visage.training.resources import cluster_nodes, concurrency
+
+    of = sum(run.experiment.train.images for run in runs)
+    faults: list[BaseException] = []
+    with local_ray():
+        train = waiting[0].experiment.train
+        concurrency(cluster_nodes(), train)  # Ray would wait for ever for what is not there
+        task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)
+        pending = {task.remote(run.experiment.model_dump_json(), str(run.folder.absolute())): run for run in waiting}
+        try:
+            while pending:
+                ended, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
+                for reference in ended:
+                    pending.pop(reference)
+                    try:
+                        ray.get(reference)
+                    except Exception as error:
+                        faults.append(root(error))
+                finished = sum(run.finished() for run in runs)
+                watch(f"{finished} of {len(runs)} runs", sum(run.images() for run in runs), of)
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
+    if faults:
+        raise faults[0]
+
+
+def _train(experiment_json: str, folder: str) -> None:
+    """One run in a process of its own: train, judge on the test people, and store the result."""
+    import torch
+
+    from visage.faces.faceset import FaceSet
+    from visage.faces.picture import write_png
+    from visage.judging.evaluate import evaluate
+    from visage.judging.report import faces_picture
+    from visage.judging.train import face_networks
+    from visage.training.checkpoint import load, load_generator
+    from visage.training.loop import here, train
+
+    experiment, out = Experiment.model_validate_json(experiment_json), Path(folder)
+    torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
+    faces = FaceSet.open(experiment.data.dir)
+    networks = face_networks(faces, experiment.judge)
+    start = out / "checkpoint" if resumable(out) else None
+    forget_after(out / JOURNAL, load(start)["images"] if start else 0)
+    try:
+        train(experiment, faces, out, lambda point: append(out, point), networks=networks, resume=start)
+    except Diverged as error:
+        write_whole(out / EVALUATION, json.dumps({"diverged": str(error)}).encode())
+        return
+    device = here().device
+    generator = load_generator(out / "checkpoint")[0].to(device)
+    evaluation = evaluate(generator, faces, networks, "test", bootstrap=experiment.judge.bootstrap, device=device)
+    write_png(out / FACES, faces_picture(generator, faces, "test"))
+    write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
+
+
+def _folder(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name).strip("-") or "variant"

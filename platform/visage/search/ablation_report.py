@@ -1,0 +1,158 @@
+"""What an ablation found, for people: a table, a figure, and the numbers behind them."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.faces.picture import write_whole
+from visage.judging.metrics import Estimate
+from visage.judging.results import Evaluation
+from visage.search.ablation import FACES, AblationResult
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from visage.registry.tracking import Tracking
+
+METRICS = ("identity", "identity_similarity", "expression", "expression_probability", "score")
+ROWS = {"real": "real faces", "copy": "copy of the input"}
+
+
+def table(result: AblationResult) -> "Table":
+    """Variants down, metrics across: the mean over the seeds with its interval."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    for metric in METRICS:
+        grid.add_column(metric, justify="right")
+    for name, cells in _lines(result):
+        grid.add_row(name, *(cell.replace(" (", "\n(") for cell in cells))
+    return grid
+
+
+def markdown(result: AblationResult) -> str:
+    """The table, the differences to the first variant, and every single run, as Markdown."""
+    first = next(iter(result.table))
+    head = "| | " + " | ".join(METRICS) + " |\n|" + "---|" * (len(METRICS) + 1) + "\n"
+    text = "Means over the seeds; 95 % intervals over people and seeds.\n\n" + head
+    text += "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in _lines(result))
+    text += f"\nDifference to {first}, paired by people.\n\n" + head
+    for name, found in list(result.table.items())[1:]:
+        text += f"| {name} | {' | '.join(_signed(found.difference[metric]) for metric in METRICS)} |\n"
+    text += "\nEvery run.\n\n| | seed " + head[3:].replace("|---|", "|---|---|", 1)
+    for run in result.runs:
+        evaluation = run.evaluation()
+        if evaluation is None:
+            text += f"| {run.variant} | {run.seed} | diverged" + " |" * len(METRICS) + "\n"
+        else:
+            text += f"| {run.variant} | {run.seed} | {' | '.join(_of_run(evaluation))} |\n"
+    return text
+
+
+def as_json(result: AblationResult) -> str:
+    """Everything in the table, with the settings of each run, as JSON."""
+    return json.dumps(
+        {
+            "variants": {name: asdict(found) for name, found in result.table.items()},
+            "runs": [
+                {
+                    "variant": run.variant,
+                    "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
+                    "diverged": run.diverged(),
+                }
+                for run in result.runs
+            ],
+        },
+        indent=1,
+    )
+
+
+def figure(result: AblationResult) -> bytes:
+    """PNG: identity_similarity against expression_probability; a dot a run, the mean with its intervals."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(7.5, 5.5), dpi=120, layout="constrained")
+    axes = drawn.subplots()
+    for number, (name, found) in enumerate(result.table.items()):
+        across, up = found.metrics["expression_probability"], found.metrics["identity_similarity"]
+        colour = f"C{number}"
+        axes.errorbar(
+            across.value,
+            up.value,
+            yerr=_reach(up),
+            xerr=_reach(across),
+            color=colour,
+            capsize=3,
+            marker="D",
+            label=name,
+        )
+        axes.scatter(
+            found.by_run["expression_probability"], found.by_run["identity_similarity"], color=colour, s=18, alpha=0.5
+        )
+    axes.set_xlabel("expression_probability of the target")
+    axes.set_ylabel("identity_similarity")
+    axes.set_title("Means over the seeds, 95 % intervals over people and seeds; small dots: runs", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    content = io.BytesIO()
+    drawn.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _lines(result: AblationResult) -> Iterator[tuple[str, list[str]]]:
+    """Name and cells of every variant, and of the rows that need no training."""
+    for name, found in result.table.items():
+        yield name, [_figure(found.metrics[metric]) for metric in METRICS]
+    evaluation = next(one for run in result.runs if (one := run.evaluation()) is not None)
+    for row, title in ROWS.items():
+        metrics: Mapping[str, Estimate] = evaluation.rows[row].metrics
+        yield title, [_figure(metrics[metric]) for metric in METRICS]
+
+
+def _of_run(evaluation: Evaluation) -> list[str]:
+    return [f"{evaluation.rows['model'].metrics[metric].value:.3f}" for metric in METRICS]
+
+
+def _figure(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
+
+
+def _reach(estimate: Estimate) -> list[list[float]]:
+    return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
+
+
+def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -> str:
+    """Write table.md, figures.json and ablation.png to `out`, and log them to MLflow with a run for each training.
+
+    Returns the run_id of the ablation's own run, which the others hang under.
+    """
+    write_whole(out / "table.md", markdown(result).encode())
+    write_whole(out / "figures.json", as_json(result).encode())
+    write_whole(out / "ablation.png", figure(result))
+    parent = tracking.start_run(name, tags={"visage.kind": "ablation"})
+    for run in result.runs:
+        tags = {"visage.kind": "ablation run", "visage.variant": run.variant}
+        log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"))
+        for point in run.points():
+            log.log(
+                {f"loss/{part}": value for part, value in point.losses.items()} | (point.metrics or {}), point.images
+            )
+        evaluation = run.evaluation()
+        if evaluation is not None:
+            figures = {f"test/{metric}": e.value for metric, e in evaluation.rows["model"].metrics.items()}
+            log.log(figures, run.experiment.train.images)
+            log.picture(run.folder / FACES, FACES)
+        log.finish("complete" if evaluation else "diverged")
+    for file in ("table.md", "figures.json", "ablation.png"):
+        parent.picture(out / file, file)
+    parent.finish("complete")
+    return parent.run_id

@@ -1,0 +1,37 @@
+"""What the commands share on a terminal: the console, a progress bar, and the answer to Ctrl-C."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from visage.errors import UserError
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def typed(*further: str) -> str:
+    """The command line as it was typed, with options that are not in it yet."""
+    given = sys.argv[1:]
+    return shlex.join(["visage", *given, *(option for option in further if option not in given)])
+
+
+@contextmanager
+def going_on_with(command: Callable[[], str]) -> Iterator[None]:
+    """Turns Ctrl-C into the one sentence, with the command that goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        raise UserError(f"{str(stopped) or 'cut off by Ctrl-C'}; go on with: {command()}") from None
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar; yields update(description, done, of)."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)

@@ -1,0 +1,111 @@
+"""An ablation with real, very short trainings in a real Ray."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from visage.config import Experiment, replaced
+from visage.errors import UserError
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.search.ablation import AblationResult, ablate, runs_of
+from visage.search.ablation_report import markdown, record
+
+Judged = tuple[FaceSet, FaceNetworks]
+VARIANTS = {"base": {"loss.triplet.weight": 0}, "+ triplet": {"loss.triplet.weight": 5.0}}
+
+
+def experiment(faces: FaceSet, **ablation: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "data": {"dir": str(faces.dir)},
+            "method": {"width": 8, "discriminator_width": 8},
+            "train": {"images": 32, "batch": 8, "evaluate_every": 16, "evaluate_pairs": 8},
+            "judge": {"images": 4_000, "bootstrap": 100},
+            "ablation": {"variants": VARIANTS, "seeds": [0, 1], **ablation},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def done(judged: Judged, tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[Path, AblationResult]:
+    faces, networks = judged
+    out = tmp_path_factory.mktemp("ablation")
+    return out, ablate(experiment(faces), faces, networks, out, lambda *said: None)
+
+
+@pytest.mark.ray
+def test_every_variant_is_run_with_every_seed(done: tuple[Path, AblationResult]) -> None:
+    _, result = done
+    assert [(run.variant, run.seed) for run in result.runs] == [
+        ("base", 0), ("+ triplet", 0), ("base", 1), ("+ triplet", 1),
+    ]  # fmt: skip
+    assert [run.experiment.loss.triplet.weight for run in result.runs] == [0, 5, 0, 5]
+    assert list(result.table) == ["base", "+ triplet"]
+    assert all(len(found.by_run["score"]) == 2 for found in result.table.values())
+
+
+@pytest.mark.ray
+def test_only_what_is_missing_is_run_again(judged: Judged, done: tuple[Path, AblationResult]) -> None:
+    faces, networks = judged
+    out, before = done
+    lost, *kept = [run.folder / "evaluation.json" for run in before.runs]
+    content = lost.read_bytes()
+    lost.unlink()
+    times = [path.stat().st_mtime_ns for path in kept]
+    after = ablate(experiment(faces), faces, networks, out, lambda *said: None)
+    assert lost.read_bytes() == content  # from its checkpoint, which holds the finished training
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    assert after.table == before.table
+
+
+@pytest.mark.ray
+def test_other_settings_do_not_mix(judged: Judged, done: tuple[Path, AblationResult]) -> None:
+    faces, networks = judged
+    with pytest.raises(UserError, match="other settings"):
+        ablate(
+            replaced(experiment(faces), {"train.images": 48}), faces, networks, done[0], lambda *said: None
+        )  # fmt: skip
+
+
+@pytest.mark.ray
+def test_a_diverged_run_is_told_and_left_out(judged: Judged, tmp_path: Path, local_ray: None) -> None:
+    faces, networks = judged
+    asked = experiment(faces, variants={"base": {}, "wild": {"loss.pixel.weight": 1e39}}, seeds=[0])
+    with pytest.raises(UserError, match=r"wild diverged.*after"):
+        ablate(asked, faces, networks, tmp_path, lambda *said: None)
+    base, wild = runs_of(asked, tmp_path)
+    assert wild.diverged()
+    assert base.evaluation() is not None
+
+
+@pytest.mark.ray
+def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    from visage.registry.tracking import Tracking
+
+    _, result = done
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    run_id = record(result, Tracking(uri, "test"), "losses", tmp_path)
+    client = MlflowClient(uri)
+    assert {file.path for file in client.list_artifacts(run_id)} == {"table.md", "figures.json", "ablation.png"}
+    children = client.search_runs(
+        [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
+    )
+    assert len(children) == 4
+    assert all("test/score" in child.data.metrics and "loss/pixel" in child.data.metrics for child in children)
+    assert set(json.loads((tmp_path / "figures.json").read_text())["variants"]) == set(VARIANTS)
+    rows = [line for line in markdown(result).splitlines() if line.startswith("| + triplet")]
+    assert len(rows) == 4  # the mean, the difference, and two runs
+
+
+def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:
+    with pytest.raises(UserError, match=r"ablation\.variants: holds 1"):
+        runs_of(experiment(judged[0], variants={"base": {}}), Path("out"))
+    with pytest.raises(UserError, match="train.workers"):
+        runs_of(replaced(experiment(judged[0]), {"train.workers": 2}), Path("out"))
+    with pytest.raises(ValueError, match=r"wild: no such setting"):
+        experiment(judged[0], variants={"base": {}, "wild": {"loss.triplex.weight": 1}})
