@@ -45,6 +45,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--size", "--source"],
         "train": ["--out", "--resume", "--set", "config"],
         "tune": ["--resume", "--set", "config"],
+        "ablate": ["--out", "--set", "config"],
         "evaluate": ["--data", "--registry", "model"],
         "models": ["--registry"],
         "promote": ["--force", "--registry", "model"],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from visage.errors import UserError
-from visage.registry.store import check_reach, open_store
+from visage.registry.store import open_store
 from visage.registry.tracking import Tracking, flattened
 
 
@@ -163,18 +163,6 @@ def test_a_server_that_is_not_there_is_told_at_once():
     with pytest.raises(UserError, match="no MLflow server answers"):
         open_store(f"http://127.0.0.1:{port}")
     assert time.monotonic() - start < 60  # MLflow's own calls retry for minutes
-
-
-@pytest.mark.parametrize("address", ["ray://head:10001", "10.0.0.5:6379", "http://cluster.example:8265"])
-def test_a_local_file_beside_a_remote_cluster(address: str):
-    with pytest.raises(UserError, match="does not share"):
-        check_reach("sqlite:///runs/mlflow.db", address)
-    check_reach("http://mlflow.example:5000", address)
-
-
-@pytest.mark.parametrize("address", [None, "", "auto", "local", "127.0.0.1:6379", "ray://localhost:10001"])
-def test_a_local_file_beside_a_local_cluster(address: str | None):
-    check_reach("sqlite:///runs/mlflow.db", address)
 
 
 def test_models_of_pickles_stay_closed(store: str):

@@ -105,7 +105,7 @@ def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], 
 def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:
     with pytest.raises(UserError, match=r"ablation\.variants: holds 1"):
         runs_of(experiment(judged[0], variants={"base": {}}), Path("out"))
-    with pytest.raises(UserError, match="train.workers"):
+    with pytest.raises(UserError, match=r"train\.workers"):
         runs_of(replaced(experiment(judged[0]), {"train.workers": 2}), Path("out"))
     with pytest.raises(ValueError, match=r"wild: no such setting"):
         experiment(judged[0], variants={"base": {}, "wild": {"loss.triplex.weight": 1}})

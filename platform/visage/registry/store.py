@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 PROBE_SECONDS = 5
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -74,21 +73,6 @@ def absolute(uri: str) -> str:
 def database_of(uri: str) -> Path | None:
     """The file of an SQLite store, None for a server."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
-
-
-def check_reach(uri: str, ray_address: str | None) -> None:
-    """Refuse an SQLite store, which is a file of this machine, beside a Ray cluster elsewhere.
-
-    ray_address: None, `auto` and `local` are this machine, else host:port or an address with a scheme.
-    """
-    if database_of(uri) is None or ray_address in (None, "", "auto", "local"):
-        return
-    host = urlsplit(ray_address if "://" in ray_address else f"//{ray_address}").hostname
-    if host not in LOCAL_HOSTS:
-        raise UserError(
-            f"tracking_uri = {uri}: is a file of one machine, which the cluster at {ray_address} does not share; "
-            "give the http address of an MLflow server."
-        )
 
 
 @contextmanager
