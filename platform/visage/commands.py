@@ -277,6 +277,9 @@ def _reporter(
         if point.metrics:
             figures = ", ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
             console.print(f"{point.images} images: {figures}")
+        if point.warning:
+            log.tag("visage.warning", point.warning)
+            console.print(f"warning: {point.warning}")
         update(f"training, {point.images} of {experiment.train.images} images", point.images, experiment.train.images)
 
     return report

@@ -9,6 +9,7 @@ from torch import nn
 from visage.config.experiment import Loss, Method, Pairing, Triplet
 from visage.methods import ucgan
 from visage.methods.ucgan import UCGAN, Batch
+from visage.models.identity import CompactEncoder, load_embedding
 
 FORMS = ("log", "hinge", "least_squares")
 
@@ -75,8 +76,8 @@ def test_the_pixel_loss_is_l1_and_its_extension_weighs_what_changes() -> None:
 
 def test_feature_matching_is_zero_for_the_real_face() -> None:
     real = [torch.ones(1, 2, 4, 4), torch.zeros(1, 4, 2, 2)]
-    assert ucgan.feature_matching_loss(real, real).item() == 0
-    assert ucgan.feature_matching_loss([a + 1 for a in real], real).item() == 1
+    assert ucgan.feature_distance(real, real).item() == 0
+    assert ucgan.feature_distance([a + 1 for a in real], real).item() == 1
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts(batch: Batch) -> None:
@@ -110,6 +111,86 @@ def test_other_identities_reach_the_discriminator_only_through_their_pairs(batch
     assert parts["d_pairing"] != changed["d_pairing"]
     torch.testing.assert_close(parts["d_real"], changed["d_real"])
     torch.testing.assert_close(parts["d_fake"], changed["d_fake"])
+
+
+ALL = {name: {"weight": 0.5} for name in ("wrong_input", "classification", "perceptual", "feature_matching")}
+
+
+def measuring(loss: Loss) -> UCGAN:
+    torch.manual_seed(0)
+    return UCGAN(Method(width=8, discriminator_width=8), loss, 32, 3, load_embedding("compact", CompactEncoder()))
+
+
+def test_every_extension_is_a_part_with_its_own_name(batch: Batch) -> None:
+    loss = Loss.model_validate(ALL)
+    made = measuring(loss)
+    generated = made.generator(batch.face, batch.condition)
+    d_total, d_parts = made.for_discriminator(made.discriminator, batch, generated)
+    assert set(d_parts) == {"d_real", "d_fake", "d_pairing", "d_wrong_input", "d_classification"}
+    weights = {"d_pairing": loss.pairing.weight, "d_wrong_input": 0.5, "d_classification": 0.5}
+    torch.testing.assert_close(d_total, sum(weights.get(name, 1) * part for name, part in d_parts.items()))
+    _, parts = made.for_generator(batch, generated)
+    assert set(parts) == {"adversarial", "pixel", "triplet", "feature_matching", "perceptual", "classification"}
+
+
+def test_extensions_that_are_off_leave_the_plain_method(batch: Batch) -> None:
+    plain, with_all = measuring(Loss()), measuring(Loss.model_validate(ALL))
+    with_all.generator.load_state_dict(plain.generator.state_dict())
+    with_all.discriminator.load_state_dict(plain.discriminator.state_dict(), strict=False)
+    generated = plain.generator(batch.face, batch.condition)
+    for name in ("for_discriminator", "for_generator"):
+        arguments = (plain.discriminator, batch, generated) if name == "for_discriminator" else (batch, generated)
+        _, few = getattr(plain, name)(*arguments)
+        if name == "for_discriminator":
+            arguments = (with_all.discriminator, batch, generated)
+        _, many = getattr(with_all, name)(*arguments)
+        for part, value in few.items():
+            torch.testing.assert_close(value, many[part])
+
+
+def test_a_term_without_weight_costs_no_pass(batch: Batch) -> None:
+    made = measuring(Loss(pairing=Pairing(weight=0), triplet=Triplet(weight=0)))
+    seen: list[int] = []
+    made.discriminator.register_forward_hook(lambda module, inputs, out: seen.append(len(inputs[0])))
+    generated = made.generator(batch.face, batch.condition)
+    made.for_discriminator(made.discriminator, batch, generated)
+    made.for_generator(batch, generated)
+    assert seen == [2 * len(batch.face), len(batch.face)]
+
+
+def test_the_embedding_sees_each_face_once(batch: Batch) -> None:
+    made = measuring(Loss.model_validate(ALL))
+    seen: list[int] = []
+    made.embedding.trunk.conv1.register_forward_hook(lambda module, inputs, out: seen.append(len(inputs[0])))
+    made.for_generator(batch, made.generator(batch.face, batch.condition))
+    assert sorted(seen) == [len(batch.face), 3 * len(batch.face)]
+
+
+def test_a_wrong_input_is_not_the_pairing_of_the_paper(batch: Batch) -> None:
+    made = measuring(Loss.model_validate(ALL))
+    generated = made.generator(batch.face, batch.condition)
+    changed = Batch(batch.face, faces(8), batch.positive, batch.other, batch.negative, batch.condition)
+    with torch.no_grad():
+        _, parts = made.for_discriminator(made.discriminator, batch, generated)
+        _, others = made.for_discriminator(made.discriminator, changed, generated)
+    assert parts["d_wrong_input"] != others["d_wrong_input"]  # the real face is in it
+    torch.testing.assert_close(parts["d_pairing"], others["d_pairing"])  # and not in this
+
+
+def test_the_head_is_not_told_the_expression_that_it_reads(batch: Batch) -> None:
+    made = measuring(Loss.model_validate(ALL))
+    asked: list[torch.Tensor] = []
+    made.discriminator.register_forward_hook(lambda module, inputs, out: asked.append(inputs[2]))
+    made.for_generator(batch, made.generator(batch.face, batch.condition))
+    assert asked[-1].abs().sum() == 0
+    torch.manual_seed(0)
+    optimiser = torch.optim.Adam(made.discriminator.parameters(), 2e-3)
+    for _ in range(30):  # two faces, two expressions: it learns which is which from the faces alone
+        total, parts = made.for_discriminator(made.discriminator, batch, batch.target)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+    assert parts["d_classification"] < 0.3
 
 
 def test_without_a_weight_the_embedding_is_not_asked(batch: Batch) -> None:

@@ -6,7 +6,7 @@ import torch
 from visage.errors import UserError
 from visage.models.condition import conditions
 from visage.models.discriminator import PatchDiscriminator
-from visage.models.identity import CompactEncoder, load_embedding
+from visage.models.identity import CompactEncoder, FaceNet, load_embedding
 from visage.models.unet import UNet, build_generator
 
 NETWORKS = {
@@ -112,7 +112,7 @@ def test_the_discriminator_sees_input_face_and_condition() -> None:
     network = PatchDiscriminator(8, 3)
     x, y, condition = faces(2, 64, 1), faces(2, 64, 2), torch.eye(3)[:2]
     with torch.no_grad():
-        logits, features = network(x, y, condition)
+        logits, features, _ = network(x, y, condition)
         assert logits.shape == (2, 1, 8, 8)
         assert len(features) == 4
         for changed in ((x.flip(0), y, condition), (x, y.flip(0), condition), (x, y, condition.flip(0))):
@@ -128,6 +128,19 @@ def test_embeddings_are_unit_vectors_with_gradients_to_the_face() -> None:
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_an_embedding_s_features_come_with_the_embedding() -> None:
+    from facenet_pytorch import InceptionResnetV1
+
+    for network, size in ((CompactEncoder().eval(), 64), (FaceNet(InceptionResnetV1()).eval(), 96)):
+        x = faces(2, size)
+        with torch.no_grad():
+            vectors, features = network.measured(x)
+            torch.testing.assert_close(vectors, network(x))
+        assert len(features) >= 3
+        sides = [feature.shape[-1] for feature in features]
+        assert sides == sorted(sides, reverse=True)
 
 
 def test_facenet_loads_from_a_file_and_refuses_others(tmp_path: Path) -> None:

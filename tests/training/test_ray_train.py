@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from ray.train import UserCallback
 
 from visage.config import Experiment, replaced
 from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
-from visage.training.progress import Progress
+from visage.training.progress import Diverged, Progress
+from visage.training.ray_train import train_on_ray
 from visage.training.run import run
 
 pytestmark = pytest.mark.ray
@@ -57,6 +59,28 @@ def test_two_workers_train_one_model_and_resume(
     longer = replaced(experiment, {"train.images": 48})
     assert run(longer, *judged, tmp_path / "two", points.append, resume=True).images == 48
     assert [point.images for point in points] == [16, 32, 48]
+
+
+class Faults(UserCallback):
+    """Counts the workers' errors: each would start them again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        with self.path.open("a") as faults:
+            faults.write(f"{worker_exceptions}\n")
+
+
+def test_a_run_that_diverges_is_not_started_again(
+    local_ray: None, judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    broken = replaced(experiment, {"loss.pixel.weight": 1e39})
+    with pytest.raises(Diverged, match="the run diverged"):
+        train_on_ray(broken, tmp_path, callbacks=[Faults(tmp_path / "faults")])
+    assert not (tmp_path / "faults").exists()
+    with pytest.raises(Diverged, match="the run diverged"):
+        run(broken, *judged, tmp_path / "run", lambda point: None)
 
 
 def placement(settings: dict[str, Any]) -> None:

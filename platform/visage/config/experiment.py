@@ -111,12 +111,33 @@ class FeatureMatching(Section):
     weight: Weight = 0.0
 
 
+class WrongInput(Section):
+    """(extension, GAN-CLS) the real face with another person's input: -log(1 - D(x_j, y | c))."""
+
+    weight: Weight = 0.0
+
+
+class Classification(Section):
+    """(extension, AC-GAN) a head of the discriminator reads the expression; the generator pays for it too."""
+
+    weight: Weight = 0.0
+
+
+class Perceptual(Section):
+    """(extension) L1 distance of the features of `triplet.embedding` for the real and the generated face."""
+
+    weight: Weight = 0.0
+
+
 class Loss(Section):
     adversarial: Adversarial = Adversarial()
     pairing: Pairing = Pairing()
     pixel: Pixel = Pixel()
     triplet: Triplet = Triplet()
     feature_matching: FeatureMatching = FeatureMatching()
+    wrong_input: WrongInput = WrongInput()
+    classification: Classification = Classification()
+    perceptual: Perceptual = Perceptual()
 
 
 class Optim(Section):

@@ -7,7 +7,6 @@ Symbols: x input face of identity i; c target expression; y real face of i with 
 another identity j; p real face of i that is not x; n real face of j; f frozen identity embedding on the unit sphere.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,18 +52,25 @@ def adversarial_generator(logits: Tensor, form: str) -> Tensor:
     return -logits.mean() if form == "hinge" else adversarial_real(logits, form)
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, other: Tensor, loss: Loss) -> tuple[Tensor, Parts]:
+def discriminator_loss(
+    real: Tensor, fake: Tensor, other: Tensor | None, loss: Loss, wrong: Tensor | None = None
+) -> tuple[Tensor, Parts]:
     """L_D = -log D(x, y | c) - log(1 - D(x, g | c)) - w_pair log(1 - D(x_j, g | c)).
 
-    real, fake, other: logits of the three kinds of pairs. Returns the total and its parts before weighting.
+    wrong: (extension, GAN-CLS) adds - w_wrong log(1 - D(x_j, y | c)). Each is the logits of its kind of pairs; None
+    leaves the term out. Returns the total and its parts before weighting.
     """
     form = loss.adversarial.form
-    parts = {
-        "d_real": adversarial_real(real, form),
-        "d_fake": adversarial_fake(fake, form),
-        "d_pairing": adversarial_fake(other, form),
-    }
-    return parts["d_real"] + parts["d_fake"] + loss.pairing.weight * parts["d_pairing"], parts
+    parts = {"d_real": adversarial_real(real, form), "d_fake": adversarial_fake(fake, form)}
+    total = parts["d_real"] + parts["d_fake"]
+    for name, weight, logits in (
+        ("pairing", loss.pairing.weight, other),
+        ("wrong_input", loss.wrong_input.weight, wrong),
+    ):
+        if logits is not None:
+            parts[f"d_{name}"] = adversarial_fake(logits, form)
+            total = total + weight * parts[f"d_{name}"]
+    return total, parts
 
 
 def pixel_loss(generated: Tensor, target: Tensor, face: Tensor, change: float) -> Tensor:
@@ -82,55 +88,96 @@ def triplet_loss(generated: Tensor, positive: Tensor, negative: Tensor, margin: 
     return F.relu(nearer + margin).mean()
 
 
-def feature_matching_loss(generated: Features, real: Features) -> Tensor:
-    """(extension) mean L1 distance of the discriminator's features of (x, g) and (x, y), as in pix2pixHD."""
+def feature_distance(generated: Features, real: Features) -> Tensor:
+    """(extension) mean L1 distance of two faces' features, over levels.
+
+    Of the discriminator's it is feature matching (pix2pixHD); of the embedding's, the perceptual loss.
+    """
     terms = [F.l1_loss(a, b.detach()) for a, b in zip(generated, real, strict=True)]
     return torch.stack(terms).float().mean()
 
 
+def classification_loss(scores: Tensor, condition: Tensor) -> Tensor:
+    """(extension, AC-GAN) -log p(c | face) of N,K scores; a condition between two expressions counts for both."""
+    return F.cross_entropy(scores, condition.clamp(0, 1))
+
+
 class UCGAN:
-    """The two networks of the method, and what each pays on a batch."""
+    """The two networks of the method, and what each pays on a batch. A term whose weight is 0 is not computed."""
 
     def __init__(self, method: Method, loss: Loss, size: int, conditions: int, embedding: nn.Module) -> None:
         self.loss = loss
         self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
-        self.discriminator = PatchDiscriminator(method.discriminator_width, conditions)
+        classifies = loss.classification.weight > 0
+        self.discriminator = PatchDiscriminator(method.discriminator_width, conditions, classifies)
         self.embedding = embedding
 
     def for_discriminator(self, discriminator: nn.Module, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
-        """L_D of a batch. discriminator: self.discriminator or its data-parallel wrapper; generated: N,3,S,S."""
-        fake = generated.detach()
+        """L_D of a batch and its parts. discriminator: self.discriminator or its data-parallel wrapper; generated:
+        N,3,S,S."""
+        loss, fake = self.loss, generated.detach()
         target = self.generator.reachable(batch.target, batch.face)
-        # One pass over the three kinds of pairs: a data-parallel wrapper allows one forward per backward.
-        logits, _ = discriminator(
-            torch.cat([batch.face, batch.face, batch.other]),
-            torch.cat([target, fake, fake]),
-            batch.condition.repeat(3, 1),
+        kinds = {"real": (batch.face, target, batch.condition), "fake": (batch.face, fake, batch.condition)}
+        if loss.pairing.weight:
+            kinds["other"] = (batch.other, fake, batch.condition)
+        if loss.wrong_input.weight:
+            kinds["wrong"] = (batch.other, target, batch.condition)
+        if loss.classification.weight:
+            kinds["class"] = (batch.face, target, torch.zeros_like(batch.condition))
+        # One pass over all kinds of pairs: a data-parallel wrapper allows one forward per backward.
+        answer = discriminator(*(torch.cat(column) for column in zip(*kinds.values(), strict=True)))
+        logits = dict(zip(kinds, answer.logits.chunk(len(kinds)), strict=True))
+        total, parts = discriminator_loss(
+            logits["real"], logits["fake"], logits.get("other"), loss, logits.get("wrong")
         )
-        real, of_fake, other = logits.chunk(3)
-        return discriminator_loss(real, of_fake, other, self.loss)
+        if loss.classification.weight:
+            parts["d_classification"] = classification_loss(answer.scores.chunk(len(kinds))[-1], batch.condition)
+            total = total + loss.classification.weight * parts["d_classification"]
+        return total, parts
 
     def for_generator(self, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
         """L_G = w_adv -log D(x, g | c) + w_pix |y - g|_1 + w_tri triplet (+ extensions), and its parts."""
         loss = self.loss
         target = self.generator.reachable(batch.target, batch.face)
-        logits, features = self.discriminator(batch.face, generated, batch.condition)
+        logits, features, _ = self.discriminator(batch.face, generated, batch.condition)
         parts = {
             "adversarial": adversarial_generator(logits, loss.adversarial.form),
             "pixel": pixel_loss(generated, target, batch.face, loss.pixel.change),
         }
-        if loss.triplet.weight:
+        if loss.perceptual.weight:
+            parts |= self._measured(batch, generated, target)
+        elif loss.triplet.weight:
             with torch.no_grad():
                 positive, negative = self.embedding(torch.cat([batch.positive, batch.negative])).chunk(2)
             parts["triplet"] = triplet_loss(self.embedding(generated), positive, negative, loss.triplet.margin)
         if loss.feature_matching.weight:
             with torch.no_grad():
-                _, real = self.discriminator(batch.face, target, batch.condition)
-            parts["feature_matching"] = feature_matching_loss(features, real)
+                real = self.discriminator(batch.face, target, batch.condition).features
+            parts["feature_matching"] = feature_distance(features, real)
+        if loss.classification.weight:
+            scores = self.discriminator(batch.face, generated, torch.zeros_like(batch.condition)).scores
+            parts["classification"] = classification_loss(scores, batch.condition)
         return total(parts, loss), parts
+
+    def _measured(self, batch: Batch, generated: Tensor, target: Tensor) -> Parts:
+        """The perceptual part, with the triplet part from the same pass of the embedding over each face."""
+        loss, measured = self.loss, self.embedding.measured
+        faces = [target, batch.positive, batch.negative] if loss.triplet.weight else [target]
+        with torch.no_grad():
+            vectors, features = measured(torch.cat(faces))  # type: ignore[operator]
+        own, levels = measured(generated)  # type: ignore[operator]
+        parts = {"perceptual": feature_distance(levels, [level[: len(target)] for level in features])}
+        if loss.triplet.weight:
+            _, positive, negative = vectors.chunk(3)
+            parts["triplet"] = triplet_loss(own, positive, negative, loss.triplet.margin)
+        return parts
 
 
 def total(parts: Parts, loss: Loss) -> Tensor:
-    """The weighted sum of the generator's parts; a part's name is its section in the configuration."""
-    weight: Callable[[str], float] = lambda name: getattr(loss, name).weight  # noqa: E731
-    return torch.stack([weight(name) * part for name, part in parts.items()]).sum()
+    """The weighted sum of the generator's parts."""
+    return torch.stack([weight(name, loss) * part for name, part in parts.items()]).sum()
+
+
+def weight(part: str, loss: Loss) -> float:
+    """The weight of a part of the generator's loss, whose name is its section in the configuration."""
+    return float(getattr(loss, part).weight)

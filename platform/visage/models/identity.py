@@ -11,6 +11,8 @@ from visage.errors import UserError
 
 FACENET = ("vggface2", "casia-webface")
 
+Measured = tuple[Tensor, list[Tensor]]
+
 
 class RTrunk(nn.Module):
     """The convolutions of MTCNN's R-Net, which were trained on photographs of faces: 3,H,W to 64,h,w.
@@ -88,7 +90,7 @@ class CompactEncoder(InnerFaceEmbedding):
         super().__init__(torch.ones(self.SIDE, self.SIDE) if mask is None else mask, dimensions)
         self.trunk = RTrunk()
 
-    def measured(self, faces: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def measured(self, faces: Tensor) -> Measured:
         """The embedding, and the trunk's features level by level."""
         levels = self.trunk.levels(self.inner(faces))
         return F.normalize(self.head(levels[-1].flatten(1)).float(), dim=1), levels
@@ -108,6 +110,7 @@ class FaceNet(nn.Module):
     """InceptionResnetV1 of facenet-pytorch as an embedding: N,512, L2-normalised."""
 
     SIDE = 80  # 160 px is its training size; 80 px costs a quarter and aligned faces fill the crop
+    LEVELS = ("conv2d_2b", "conv2d_4b", "repeat_1", "repeat_2")
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -116,6 +119,19 @@ class FaceNet(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         faces = F.interpolate(faces, (self.SIDE, self.SIDE), mode="bilinear", antialias=True, align_corners=False)
         return F.normalize(self.network(faces).float(), dim=1)
+
+    def measured(self, faces: Tensor) -> Measured:
+        """The embedding, and the features after each of LEVELS."""
+        features: list[Tensor] = []
+        hooks = [
+            getattr(self.network, level).register_forward_hook(lambda module, inputs, out: features.append(out))
+            for level in self.LEVELS
+        ]
+        try:
+            return self(faces), features
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def load_embedding(name: str, compact: CompactEncoder) -> nn.Module:

@@ -76,6 +76,8 @@ class StudyLog(Callback):
         for images, losses in result.get("history", [(result.get("images", 0), result.get("losses", {}))]):
             _log(run, {f"loss.{name}": value for name, value in losses.items()}, images)
         _log(run, metrics_of(result), result.get("images", 0))
+        if "warning" in result:
+            run.tag("visage.warning", result["warning"])
         if "faces" in result:
             run.picture(Path(result["faces"]), f"faces/{result['images']:08d}.png")
 

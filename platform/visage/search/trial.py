@@ -59,6 +59,8 @@ def as_result(point: Progress) -> dict[str, Any]:
     result: dict[str, Any] = {"images": point.images, "losses": point.losses, **(point.metrics or {})}
     if point.checkpoint:
         result["checkpoint_path"] = str(point.checkpoint)
+    if point.warning:
+        result["warning"] = point.warning
     if point.faces:
         result["faces"] = str(point.faces)
     return result

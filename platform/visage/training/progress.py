@@ -12,10 +12,12 @@ JOURNAL = "history.jsonl"
 
 @dataclass(frozen=True)
 class Progress:
-    """A point of a run. images: training tuples seen. losses: means since the last point, by the parts' names.
+    """A point of a run. images: training tuples seen.
 
-    At an evaluation `metrics` holds the validation people's metrics, `faces` a picture of them and `checkpoint` a
-    folder to resume from; elsewhere these are None.
+    losses: means since the last point, by the parts' names; with them, of the last step alone, `gradient/PART` and
+    `active/triplet` (see `Trainer.step`), and on a GPU `memory/peak_gib` since the start.
+    At an evaluation `metrics` holds the validation people's metrics, `faces` a picture of them, `checkpoint` a folder
+    to resume from, and `warning` a sentence when the discriminator collapsed; elsewhere these are None.
     """
 
     images: int
@@ -23,6 +25,7 @@ class Progress:
     metrics: dict[str, float] | None = None
     faces: Path | None = None
     checkpoint: Path | None = None
+    warning: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -39,7 +42,7 @@ Report = Callable[[Progress], None]
 
 
 class Diverged(UserError):
-    """A loss is not finite any more."""
+    """The networks are not finite any more: more training cannot mend them."""
 
 
 def append(out: Path, point: Progress) -> None:

@@ -12,7 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from visage.config import Experiment
 from visage.config.experiment import Train
-from visage.training.progress import Progress, append
+from visage.training.progress import Diverged, Progress, append
 
 PICTURE = "faces.png"
 RESTARTS = 2  # times that lost workers are started again from the last checkpoint
@@ -20,7 +20,7 @@ RESTARTS = 2  # times that lost workers are started again from the last checkpoi
 
 def torch_trainer(
     train: Train,
-    worker: Callable[[dict[str, Any]], None],
+    worker: Callable[[dict[str, Any]], Any],
     settings: dict[str, Any],
     storage: Path,
     *,
@@ -55,12 +55,15 @@ def train_on_ray(
     """Train under Ray Train. Each evaluation is reported once, with the metrics of the first worker.
 
     experiment.data.dir must be a path that every worker can read, with its networks trained. resume: a checkpoint
-    folder; without one, a run that was cut off in the same `out` goes on from its last checkpoint.
+    folder; without one, a run that was cut off in the same `out` goes on from its last checkpoint. Raises Diverged.
     """
     settings = {"experiment": experiment.model_dump_json(), "resume": str(resume) if resume else None}
     handler = signal.getsignal(signal.SIGINT)
     try:
-        return torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+        result = torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+        if result.return_value is not None:
+            raise Diverged(result.return_value)
+        return result
     except SystemExit:  # how Ray Train's own handler answers Ctrl-C
         raise KeyboardInterrupt from None
     finally:
@@ -68,8 +71,12 @@ def train_on_ray(
             signal.signal(signal.SIGINT, handler)
 
 
-def _worker(settings: dict[str, Any]) -> None:
-    """One worker's process: the loop, reporting to Ray Train."""
+def _worker(settings: dict[str, Any]) -> str | None:
+    """One worker's process: the loop, reporting to Ray Train. Returns why the run diverged, if it did.
+
+    An error would make Ray start the workers again, for the same end. All workers return together, as all look at the
+    same networks.
+    """
     import ray.train.torch
     import torch
 
@@ -91,7 +98,11 @@ def _worker(settings: dict[str, Any]) -> None:
         if earlier:
             resume = Path(earlier.to_directory(Path(folder) / "earlier"))
         networks = face_networks(faces, experiment.judge)
-        train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)
+        try:
+            train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)
+        except Diverged as diverged:
+            return str(diverged)
+    return None
 
 
 def _report(point: Progress) -> None:
@@ -104,7 +115,8 @@ def _report(point: Progress) -> None:
     if point.checkpoint and point.faces:
         shutil.copyfile(point.faces, point.checkpoint / PICTURE)
         checkpoint = Checkpoint.from_directory(point.checkpoint)
-    ray.train.report({"images": point.images, "losses": point.losses, **point.metrics}, checkpoint)
+    warning = {"warning": point.warning} if point.warning else {}
+    ray.train.report({"images": point.images, "losses": point.losses, **point.metrics, **warning}, checkpoint)
 
 
 class Journal(UserCallback):
@@ -115,11 +127,11 @@ class Journal(UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         values = dict(metrics[0])
-        images, losses = values.pop("images"), values.pop("losses")
+        images, losses, warning = values.pop("images"), values.pop("losses"), values.pop("warning", None)
         faces = self.out / "faces" / f"{images:08d}.png"
         folder = self.out / "checkpoint"
         if checkpoint:
             checkpoint.to_directory(folder)
             faces.parent.mkdir(parents=True, exist_ok=True)
             (folder / PICTURE).replace(faces)
-        append(self.out, Progress(images, losses, values, faces, folder))
+        append(self.out, Progress(images, losses, values, faces, folder, warning))

@@ -1,0 +1,181 @@
+"""The state of a run: networks, optimisers, moving average and position; one step at a time. It knows no Ray."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from visage.config import Experiment
+from visage.errors import UserError
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.methods.ucgan import UCGAN, Batch, Parts, weight
+from visage.models.identity import load_embedding
+from visage.models.precision import autocast
+from visage.models.unet import build_generator
+from visage.training import checkpoint
+from visage.training.batches import Batches
+from visage.training.health import check_networks
+from visage.training.memory import check_memory
+
+CPU = torch.device("cpu")
+NO_LOSSES: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands: its rank among the workers, its device, and how it makes a network data parallel."""
+
+    rank: int = 0
+    workers: int = 1
+    device: torch.device = CPU
+    parallel: Callable[[nn.Module], nn.Module] = lambda network: network
+
+
+def here() -> Place:
+    """This process alone, on its GPU if it has one."""
+    return Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class Trainer:
+    """Networks, optimisers, moving average and position of a run; one `step` at a time."""
+
+    def __init__(self, experiment: Experiment, faces: FaceSet, networks: FaceNetworks, place: Place) -> None:
+        self.experiment, self.faces, self.place = experiment, faces, place
+        if faces.size != experiment.data.size:
+            raise UserError(
+                f"data.size = {experiment.data.size}: the face set {faces.dir} holds {faces.size} px; make them agree."
+            )
+        torch.manual_seed(experiment.train.seed)
+        embedding = load_embedding(experiment.loss.triplet.embedding, networks.encoder).to(place.device)
+        self.method = UCGAN(experiment.method, experiment.loss, faces.size, len(faces.expressions), embedding)
+        for network in (self.method.generator, self.method.discriminator):
+            network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # The very tensors that the optimiser changes: looked up once, not at every step.
+        self.weights = dict(self.method.generator.state_dict())
+        self.average = {name: value.clone() for name, value in self.weights.items()}
+        self.generator = place.parallel(self.method.generator)
+        self.discriminator = place.parallel(self.method.discriminator)
+        self.optimisers = {
+            name: torch.optim.Adam(
+                network.parameters(), experiment.optim.rate, betas=experiment.optim.betas, fused=True
+            )
+            for name, network in (("generator", self.method.generator), ("discriminator", self.method.discriminator))
+        }
+        self.batches = Batches(faces, experiment.train, place.device)
+        self.images = 0
+        check_memory(self.method, self.batches, experiment.train, place.workers)
+
+    def step(self, *, gradients: bool = False) -> Parts:
+        """One batch through both networks. Returns the parts of both losses as detached scalars on the device.
+
+        gradients: with `gradient/PART`, the norm of each weighted part's gradient in a generated face, and
+        `active/triplet`, the share of the batch's triplets that the margin has not put to rest.
+        """
+        train, share = self.experiment.train, self.experiment.train.batch // self.place.workers
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate_at(self.images, self.experiment)
+        batch = self.batches.at(self.images + self.place.rank * share, share)
+        with autocast(self.place.device, train.precision):
+            generated = self.generator(batch.face, batch.condition)
+            d_total, d_parts = self.method.for_discriminator(self.discriminator, batch, generated)
+        self._descend("discriminator", d_total)
+        parts = self._generator_step(batch, generated, gradients)
+        self.images += train.batch
+        decay = 0.5 ** (train.batch / self.experiment.optim.ema_images)
+        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
+        return {name: part.detach() for name, part in (d_parts | parts).items()}
+
+    def _generator_step(self, batch: Batch, generated: Tensor, gradients: bool) -> Parts:
+        self.method.discriminator.requires_grad_(False)
+        with autocast(self.place.device, self.experiment.train.precision):
+            g_total, parts = self.method.for_generator(batch, generated)
+        found = gradients_of(parts, generated, self.method) if gradients else {}
+        self._descend("generator", g_total)
+        self.method.discriminator.requires_grad_(True)
+        return parts | found
+
+    def _descend(self, name: str, total: Tensor) -> None:
+        self.optimisers[name].zero_grad(set_to_none=True)
+        total.backward()
+        self.optimisers[name].step()
+
+    def check(self, losses: Mapping[str, float] = NO_LOSSES) -> None:
+        """Raise Diverged when a network is not finite any more: the same on every worker, as their networks are."""
+        networks = {"generator": self.method.generator, "discriminator": self.method.discriminator}
+        values = {name: list(network.parameters()) for name, network in networks.items()}
+        for name, optimiser in self.optimisers.items():
+            # A gradient whose square is not finite stills its weight for good, which the weight does not show.
+            values[name] += [state["exp_avg_sq"] for state in optimiser.state.values()]
+        check_networks(values, losses, self.images)
+
+    def averaged(self) -> nn.Module:
+        """A copy of the generator with the averaged weights, in eval mode on the device."""
+        generator = build_generator(self.method.generator.architecture())
+        generator.load_state_dict(self.average)
+        return generator.to(self.place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint. Raises Diverged, and leaves the one before, when the networks are not finite."""
+        self.check()
+        checkpoint.save(
+            folder,
+            {
+                "images": self.images,
+                "architecture": self.method.generator.architecture(),
+                "expressions": list(self.faces.expressions),
+                "experiment": self.experiment.model_dump_json(),
+                "faces": self.faces.sha256,
+                "generator": self.method.generator.state_dict(),
+                "discriminator": self.method.discriminator.state_dict(),
+                "ema": self.average,
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+                "random": torch.get_rng_state(),
+            },
+        )
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a checkpoint of the same run. Raises UserError when it belongs to other faces or networks."""
+        state: dict[str, Any] = checkpoint.load(folder)
+        for name, saved, own in (
+            ("faces", state["faces"], self.faces.sha256),
+            ("expressions", state["expressions"], list(self.faces.expressions)),
+            ("networks", state["architecture"], self.method.generator.architecture()),
+        ):
+            if saved != own:
+                raise UserError(f"{folder}: was made with other {name} than this run; start afresh in another folder.")
+        self.method.generator.load_state_dict(state["generator"])
+        self.method.discriminator.load_state_dict(state["discriminator"])
+        for name, value in state["ema"].items():
+            self.average[name].copy_(value)
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        torch.set_rng_state(state["random"])
+        self.images = state["images"]
+
+
+def gradients_of(parts: Parts, generated: Tensor, method: UCGAN) -> Parts:
+    """`gradient/PART`: how hard each weighted part pulls at a generated face, and `active/triplet`.
+
+    A gradient's norm is that of the part of one face in its own pixels, meant over the batch, so that another batch
+    size does not change it.
+    """
+    found: Parts = {}
+    for name, part in parts.items():
+        (gradient,) = torch.autograd.grad(weight(name, method.loss) * part, generated, retain_graph=True)
+        norms = gradient.flatten(1).norm(dim=1) * len(generated)
+        found[f"gradient/{name}"] = norms.mean()
+        if name == "triplet":
+            found["active/triplet"] = (norms > 0).float().mean()
+    return found
+
+
+def rate_at(images: int, experiment: Experiment) -> float:
+    """The learning rate after so many images: constant, then falling to zero in a line."""
+    start = experiment.optim.decay_from * experiment.train.images
+    rest = experiment.train.images - start
+    return experiment.optim.rate * (1.0 if images <= start else max(0.0, 1 - (images - start) / rest))
