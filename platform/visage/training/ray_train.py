@@ -61,8 +61,9 @@ def train_on_ray(
     handler = signal.getsignal(signal.SIGINT)
     try:
         result = torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
-        if result.return_value is not None:
-            raise Diverged(result.return_value)
+        diverged: str | None = result.return_value  # type: ignore[attr-defined]
+        if diverged is not None:
+            raise Diverged(diverged)
         return result
     except SystemExit:  # how Ray Train's own handler answers Ctrl-C
         raise KeyboardInterrupt from None
