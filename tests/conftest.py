@@ -40,7 +40,8 @@ def london() -> Path:
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
     """56 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
-    from visage.config.experiment import Judge, Shares
+    from visage.config.data import Shares
+    from visage.config.experiment import Judge
     from visage.faces.faceset import write_face_set
     from visage.faces.layouts import Row
     from visage.faces.synthetic.people import picture_of

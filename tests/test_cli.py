@@ -42,7 +42,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         for name, each in command.commands.items()  # type: ignore[attr-defined]
     }
     assert found == {
-        "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--size", "--source"],
+        "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--set", "--size", "--source"],
         "train": ["--out", "--resume", "--set", "config"],
         "tune": ["--resume", "--set", "config"],
         "ablate": ["--out", "--set", "config"],

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,19 +30,33 @@ LOCAL_STORE = "sqlite:///runs/mlflow.db"
 @app.command()
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the face set to make", show_default=False)],
-    layout: Annotated[Literal["london", "folder", "synthetic"], typer.Option(help="How the source names its faces")],
+    layout: Annotated[
+        Literal["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic"],
+        typer.Option(help="How the source names its faces"),
+    ],
     source: Annotated[Path | None, typer.Option(help="Folder of the photographs; none for synthetic")] = None,
     size: Annotated[int, typer.Option(help="Side of a face in pixels, a power of two from 32 to 512")] = 64,
     people: Annotated[int, typer.Option(help="synthetic: number of people")] = 160,
     pictures: Annotated[int, typer.Option(help="synthetic: pictures of each person and expression")] = 2,
     seed: Annotated[int, typer.Option(help="synthetic: who the people are")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any further setting, as data.kdef.angles=[HL,S,HR]"),
+    ] = None,
 ) -> None:
-    """Find, align and pack faces: photographs or procedural people to a face set."""
-    from visage.config import Experiment, validated
+    """Find, align and pack faces: photographs or procedural people to a face set.
 
-    values = {"dir": out, "layout": layout, "source": source, "size": size}
-    values |= {"people": people, "pictures": pictures, "seed": seed} if layout == "synthetic" else {}
-    data = validated(Experiment, {"data": values}, "visage prepare").data
+    Cut off, the same command goes on where it stopped.
+    """
+    from visage.config.data import Preparation
+    from visage.config.read import apply_setting, validated
+
+    values: dict[str, Any] = {"dir": out, "layout": layout, "source": source, "size": size}
+    values |= {"people": people, "pictures": pictures, "seed": seed}
+    tree = {"data": values}
+    for setting in settings or ():
+        apply_setting(tree, setting)
+    data = validated(Preparation, tree, "visage prepare").data
     from visage.commands import prepare_faces
 
     prepare_faces(data)

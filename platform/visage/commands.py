@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from visage.config import Experiment
-from visage.config.experiment import Data
+from visage.config.data import Data
 from visage.errors import UserError
 from visage.terminal import bar, console, going_on_with, typed
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visage.config.experiment import Shares
+from visage.config.data import Shares
 from visage.errors import UserError
 from visage.faces.faceset import PARTS, FaceSet, split_of, split_people, staged, write_face_set
 from visage.faces.facs import AUS
@@ -169,7 +169,6 @@ def cut(path: Path) -> None:
         ("faces.csv", Path.unlink),
         ("set.json", cut),
         ("set.json", lambda path: path.write_text("[]")),
-        ("set.json", lambda path: path.write_text('{"format": 99}')),
         ("set.json", lambda path: path.write_text(path.read_text().replace('"settings"', '"setings"'))),
         ("set.json", lambda path: path.write_text(path.read_text().replace('"left_out"', '"left"'))),
     ],
@@ -179,6 +178,14 @@ def test_a_damaged_set_is_refused_with_the_mend(written: Path, name: str, harm: 
     with pytest.raises(UserError, match=r"is damaged .* visage prepare") as caught:
         FaceSet.open(written)
     assert "\n" not in str(caught.value)
+
+
+def test_a_set_of_another_version_says_how_to_make_it_again(written: Path) -> None:
+    path = written / "set.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
+    again = rf"visage prepare --layout folder --source DIR --out {written} --size 32"
+    with pytest.raises(UserError, match=rf"another version of Visage \(format 7, .*reads 1\).*{again}\.$"):
+        FaceSet.open(written)
 
 
 def test_a_missing_set_is_refused_with_the_command(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visage.config.experiment import Shares
+from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.judging.conftest import Make
-from visage.config.experiment import Shares
+from visage.config.data import Shares
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.pairs import NONE, pairs

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from visage.config import Experiment
-from visage.config.experiment import Shares
+from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.judging.evaluate import evaluate

@@ -1,70 +1,15 @@
 """One experiment: everything that decides a run, in one frozen object."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from visage.config.data import Data, Section
 from visage.config.space import Dimension
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Objective = Literal["identity_similarity", "expression_probability", "expression_change", "score"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Shares(Section):
-    """Shares of the people in each part. A part may be small, never empty."""
-
-    train: float = Field(0.7, gt=0, lt=1)
-    validation: float = Field(0.1, gt=0, lt=1)
-    test: float = Field(0.2, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _sum(self) -> "Shares":
-        total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares add up to {total:g}; make them add up to 1")
-        return self
-
-
-LONDON_SHARES = Shares(train=0.55, validation=0.08, test=0.37)  # of 82 people, the gate needs 20 for the test
-
-
-class Data(Section):
-    """Which faces. `dir` is the face set; with `layout` it is prepared at first use if it is not there."""
-
-    dir: Path = Field(description="folder of the face set, as `visage prepare` makes it")
-    layout: Literal["london", "folder", "synthetic"] | None = Field(None, description="how the source names its faces")
-    source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
-    size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
-    people: int = Field(160, ge=10, description="`synthetic`: number of people")
-    pictures: int = Field(2, ge=1, description="`synthetic`: pictures of each person and expression")
-    seed: int = Field(0, ge=0, description="`synthetic`: who the people are")
-    shares: Shares = Shares()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shares_of_layout(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("layout") == "london":
-            return {"shares": LONDON_SHARES, **data}
-        return data
-
-    @field_validator("size")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size not in (32, 64, 128, 256, 512):
-            raise ValueError("use a power of two from 32 to 512")
-        return size
-
-    @model_validator(mode="after")
-    def _source(self) -> "Data":
-        if self.layout == "synthetic" and self.source is not None:
-            raise ValueError(f"layout synthetic makes its faces and reads none; remove source ({self.source})")
-        return self
 
 
 class Method(Section):

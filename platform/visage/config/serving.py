@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from visage.config.experiment import Section
+from visage.config.data import Section
 
 
 class Replicas(Section):

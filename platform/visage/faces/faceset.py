@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from visage.config.experiment import Shares
+from visage.config.data import Shares
 from visage.errors import UserError
 from visage.faces.facs import AUS, EXPRESSIONS
 from visage.faces.layouts import Row
@@ -28,13 +28,17 @@ KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "
 OPTIONAL = ("session", "intensity", "angle", "group")
 
 
+class OtherFormat(Exception):
+    """The format of a face set that this version does not read."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaceSet:
     """A face set of N faces of side S. All arrays run over the faces in the order of faces.csv.
 
     faces: uint8 N,S,S,3, mapped from DIR/faces.npy. identity, split, group, path: str N. expression: int N, an index
-    into `expressions`. aus: float32 N,len(AUS) in 0..1, or None where they are not known. sha256: of the pixels.
-    facts: all of set.json.
+    into `expressions`. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, or None where
+    they are not known. sha256: of the pixels. facts: all of set.json.
     """
 
     dir: Path
@@ -48,6 +52,7 @@ class FaceSet:
     identity: np.ndarray
     expression: np.ndarray
     split: np.ndarray
+    intensity: np.ndarray
     group: np.ndarray
     path: np.ndarray
     aus: np.ndarray | None
@@ -61,10 +66,10 @@ class FaceSet:
             raise UserError(f"{folder}: holds no face set; make one with {prepare_command(folder)}.")
         try:
             facts = json.loads((folder / "set.json").read_text())
+            if (made := facts["format"]) != FORMAT:
+                raise OtherFormat(made)
             if missing := [key for key in KEYS if key not in facts]:
                 raise ValueError(f"set.json has no {missing[0]}")
-            if facts["format"] != FORMAT:
-                raise ValueError(f"format {facts['format']!r} instead of {FORMAT}")
             size, count = facts["size"], facts["counts"]["pictures"]
             faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
             if faces.dtype != np.uint8 or faces.shape != (count, size, size, 3):
@@ -94,11 +99,17 @@ class FaceSet:
                 column("identity"),
                 np.array([expressions.index(line["expression"]) for line in table]),
                 column("split"),
+                np.array([float(line.get("intensity") or 1) for line in table], np.float32),
                 column("group"),
                 column("path"),
                 None if aus is None else np.array(aus, np.float32),
                 facts,
             )
+        except OtherFormat as error:
+            raise UserError(
+                f"{folder}: the face set was made by another version of Visage (format {error.args[0]!r}, and this one "
+                f"reads {FORMAT}); delete it and make it again with {_again(facts, folder)}."
+            ) from None
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             command = prepare_command(folder)
             raise UserError(
@@ -112,17 +123,31 @@ class FaceSet:
         return np.flatnonzero(self.split == name)
 
 
-def split_of(identity: str, shares: Shares) -> str:
-    """The part of a person: by the hash of the name alone, so that other people move nobody."""
+def split_of(identity: str, shares: Shares, *, learn_only: bool = False) -> str:
+    """The part of a person: by the hash of the name alone, so that other people move nobody.
+
+    `learn_only`: train or validation, in the proportion of their shares.
+    """
     place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    if learn_only:
+        place *= shares.train + shares.validation
     if place < shares.train:
         return "train"
     return "validation" if place < shares.train + shares.validation else "test"
 
 
-def split_people(identities: Iterable[str], shares: Shares) -> dict[str, str]:
-    """The part of each person; UserError when a part would have nobody."""
-    parts = {identity: split_of(identity, shares) for identity in sorted(set(identities))}
+def split_people(
+    identities: Iterable[str], shares: Shares, published: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The part of each person; UserError when a part would have nobody.
+
+    `published`: the people whom the data set's own protocol puts into train or test. Of its training people the hash
+    takes the validation people out.
+    """
+    parts = {}
+    for identity in sorted(set(identities)):
+        given = (published or {}).get(identity)
+        parts[identity] = "test" if given == "test" else split_of(identity, shares, learn_only=given == "train")
     for part in PARTS:
         if part not in parts.values():
             raise UserError(
@@ -130,6 +155,11 @@ def split_people(identities: Iterable[str], shares: Shares) -> dict[str, str]:
                 f"add people or give {part} a larger share (data.shares)."
             )
     return parts
+
+
+def split_rows(rows: Sequence[Row], shares: Shares) -> dict[str, str]:
+    """As `split_people`, by the rows' own word on the published split."""
+    return split_people((r.identity for r in rows), shares, {r.identity: r.published for r in rows if r.published})
 
 
 def write_face_set(
@@ -144,15 +174,17 @@ def write_face_set(
     licence: str = "",
     settings: Mapping[str, Any] | None = None,
     left_out: Sequence[Mapping[str, str]] = (),
+    not_chosen: Mapping[str, int] | None = None,
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
-    `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used. All
-    is written beside `out` and renamed at the end. Raises UserError when a part has no people or writing fails.
+    `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
+    `not_chosen` counts those that the settings leave out. All is written beside `out` and renamed at the end. Raises
+    UserError when a part has no people or writing fails.
     """
     from visage.faces.contact import contact_sheet
 
-    parts = split_people((row.identity for row in rows), shares)
+    parts = split_rows(rows, shares)
     shown = {row.expression for row in rows}
     expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
     with staged(out) as folder:
@@ -180,11 +212,13 @@ def write_face_set(
                 "pictures_of_expressions": dict(Counter(row.expression for row in rows)),
                 "pictures_of_parts": dict(Counter(parts[row.identity] for row in rows)),
             },
+            "split": "published" if any(row.published for row in rows) else "hash",
             "sha256": pixels.hexdigest(),
             "labels_sha256": hashlib.sha256(labels).hexdigest(),
             "licence": licence,
             "settings": dict(settings or {}),
             "left_out": [dict(entry) for entry in left_out],
+            "not_chosen": dict(not_chosen or {}),
         }
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
         write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
@@ -219,6 +253,12 @@ def prepare_command(
         words += ["--source", str(source or "DIR")]
     words += ["--out", str(folder)]
     return " ".join(words + ([] if size is None else ["--size", str(size)]))
+
+
+def _again(facts: Mapping[str, Any], folder: Path) -> str:
+    """The command that makes a face set of another version anew, as far as its set.json tells."""
+    layout = facts.get("layout")
+    return prepare_command(folder, layout if isinstance(layout, str) else None, None, facts.get("size"))
 
 
 def _write_header(packed: IO[bytes], shape: tuple[int, ...]) -> None:

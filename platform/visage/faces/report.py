@@ -24,6 +24,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
 def print_report(faces: FaceSet, console: Console) -> None:
     """Print people, pictures of each expression in each part, and what was left out with the reason."""
     left_out, pictures = faces.facts["left_out"], len(faces.identity)
+    not_chosen = faces.facts.get("not_chosen", {})
     console.print(
         f"{faces.dir}: {pictures} faces of {len(set(faces.identity))} people, {faces.size} px, layout {faces.layout}",
         highlight=False,
@@ -37,6 +38,11 @@ def print_report(faces: FaceSet, console: Console) -> None:
     people = [len(set(faces.identity[faces.part(part)])) for part in PARTS]
     table.add_row("people", *map(str, people), str(sum(people)))
     console.print(table)
+    if faces.facts.get("split") == "published":
+        console.print("the test people are those of the data set's published protocol (set.json: split)")
+    if not_chosen:
+        kinds = ", ".join(f"{reason} {count}" for reason, count in sorted(not_chosen.items()))
+        console.print(f"{sum(not_chosen.values())} pictures not chosen: {kinds}", highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"{len(left_out)} of {len(left_out) + pictures} pictures left out:", highlight=False)
         for entry in left_out[:LEFT_OUT_SHOWN]:

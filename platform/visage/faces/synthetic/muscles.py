@@ -51,6 +51,18 @@ class Nuisance:
             hair_lie=float(rng.uniform(-1, 1)),
         )
 
+    def scaled(self, share: float) -> "Nuisance":
+        """This setting `share` times as far from the middle of what is drawn, 1 being itself."""
+        middles = {"light_x": 0.0, "light_y": -0.425, "warmth": 0.0, "fill": 0.55, "exposure": 0.995, "turn": 0.0,
+                   "nod": 0.0, "hair_lie": 0.0}  # fmt: skip
+
+        def moved(value: float, middle: float) -> float:
+            return value + (share - 1) * (value - middle)  # in this order, so that 1 changes no bit
+
+        red, green, blue = (float(np.clip(moved(tone, 135.0), 0, 255)) for tone in self.backdrop)
+        rest = {name: moved(getattr(self, name), middle) for name, middle in middles.items()}
+        return Nuisance(backdrop=(red, green, blue), **rest)
+
     def near(self, other: "Nuisance", share: float) -> "Nuisance":
         """This sitting moved a `share` of the way to another: two shots of one sitting. The backdrop stays."""
         names = ("light_x", "light_y", "warmth", "fill", "exposure", "turn", "nod", "hair_lie")

@@ -27,17 +27,22 @@ class SyntheticRow:
     aus: np.ndarray
 
 
-def picture_of(person: int, expression: str, session: int, size: int, seed: int) -> tuple[SyntheticRow, np.ndarray]:
-    """One picture of `generate`, by itself: (row, uint8 size,size,3). The same arguments give the same picture."""
+def picture_of(
+    person: int, expression: str, session: int, size: int, seed: int, nuisance: float = 1.0
+) -> tuple[SyntheticRow, np.ndarray]:
+    """One picture of `generate`, by itself: (row, uint8 size,size,3). The same arguments give the same picture.
+
+    `nuisance`, 0 to 2: how far light, pose, hair and backdrop go from the middle; at 0 all pictures have the same.
+    """
     number = EXPRESSIONS.index(expression)
     sitting = np.random.default_rng([0x53, seed, person, session])
     shot = np.random.default_rng([0x54, seed, person, session, number])
-    nuisance = Nuisance.drawn(sitting).near(Nuisance.drawn(shot), _SHOT)
+    setting = Nuisance.drawn(sitting).scaled(nuisance).near(Nuisance.drawn(shot).scaled(nuisance), _SHOT)
     aus = {au: value * shot.uniform(*_STRENGTH) for au, value in prototype(expression).items()}
     for au in shot.choice([au for au in AUS if au not in (14, 26, 27)], 2, replace=False).tolist():
         aus[au] = max(aus.get(au, 0.0), float(shot.uniform(0, _STRAY)))
     row = SyntheticRow(f"s{seed}-p{person:04d}", expression, session, au_vector(aus))
-    return row, draw(traits(person_seed(seed, person)), aus, size, nuisance)
+    return row, draw(traits(person_seed(seed, person)), aus, size, setting)
 
 
 def person_seed(seed: int, person: int) -> int:

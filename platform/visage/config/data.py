@@ -1,0 +1,141 @@
+"""Which faces: the data section of an experiment, and what `visage prepare` reads."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Layout = Literal["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Shares(Section):
+    """Shares of the people in each part. A part may be small, never empty."""
+
+    train: float = Field(0.7, gt=0, lt=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Shares":
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}; make them add up to 1")
+        return self
+
+
+LONDON_SHARES = Shares(train=0.55, validation=0.08, test=0.37)  # of 82 people, the gate needs 20 for the test
+
+
+class Kdef(Section):
+    """Which pictures of KDEF. The paper names the set alone; both sessions, seen from the front, are our reading."""
+
+    sessions: tuple[Literal["A", "B"], ...] = Field(("A", "B"), min_length=1)
+    angles: tuple[Literal["FL", "HL", "S", "HR", "FR"], ...] = Field(
+        ("S",), min_length=1, description="full left, half left, straight, half right, full right"
+    )
+
+
+class Rafd(Section):
+    """Which pictures of RaFD. The paper names the set alone; the frontal camera and gaze are our reading."""
+
+    cameras: tuple[Literal[0, 45, 90, 135, 180], ...] = Field(
+        (90,), min_length=1, description="angle of the camera, 90 is frontal; StarGAN took 45, 90 and 135"
+    )
+    gazes: tuple[Literal["frontal", "left", "right"], ...] = Field(
+        ("frontal",), min_length=1, description="StarGAN took all three"
+    )
+
+
+class OuluCasia(Section):
+    """Which frames of Oulu-CASIA: ExprGAN's choice, visible light in a strongly lit room, the last frames as peak."""
+
+    cameras: tuple[Literal["VL", "NI"], ...] = Field(("VL",), min_length=1, description="visible light, near infrared")
+    lights: tuple[Literal["Strong", "Weak", "Dark"], ...] = Field(("Strong",), min_length=1)
+    peak_frames: int = Field(3, ge=1, description="frames at the end of a sequence that show the expression")
+    neutral_frames: int = Field(
+        3, ge=0, le=6, description="neutral faces of a person: the first frame of so many sequences, one of each"
+    )
+    protocol: Literal["published", "hash"] = Field(
+        "published", description="published: P073 to P080 are the test people, as in ExprGAN; hash: by `shares`"
+    )
+
+
+# The fields that say something about one layout alone.
+OWN_FIELDS = {
+    "kdef": ("kdef",),
+    "rafd": ("rafd",),
+    "oulu-casia": ("oulu_casia",),
+    "synthetic": ("people", "pictures", "seed", "nuisance"),
+}
+
+
+class Data(Section):
+    """Which faces. `dir` is the face set; with `layout` it is prepared at first use if it is not there."""
+
+    dir: Path = Field(description="folder of the face set, as `visage prepare` makes it")
+    layout: Layout | None = Field(None, description="how the source names its faces")
+    source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
+    size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
+    expressions: tuple[str, ...] | None = Field(
+        None, min_length=2, description="keep only these; none: all that the source holds"
+    )
+    kdef: Kdef = Kdef()
+    rafd: Rafd = Rafd()
+    oulu_casia: OuluCasia = OuluCasia()
+    people: int = Field(160, ge=10, description="`synthetic`: number of people")
+    pictures: int = Field(2, ge=1, description="`synthetic`: pictures of each person and expression")
+    seed: int = Field(0, ge=0, description="`synthetic`: who the people are")
+    nuisance: float = Field(
+        1, ge=0, le=2, description="`synthetic`: how much light, pose, hair and backdrop of a person's pictures differ"
+    )
+    shares: Shares = Shares()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shares_of_layout(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("layout") == "london":
+            return {"shares": LONDON_SHARES, **data}
+        return data
+
+    @field_validator("size")
+    @classmethod
+    def _power_of_two(cls, size: int) -> int:
+        if size not in (32, 64, 128, 256, 512):
+            raise ValueError("use a power of two from 32 to 512")
+        return size
+
+    @field_validator("expressions")
+    @classmethod
+    def _each_once(cls, expressions: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if expressions and len(set(expressions)) < len(expressions):
+            raise ValueError("name each expression once")
+        return expressions
+
+    @model_validator(mode="after")
+    def _source(self) -> "Data":
+        if self.layout == "synthetic" and self.source is not None:
+            raise ValueError(f"layout synthetic makes its faces and reads none; remove source ({self.source})")
+        return self
+
+    @model_validator(mode="after")
+    def _of_this_layout(self) -> "Data":
+        # By their values, as an experiment that comes back from its record names every field.
+        for layout, names in OWN_FIELDS.items() if self.layout else ():
+            for name in names:
+                if layout != self.layout and getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is for layout {layout}, and the layout is {self.layout}; remove {name}")
+        return self
+
+    def own(self) -> dict[str, Any]:
+        """What the layout's own fields say, as JSON."""
+        return self.model_dump(mode="json", include=set(OWN_FIELDS.get(self.layout or "", ())))
+
+
+class Preparation(Section):
+    """What `visage prepare` reads: an experiment of which there is nothing but the data."""
+
+    data: Data
