@@ -1,8 +1,8 @@
 """One experiment: everything that decides a run, in one frozen object."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from visage.config.data import Data, Section
 from visage.config.space import Dimension
