@@ -43,6 +43,8 @@ class Batches:
         parameters = torch.from_numpy(drawn.augmentation).to(self.device)
         faces = augmented(to_faces(pixels.to(self.device)), parameters.repeat(len(drawn.pictures), 1))
         targets = torch.from_numpy(drawn.targets).to(self.device)
-        condition = conditions(self.faces.expressions, targets)
+        # A half smile is learnt as half of happy.
+        intensity = torch.from_numpy(self.faces.intensity[drawn.pictures[1]]).to(self.device)
+        condition = conditions(self.faces.expressions, targets, intensity)
         face, target, positive, other, negative = faces.chunk(len(drawn.pictures))
         return Batch(face, target, positive, other, negative, condition)
