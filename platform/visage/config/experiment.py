@@ -46,7 +46,12 @@ class Pixel(Section):
 
 class Triplet(Section):
     weight: Weight = 1.0
-    margin: float = Field(0.2, gt=0, le=2, description="on squared distances of unit vectors, which lie in 0..4")
+    margin: float = Field(
+        1.0,
+        gt=0,
+        le=2,
+        description="on squared distances of unit vectors, 0..4; FaceNet's 0.2 hardly ever binds in the compact embedding",
+    )
     embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
 
 
