@@ -50,7 +50,7 @@ class Triplet(Section):
         1.0,
         gt=0,
         le=2,
-        description="on squared distances of unit vectors, 0..4; FaceNet's 0.2 hardly ever binds in the compact embedding",
+        description="on squared distances of unit vectors, 0..4; FaceNet's 0.2 rarely binds in the compact one",
     )
     embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
 
