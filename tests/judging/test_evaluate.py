@@ -1,5 +1,6 @@
 """An evaluation cannot be fooled: what copies, averages or is real gets what it deserves."""
 
+import copy
 import json
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import Tensor
 from tests.judging.conftest import Make
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.evaluate import Evaluation, Judges, evaluate, pairs, quick
+from visage.judging.evaluate import evaluate, mean_faces, quick
 from visage.judging.fit import as_input
+from visage.judging.judges import Judges, JudgesRefused
+from visage.judging.pairs import pairs
+from visage.judging.results import Evaluation
 from visage.judging.train import FaceNetworks
 
 
@@ -48,9 +52,49 @@ def test_a_mean_face_is_nobody(evaluation: Evaluation) -> None:
     assert mean["identity_similarity"] < real["identity_similarity"] / 2
 
 
+def test_a_mean_face_is_judged_as_if_a_generator_had_made_it(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    faces, networks = judged
+    mean = mean_faces(faces)
+    found = evaluate(lambda inputs, condition: mean[condition.argmax(1)], faces, networks, bootstrap=100)
+    assert figures(found, "model") == pytest.approx(figures(found, "mean_face"), rel=1e-5, abs=1e-6)
+    assert found.rows["model"].confusion == found.rows["mean_face"].confusion
+
+
+def test_another_person_is_not_this_one(evaluation: Evaluation) -> None:
+    wrong, real = figures(evaluation, "wrong_person"), figures(evaluation, "real")
+    assert wrong["expression"] >= 0.9
+    assert wrong["identity"] <= 0.05
+    assert wrong["score"] < real["score"] / 2
+    assert wrong["l1"] > figures(evaluation, "copy")["l1"]
+
+
+def test_faces_that_are_real_are_nearest_to_real_faces(evaluation: Evaluation) -> None:
+    distance = {name: figures(evaluation, name)["frechet"] for name in evaluation.rows}
+    assert distance["real"] < distance["copy"] < distance["mean_face"]
+    assert distance["wrong_person"] < distance["copy"]
+    interval = evaluation.rows["real"].metrics["frechet"]
+    assert interval.low < interval.value < interval.high
+
+
+def test_the_confusion_counts_pairs_by_target_and_by_what_was_read(evaluation: Evaluation) -> None:
+    for name in ("model", "real"):
+        row = evaluation.rows[name]
+        counts = np.array(row.confusion)
+        assert counts.sum() == row.pairs
+        assert np.trace(counts) == sum(result.correct for result in row.results)
+        for k, target in enumerate(evaluation.expressions):
+            assert counts[k].sum() == sum(result.target == target for result in row.results)
+    assert np.trace(np.array(evaluation.rows["real"].confusion)) >= 0.9 * evaluation.rows["real"].pairs
+    assert np.trace(np.array(evaluation.rows["copy"].confusion)) <= 0.1 * evaluation.rows["copy"].pairs
+
+
 def test_a_generator_that_copies_gets_the_copy_row(evaluation: Evaluation) -> None:
-    assert figures(evaluation, "model") == pytest.approx(figures(evaluation, "copy"))
-    assert [result.input for result in evaluation.results] == [r.input for r in evaluation.rows["copy"].results]
+    """The copy's row is taken from what was judged once; the generator's faces go through the networks."""
+    assert figures(evaluation, "model") == pytest.approx(figures(evaluation, "copy"), rel=1e-5, abs=1e-6)
+    for made, copied in zip(evaluation.results, evaluation.rows["copy"].results, strict=True):
+        assert (made.input, made.target) == (copied.input, copied.target)
+        assert made.similarity == pytest.approx(copied.similarity, abs=1e-5)
+        assert made.probability == pytest.approx(copied.probability, abs=1e-5)
 
 
 def test_a_perfect_generator_gets_what_real_faces_get(judged: tuple[FaceSet, FaceNetworks]) -> None:
@@ -64,8 +108,8 @@ def test_a_perfect_generator_gets_what_real_faces_get(judged: tuple[FaceSet, Fac
         out = []
         for face, target in zip(inputs, condition.argmax(1).tolist(), strict=True):
             index = int((every - face).abs().sum((1, 2, 3)).argmin())
-            place = np.flatnonzero((asked.input == index) & (asked.target == target))[0]
-            out.append(every[asked.truth[place]])
+            places = np.flatnonzero((asked.input == index) & (asked.target == target))
+            out.append(every[asked.truth[places[0]]] if len(places) else face)
         return torch.stack(out)
 
     found = evaluate(perfect, faces, networks, bootstrap=100)
@@ -74,6 +118,11 @@ def test_a_perfect_generator_gets_what_real_faces_get(judged: tuple[FaceSet, Fac
     assert figures(found, "model")["l1"] == pytest.approx(0, abs=1e-6)
     assert quick(judges, perfect, asked)["score"] == pytest.approx(figures(found, "real")["score"])
     assert quick(judges, perfect, asked)["expression_change"] == pytest.approx(1)
+    assert found.intensity
+    assert found.intensity.levels[0] == 0
+    assert found.intensity.expression_probability[0].value < 0.1
+    assert found.intensity.expression_probability[4].value > 0.9
+    assert found.intensity.rising.value == 1
 
 
 def test_the_evaluation_survives_json(evaluation: Evaluation) -> None:
@@ -91,14 +140,39 @@ def test_counts_and_judges_stand_beside_the_figures(
     assert evaluation.networks == networks.sha256
 
 
-def test_poor_judges_warn(make_faces: Make, judged: tuple[FaceSet, FaceNetworks]) -> None:
-    """Noise in place of faces: nobody can be read from it, and the table says so."""
+def test_judges_no_better_than_chance_refuse(make_faces: Make, judged: tuple[FaceSet, FaceNetworks]) -> None:
+    """Noise in place of faces: nobody can be read from it, and one sentence says so."""
     networks = judged[1]
     faces = make_faces([(f"p{k}", e, s) for k in range(14) for e in networks.expressions for s in "ab"])
-    found = evaluate(None, faces, networks, bootstrap=100)
-    assert "model" not in found.rows
-    assert any("expression judge" in warning and "do not trust" in warning for warning in found.warnings)
-    assert any("identity judge" in warning for warning in found.warnings)
+    with pytest.raises(JudgesRefused, match=r"judge .* no better than the 0\.01 of chance") as refused:
+        evaluate(None, faces, networks, bootstrap=100)
+    assert str(refused.value).count(". ") == 0
+
+
+def test_an_expression_judge_that_guesses_refuses(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    faces, networks = judged
+    shuffled = copy.copy(faces)
+    object.__setattr__(shuffled, "expression", np.random.default_rng(0).permutation(faces.expression))
+    with pytest.raises(JudgesRefused, match=r"the expression judge reads 0\..* no better than"):
+        evaluate(None, shuffled, networks, bootstrap=100)
+
+
+def test_a_poor_judge_marks_every_figure_that_rests_on_it(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    """A quarter of the real faces carry another's expression: better than chance, and below what can be trusted."""
+    faces, networks = judged
+    mixed = copy.copy(faces)
+    wrong = np.random.default_rng(0).random(len(faces.expression)) < 0.25
+    object.__setattr__(mixed, "expression", np.where(wrong, (faces.expression + 1) % 3, faces.expression))
+    found = evaluate(None, mixed, networks, bootstrap=100)
+    assert found.doubtful == {"expression", "expression_probability", "expression_change", "score"}
+    assert [warning for warning in found.warnings if "expression judge" in warning and "do not trust" in warning]
+    assert not evaluate(None, faces, networks, bootstrap=100).doubtful
+
+
+def test_judges_of_other_expressions_are_one_sentence(make_faces: Make, judged: tuple[FaceSet, FaceNetworks]) -> None:
+    faces = make_faces([(f"p{k}", e, "a") for k in range(14) for e in ("neutral", "sad")])
+    with pytest.raises(UserError, match="shows neutral, sad, and the judges were trained on neutral, happy, surprise"):
+        evaluate(None, faces, judged[1])
 
 
 def test_a_part_of_one_person_cannot_be_judged(make_faces: Make, judged: tuple[FaceSet, FaceNetworks]) -> None:

@@ -1,132 +1,30 @@
 """Measure a generator on people it never saw, beside the real faces and the answers that need no generator."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.fit import as_input
-from visage.judging.metrics import (
-    Verification,
-    estimates,
-    genuine_and_impostors,
-    verification,
-)
-from visage.judging.pairs import NONE, Pairs, pairs
-from visage.judging.results import Evaluation, FaceResult, Row
-from visage.judging.train import FaceNetworks, apply
+from visage.judging.frechet import Realism
+from visage.judging.intensity import intensity_curve
+from visage.judging.judges import BATCH, Generator, Judges, Seen
+from visage.judging.metrics import estimates
+from visage.judging.pairs import NONE, Pairs, pairs, strangers
+from visage.judging.results import Evaluation, FaceResult, Group, Row
+from visage.judging.train import FaceNetworks
 
-FALSE_ACCEPT_RATE = 0.01
-RELIABLE = 0.9
-BATCH = 64
-Generator = Callable[[Tensor, Tensor], Tensor]
-
-
-class Judges:
-    """The judges of a face set, with what they say of the real faces of one part, which is asked once.
-
-    embedding, probability: N,D and N,K over the whole face set, NaN outside the part. identity: how well the identity
-    judge tells the part's people apart. accuracy: of both judges on the part's real faces.
-    """
-
-    def __init__(self, networks: FaceNetworks, faces: FaceSet, part: str, device: str | torch.device = "cpu") -> None:
-        self.faces, self.part, self.device = faces, part, torch.device(device)
-        self.networks = networks
-        self._identity = networks.identity_judge.to(self.device)
-        self._expression = networks.expression_judge.to(self.device)
-        members = faces.part(part)
-        if not len(members):
-            raise UserError(f"{faces.dir}: the {part} part has nobody to judge; give it a larger share.")
-        embedding, probability = self.judge(self.pictures(members))
-        self.embedding = np.full((len(faces.identity), embedding.shape[1]), np.nan)
-        self.probability = np.full((len(faces.identity), probability.shape[1]), np.nan)
-        self.embedding[members], self.probability[members] = embedding, probability
-        genuine, impostors = genuine_and_impostors(embedding, faces.identity[members])
-        if not len(impostors):
-            raise UserError(f"{faces.dir}: the {part} part has one person; identity needs two, so enlarge its share.")
-        self.identity: Verification = verification(genuine, impostors, FALSE_ACCEPT_RATE)
-        right = probability.argmax(1) == faces.expression[members]
-        self.accuracy = {"identity": self.identity.true_accept_rate, "expression": float(right.mean())}
-
-    def pictures(self, indexes: np.ndarray) -> Tensor:
-        """Real faces as networks want them: N,3,S,S in [-1, 1], on the judges' device."""
-        # A memory map is read in its own order; fancy indexing copies what is asked.
-        picked = torch.from_numpy(np.ascontiguousarray(self.faces.faces[indexes])).to(self.device)
-        return as_input(picked.permute(0, 3, 1, 2)).contiguous()
-
-    def judge(self, faces: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings N,D and probabilities N,K of faces N,3,H,W in [-1, 1]."""
-        return apply(self._identity, faces).cpu().numpy(), apply(self._expression, faces).cpu().numpy()
-
-    def warnings(self) -> list[str]:
-        """One sentence for each judge that is too poor on real faces for its figures to be trusted."""
-        named = {"identity": "verification rate", "expression": "accuracy"}
-        people = len(np.unique(self.faces.identity[self.faces.part(self.part)]))
-        return [
-            f"the {name} judge reaches a {named[name]} of {value:.2f} on the real faces of {people} {self.part} "
-            f"people, below {RELIABLE}: do not trust the {name} figures."
-            for name, value in self.accuracy.items()
-            if not value >= RELIABLE  # NaN, where there is nothing to verify, is as poor
-        ]
-
-    def columns(
-        self, seen: tuple[np.ndarray, np.ndarray], pairs: Pairs, reference: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """What faces score, pair by pair, as `estimates` reads it.
-
-        seen: embeddings N,D and probabilities N,K of the faces. reference: N pictures that identity is held against.
-        """
-        embedding, probability = seen
-        similarity = np.einsum("nd,nd->n", embedding, self.embedding[reference]).astype(float)
-        of_target = probability[np.arange(len(pairs)), pairs.target].astype(float)
-        before = self.probability[pairs.input, pairs.target]
-        known = pairs.truth != NONE
-        truth = np.where(known, self.probability[pairs.truth, pairs.target], np.nan)
-        return {
-            "identity": (similarity > self.identity.threshold).astype(float),
-            "identity_similarity": similarity,
-            "expression": (probability.argmax(1) == pairs.target).astype(float),
-            "expression_probability": of_target,
-            "change": np.where(known, of_target - before, np.nan),
-            "true_change": truth - before,
-        }
-
-    def fidelity(self, made: Tensor, pairs: Pairs) -> dict[str, np.ndarray]:
-        """ssim, psnr (dB) and l1 (of 0..1) against the true face, NaN where there is none."""
-        from torchmetrics.functional.image import structural_similarity_index_measure
-
-        found = {name: np.full(len(pairs), np.nan) for name in ("ssim", "psnr", "l1")}
-        places = np.flatnonzero(pairs.truth != NONE)
-        if len(places):
-            a = (made[torch.from_numpy(places).to(made.device)].clamp(-1, 1) + 1) / 2
-            b = (self.pictures(pairs.truth[places]) + 1) / 2
-            ssim = structural_similarity_index_measure(a, b, reduction="none", data_range=1.0)
-            error = (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)  # 100 dB and not infinity for equal faces
-            found["ssim"][places] = ssim.cpu().numpy()  # type: ignore[union-attr]
-            found["psnr"][places] = (-10 * error.log10()).cpu().numpy()
-            found["l1"][places] = (a - b).abs().mean(dim=(1, 2, 3)).cpu().numpy()
-        return found
-
-    @torch.inference_mode()
-    def measured(self, generator: Generator, pairs: Pairs, *, fidelity: bool) -> dict[str, np.ndarray]:
-        """`columns`, and with `fidelity` its values too, of the generator's faces at full intensity."""
-        conditions = torch.eye(len(self.faces.expressions), device=self.device)
-        parts = []
-        for start in range(0, len(pairs), BATCH):
-            some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
-            target = torch.from_numpy(some.target).to(self.device)
-            made = generator(self.pictures(some.input), conditions[target]).float()
-            found = self.columns(self.judge(made), some, some.reference)
-            parts.append({**found, **(self.fidelity(made, some) if fidelity else {})})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+GROUP_METRICS = ("score", "identity", "identity_similarity", "expression", "expression_probability")
 
 
 def quick(judges: Judges, generator: Generator, pairs: Pairs) -> dict[str, float]:
     """The metrics that rest on the judges, without intervals: for training and search on validation people."""
-    found = estimates(judges.measured(generator, pairs, fidelity=False), [""] * len(pairs), resamplings=1)
+    parts = [judges.columns(judges.judge(made), some, some.reference)
+             for some, made in judges.generated(generator, pairs)]  # fmt: skip
+    found = estimates(_joined(parts), [""] * len(pairs), resamplings=1)
     return {name: estimate.value for name, estimate in found.items()}
 
 
@@ -143,33 +41,74 @@ def evaluate(
     """Judge `generator` (None: only the rows that need none) on all pairs of a part's people.
 
     generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces. Rows: model; real, the true faces; copy, the inputs
-    as they are; mean_face, the mean training face of the target expression. Intervals are 95 % over people.
+    as they are; mean_face, the mean training face of the target expression; wrong_person, another person's true face
+    of that expression. Intervals are 95 % over people. Raises JudgesRefused when a judge is no better than chance.
     """
     judges = Judges(networks, faces, part, device)
+    judges.refuse_chance()
     asked = pairs(faces, part, seed=seed)
-    true = asked.take(np.flatnonzero(asked.truth != NONE))
-    mean = mean_faces(faces).to(judges.device)
-    made: dict[str, Generator] = {} if generator is None else {"model": generator}
-    made |= {"copy": lambda inputs, _: inputs, "mean_face": lambda _, conditions: mean[conditions.argmax(1)]}
-    rows: dict[str, Row] = {}
-    for name in ("model", "real", "copy", "mean_face"):
-        if name == "real" and len(true):
-            seen = judges.embedding[true.truth], judges.probability[true.truth]
-            rows[name] = _row(judges, true, judges.columns(seen, true, true.real_reference), bootstrap, seed)
-        elif name in made:
-            rows[name] = _row(judges, asked, judges.measured(made[name], asked, fidelity=True), bootstrap, seed)
+    answers = [] if generator is None else [_model(judges, generator, asked)]
+    answers += _without_generator(judges, asked, seed)
+    realism = Realism.of(*judges.training_features())
+    rows = {answer.name: _row(judges, answer, realism, bootstrap, seed) for answer in answers}
     return Evaluation(
         part=part,
-        expressions=faces.expressions,
+        expressions=list(faces.expressions),
         faces_sha256=faces.sha256,
         networks=networks.sha256,
         people=len(np.unique(faces.identity[asked.input])),
         pairs=len(asked),
         judges=judges.accuracy,
         verification=judges.identity,
+        report=networks.report,
         warnings=judges.warnings(),
         rows=rows,
+        groups=_groups(faces, [answer for answer in answers if answer.name in ("model", "real")], bootstrap, seed),
+        intensity=None if generator is None else intensity_curve(judges, generator, asked, bootstrap, seed),
     )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Faces that answer the pairs, as the judges see them, with the values of each pair by metric."""
+
+    name: str
+    pairs: Pairs
+    seen: Seen
+    columns: dict[str, np.ndarray]
+
+
+def _model(judges: Judges, generator: Generator, asked: Pairs) -> Answer:
+    seen, columns = [], []
+    for some, made in judges.generated(generator, asked):
+        found = judges.judge(made)
+        seen.append(found)
+        columns.append(judges.columns(found, some, some.reference) | judges.fidelity(made, some))
+    return Answer("model", asked, Seen.joined(seen), _joined(columns))
+
+
+def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
+    """The rows that need no generator, nor a network for every pair: real faces have been judged already."""
+    faces = judges.faces
+    true = asked.take(np.flatnonzero(asked.truth != NONE))
+    other = strangers(faces, judges.part, asked, seed)
+    met, other = asked.take(np.flatnonzero(other != NONE)), other[other != NONE]
+    mean = mean_faces(faces).to(judges.device)
+    found = []
+    if len(true):
+        seen = judges.seen.take(true.truth)
+        found.append(Answer("real", true, seen, judges.columns(seen, true, true.real_reference)))
+
+    def add(name: str, pairs: Pairs, seen: Seen, shown: Callable[[np.ndarray], Tensor]) -> None:
+        places = np.array_split(np.arange(len(pairs)), max(1, len(pairs) // BATCH))
+        fidelity = _joined([judges.fidelity(shown(some), pairs.take(some)) for some in places])
+        found.append(Answer(name, pairs, seen, judges.columns(seen, pairs, pairs.reference) | fidelity))
+
+    add("copy", asked, judges.seen.take(asked.input), lambda places: judges.pictures(asked.input[places]))
+    add("mean_face", asked, judges.judge(mean).take(asked.target), lambda places: mean[asked.target[places]])
+    if len(met):
+        add("wrong_person", met, judges.seen.take(other), lambda places: judges.pictures(other[places]))
+    return found
 
 
 def mean_faces(faces: FaceSet) -> Tensor:
@@ -185,13 +124,14 @@ def mean_faces(faces: FaceSet) -> Tensor:
     return found
 
 
-def _row(judges: Judges, pairs: Pairs, columns: dict[str, np.ndarray], bootstrap: int, seed: int) -> Row:
-    people = judges.faces.identity[pairs.input]
+def _row(judges: Judges, answer: Answer, realism: Realism | None, bootstrap: int, seed: int) -> Row:
+    faces, pairs, columns = judges.faces, answer.pairs, answer.columns
+    people = faces.identity[pairs.input]
     results = [
         FaceResult(
             identity=str(people[k]),
-            input=str(judges.faces.path[pairs.input[k]]),
-            target=judges.faces.expressions[pairs.target[k]],
+            input=str(faces.path[pairs.input[k]]),
+            target=faces.expressions[pairs.target[k]],
             similarity=float(columns["identity_similarity"][k]),
             probability=float(columns["expression_probability"][k]),
             verified=bool(columns["identity"][k]),
@@ -200,4 +140,32 @@ def _row(judges: Judges, pairs: Pairs, columns: dict[str, np.ndarray], bootstrap
         for k in range(len(pairs))
     ]
     metrics = estimates(columns, people.tolist(), bootstrap, seed)
-    return Row(metrics, len(np.unique(people)), len(pairs), results)
+    if realism and (distance := realism.distance(answer.seen.feature, pairs.target, people, bootstrap, seed)):
+        metrics["frechet"] = distance
+    confusion = np.zeros((len(faces.expressions),) * 2, int)
+    np.add.at(confusion, (pairs.target, answer.seen.probability.argmax(1)), 1)
+    return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)
+
+
+def _groups(faces: FaceSet, answers: list[Answer], bootstrap: int, seed: int) -> dict[str, Group]:
+    """One group for each word by which the face set describes its people, such as "female" of "white female"."""
+    found = {}
+    for word in sorted(
+        {word for answer in answers for text in faces.group[answer.pairs.input] for word in text.split()}
+    ):
+        rows, people, count = {}, 0, 0
+        for answer in answers:
+            own = np.array([word in text.split() for text in faces.group[answer.pairs.input]])
+            if not own.any():
+                continue
+            columns = {name: column[own] for name, column in answer.columns.items()}
+            names = faces.identity[answer.pairs.input[own]]
+            metrics = estimates(columns, names.tolist(), bootstrap, seed)
+            rows[answer.name] = {name: metrics[name] for name in GROUP_METRICS}
+            people, count = max(people, len(np.unique(names))), max(count, int(own.sum()))
+        found[word] = Group(people, count, rows)
+    return found
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,9 +14,11 @@ class Verification:
     """Same person or not: yes where the similarity lies above `threshold`.
 
     false_accept_rate: the share of the impostor pairs above it. true_accept_rate: of the genuine pairs.
+    allowed: the false accept rate that was asked for.
     """
 
     threshold: float
+    allowed: float
     false_accept_rate: float
     true_accept_rate: float
     genuine_pairs: int
@@ -35,17 +37,23 @@ def genuine_and_impostors(embeddings: NDArray[np.floating], people: Sequence[str
     return similar[first, second][same], similar[first, second][~same]
 
 
-def verification(genuine: Numbers, impostors: Numbers, false_accept_rate: float = 0.01) -> Verification:
-    """The verification whose threshold lets at most `false_accept_rate` of the impostor pairs pass.
+def false_accept_rate(impostors: int) -> float:
+    """At which rate so many impostor pairs allow a verification: 1e-3 needs more than 10,000, else it is 1e-2."""
+    return 0.001 if impostors > 10_000 else 0.01
 
-    With fewer impostor pairs than 1 / false_accept_rate none passes, so the rate reached is 0.
+
+def verification(genuine: Numbers, impostors: Numbers, allowed_rate: float = 0.01) -> Verification:
+    """The verification whose threshold lets at most `allowed_rate` of the impostor pairs pass.
+
+    With fewer impostor pairs than 1 / allowed_rate none passes, so the rate reached is 0.
     """
     if not len(impostors):
         raise ValueError("no impostor pairs; a threshold needs pictures of two people")
-    allowed = int(false_accept_rate * len(impostors))
+    allowed = int(allowed_rate * len(impostors))
     threshold = float(np.sort(impostors)[::-1][min(allowed, len(impostors) - 1)])
     return Verification(
         threshold=threshold,
+        allowed=allowed_rate,
         false_accept_rate=float(np.mean(impostors > threshold)),
         true_accept_rate=float(np.mean(genuine > threshold)) if len(genuine) else float("nan"),
         genuine_pairs=len(genuine),
@@ -81,7 +89,7 @@ class Estimate:
 
 
 def means_over_people(
-    columns: Mapping[str, Numbers], people: Sequence[str], resamplings: int, seed: int
+    columns: Mapping[str, Numbers], people: Sequence[str] | NDArray[np.str_], resamplings: int, seed: int
 ) -> tuple[dict[str, float], dict[str, Numbers]]:
     """The mean of each column over its pairs, and the same means in `resamplings` draws of as many people.
 
@@ -115,12 +123,21 @@ def estimates(
     """
     value, spread = means_over_people(columns, people, resamplings, seed)
     value, spread = dict(_derived(value)), dict(_derived(spread))  # type: ignore[arg-type]
-    found = {}
-    for name, figure in value.items():
-        drawn = np.asarray(spread[name])
-        low, high = np.percentile(drawn[~np.isnan(drawn)], (2.5, 97.5)) if not np.isnan(drawn).all() else (figure,) * 2
-        found[name] = Estimate(float(figure), float(low), float(high))
-    return found
+    return {name: _estimate(figure, spread[name]) for name, figure in value.items()}
+
+
+def interval_over_people(
+    column: Numbers, people: Sequence[str] | NDArray[np.str_], resamplings: int = 2_000, seed: int = 0
+) -> Estimate:
+    """The mean of one column of N values, one person's each, as in `estimates`; NaN where there is none."""
+    value, spread = means_over_people({"": column}, people, resamplings, seed)
+    return _estimate(value[""], spread[""]) if value else Estimate(float("nan"), float("nan"), float("nan"))
+
+
+def _estimate(figure: float | Numbers, drawn: float | Numbers) -> Estimate:
+    known = np.asarray(drawn)[~np.isnan(drawn)]
+    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (figure, figure)
+    return Estimate(float(figure), float(low), float(high))
 
 
 def _derived(means: Mapping[str, float] | Mapping[str, Numbers]) -> Mapping[str, float | Numbers]:

@@ -71,3 +71,20 @@ def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) ->
     if limit is not None and limit < len(table):
         table = table[np.sort(random.permutation(len(table))[:limit])]
     return Pairs(*table.T)
+
+
+def strangers(faces: FaceSet, part: str, pairs: Pairs, seed: int = 0) -> np.ndarray:
+    """For each pair the real face of another person of the part, with the target expression; -1 where there is none.
+
+    Drawn by `seed`; N indexes into the face set.
+    """
+    random = np.random.default_rng(seed)
+    members = faces.part(part)
+    shown = {target: members[faces.expression[members] == target] for target in np.unique(pairs.target)}
+    found = np.full(len(pairs), NONE)
+    for k in range(len(pairs)):
+        others = shown[pairs.target[k]]
+        others = others[faces.identity[others] != faces.identity[pairs.input[k]]]
+        if len(others):
+            found[k] = random.choice(others)
+    return found

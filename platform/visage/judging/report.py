@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from visage.faces.faceset import FaceSet
-from visage.judging.evaluate import Generator
 from visage.judging.fit import as_input
+from visage.judging.judges import Generator
 from visage.judging.results import Evaluation
+from visage.models.condition import conditions
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -80,7 +81,7 @@ def faces_picture(generator: Generator, faces: FaceSet, part: str, people: int =
     inputs = np.array([_first(faces, members, name, "neutral") for name in chosen])
     count = len(faces.expressions)
     device = next(generator.parameters()).device if isinstance(generator, nn.Module) else torch.device("cpu")
-    conditions = torch.eye(count, device=device)
+    condition = conditions(faces.expressions, torch.arange(count, device=device))
     cell = max(CELL, faces.size)
     line = 22
     sheet = Image.new("RGB", ((count + 2) * (cell + GAP) + GAP, line + len(chosen) * (cell + line)), PAPER)
@@ -100,7 +101,7 @@ def faces_picture(generator: Generator, faces: FaceSet, part: str, people: int =
     for row, picture in enumerate(inputs):
         face = torch.from_numpy(np.array(faces.faces[picture])).to(device)
         batch = as_input(face.permute(2, 0, 1)).expand(count, -1, -1, -1).contiguous()
-        made = generator(batch, conditions).float().clamp(-1, 1)
+        made = generator(batch, condition).float().clamp(-1, 1)
         pixels = ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
         for column in range(count):

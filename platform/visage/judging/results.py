@@ -1,9 +1,16 @@
 """What an evaluation found, as data that goes to JSON and back."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from visage.judging.metrics import Estimate, Verification
+
+RELIABLE = 0.9  # on real faces; a judge below it puts a mark on every figure that rests on it
+RULED = {
+    "identity": frozenset({"identity", "identity_similarity", "score"}),
+    "expression": frozenset({"expression", "expression_probability", "expression_change", "score"}),
+}
+FEW = 5  # people of a group below which its figures are shown with a caution
 
 
 @dataclass(frozen=True)
@@ -21,59 +28,84 @@ class FaceResult:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its metrics by name, over `people` and `pairs`, and the single results behind it."""
+    """A row of the table: its metrics by name, over `people` and `pairs`, and the single results behind it.
+
+    confusion: K,K counts of pairs, by target expression and by the expression that the judge read.
+    """
 
     metrics: dict[str, Estimate]
     people: int
     pairs: int
+    confusion: list[list[int]]
     results: list[FaceResult] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
+class Group:
+    """The test people of one group: their number, and the metrics of the model's and the real faces' row for them."""
+
+    people: int
+    pairs: int
+    rows: dict[str, dict[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """What more intensity gives, over `pairs` of `people`: one figure for each of `levels`.
+
+    expression_probability: of the target. identity_similarity: to the person. rising: the share of the pairs for
+    which the probability never falls on the way from 0 to 1, and ends above where it began.
+    """
+
+    levels: list[float]
+    expression_probability: list[Estimate]
+    identity_similarity: list[Estimate]
+    rising: Estimate
+    people: int
+    pairs: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """The table of an evaluation. rows: `real`, `copy`, `mean_face` and, where a generator was given, `model`.
+    """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `wrong_person` and, for a generator, `model`.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
-    `identity`. networks: sha256 of the judges. warnings: sentences that belong beside every figure.
+    `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
+    where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
     """
 
     part: str
-    expressions: tuple[str, ...]
+    expressions: list[str]
     faces_sha256: str
     networks: str
     people: int
     pairs: int
     judges: dict[str, float]
     verification: Verification
+    report: dict[str, float]
     warnings: list[str]
     rows: dict[str, Row]
+    groups: dict[str, Group]
+    intensity: Intensity | None
 
     @property
     def results(self) -> list[FaceResult]:
         """The model's single results; those of the other rows are in `rows[name].results`."""
         return self.rows["model"].results
 
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """The metrics that rest on a judge which is below RELIABLE on real faces."""
+        poor = [RULED[name] for name, value in self.judges.items() if not value >= RELIABLE]  # NaN is as poor
+        return frozenset().union(*poor)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(replace(self, expressions=list(self.expressions)))  # type: ignore[arg-type]
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "Evaluation":
-        """The inverse of `to_dict`."""
-        rows = {
-            name: Row(
-                metrics={metric: Estimate(**figure) for metric, figure in row["metrics"].items()},
-                people=row["people"],
-                pairs=row["pairs"],
-                results=[FaceResult(**result) for result in row["results"]],
-            )
-            for name, row in tree["rows"].items()
-        }
-        return cls(
-            **{
-                **tree,
-                "expressions": tuple(tree["expressions"]),
-                "verification": Verification(**tree["verification"]),
-                "rows": rows,
-            }
-        )
+        """The inverse of `to_dict`; raises pydantic's ValidationError, a ValueError, for anything else."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(tree)

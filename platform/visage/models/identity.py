@@ -76,7 +76,11 @@ class InnerFaceEmbedding(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """faces as for `inner`. Returns N,dimensions, L2-normalised, float32."""
-        return F.normalize(self.head(self.features(faces)).float(), dim=1)
+        return self.embed(self.features(faces))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """What `features` gave, as `forward` returns it."""
+        return F.normalize(self.head(features).float(), dim=1)
 
 
 class CompactEncoder(InnerFaceEmbedding):

@@ -24,6 +24,7 @@ class Trunk(nn.Module):
         self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)  # halves the time on a CPU, mostly that of the pooling
         x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
         x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
         x = F.max_pool2d(self.prelu3(self.conv3(x)), 2, 2, ceil_mode=True)
@@ -47,6 +48,10 @@ class IdentityJudge(InnerFaceEmbedding):
     def __init__(self, mask: Tensor, dimensions: int) -> None:
         super().__init__(mask, dimensions)
         self.trunk = Trunk()
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """What `features` gave, as the trunk's channels averaged over the picture: N,128, float32."""
+        return features.float().view(len(features), 128, -1).mean(2)
 
     def architecture(self) -> dict[str, Any]:
         return {"name": "identity_judge", "dimensions": self.dimensions}
