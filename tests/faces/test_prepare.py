@@ -7,43 +7,16 @@ import pytest
 from rich.console import Console
 
 from tests.faces.photos import face, people_folder, photograph, save
-from visage.config.data import Data, Shares
+from tests.faces.sets import SHARES, data, prepare, report_of
+from visage.config.data import Shares
 from visage.errors import UserError
 from visage.faces import photographs as photographing
 from visage.faces import rendering
 from visage.faces.align import EYES, Detector
-from visage.faces.faceset import PARTS, FaceSet
+from visage.faces.faceset import PARTS
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
-from visage.faces.prepare import Progress, prepare_if_absent
-from visage.faces.prepare import prepare as prepare_data
-from visage.faces.report import print_report, progress_bar
-
-SHARES = Shares(train=0.5, validation=0.2, test=0.3)
-
-
-def prepare(
-    layout: str,
-    source: Path | None,
-    out: Path,
-    size: int,
-    shares: Shares,
-    progress: Progress = lambda done, total: None,
-    **own: object,
-) -> FaceSet:
-    values = {"layout": layout, "source": source, "dir": out, "size": size, "shares": shares, **own}
-    return prepare_data(Data.model_validate(values), progress)
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine people with two expressions, enough for all three parts."""
-    return people_folder(tmp_path_factory.mktemp("photographs"), 9)
-
-
-def report_of(faces: FaceSet) -> str:
-    out = io.StringIO()
-    print_report(faces, Console(file=out, width=100))
-    return out.getvalue()
+from visage.faces.prepare import prepare_if_absent
+from visage.faces.report import progress_bar
 
 
 def test_photographs_become_an_aligned_set(photographs: Path, tmp_path: Path) -> None:
@@ -213,11 +186,6 @@ def test_ray_data_makes_the_same_set(
     assert heard == [(k, 19) for k in range(20)]
     assert together.facts == alone.facts
     assert ray.is_initialized()  # a Ray that ran before goes on
-
-
-def data(folder: Path, **settings: object) -> Data:
-    few = {"people": 10, "pictures": 1} if settings.get("layout") == "synthetic" else {}
-    return Data.model_validate({"dir": folder, "size": 32, "shares": SHARES} | few | settings)
 
 
 def test_an_absent_set_is_made_where_the_layout_is_known(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What must hold before a face set is made or reused; each fault is one sentence with its mend."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,17 @@ def check_expressions(faces: FaceSet, data: Data) -> None:
 
 
 def check_enough(rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares) -> None:
-    """UserError unless every part has people and two training people show two expressions each."""
+    """UserError unless every part has people, and the training people show each expression and two of them several."""
     fault = ""
     try:
         parts = split_rows(rows, shares) if rows else {}
         shown = {(row.identity, row.expression) for row in rows if parts[row.identity] == "train"}
-        several = [person for person in parts if sum(person == p for p, _ in shown) > 1]
-        if len(several) < 2:
-            fault = f"{len(several)} training people show two expressions, and two are needed; add pictures"
+        several = sum(count > 1 for count in Counter(person for person, _ in shown).values())
+        unseen = sorted({row.expression for row in rows} - {expression for _, expression in shown})
+        if several < 2:
+            fault = f"{several} training people show two expressions, and two are needed; add pictures"
+        elif unseen:
+            fault = f"no training person shows {unseen[0]}; add pictures of it, or leave it out (data.expressions)"
     except UserError as error:
         fault = str(error).rstrip(".")
     if fault:
@@ -70,6 +74,27 @@ def check_enough(rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], sou
         raise UserError(f"{source}: too little remains, {len(rows)} of {all_pictures} pictures: {fault}{without}.")
 
 
+def cautions(faces: FaceSet) -> list[str]:
+    """What a face set holds too little of for a figure to be trusted; one sentence each."""
+    said = []
+    for number, expression in enumerate(faces.expressions):
+        for part in ("validation", "test"):
+            if number not in faces.expression[faces.part(part)]:
+                said.append(
+                    f"nobody of the {part} part shows {expression}, so nothing can be said of it there; add pictures "
+                    "of more people, give that part a larger share (data.shares), or leave it out (data.expressions)"
+                )
+    people = Counter(faces.identity[faces.part("train")].tolist())
+    shown = {(person, number) for person, number in zip(faces.identity, faces.expression, strict=True)}
+    kinds = Counter(person for person, _ in shown)
+    if single := [person for person in people if kinds[person] == 1]:
+        said.append(
+            f"{len(single)} of {len(people)} training people show one expression only ({', '.join(single[:3])}), so "
+            "no change of expression is learnt from them; add pictures of them"
+        )
+    return said
+
+
 def listing(rows: Sequence[Row], source: Path) -> str:
     """A hash of the source's picture names and lengths, to know it again."""
     lines = [f"{name_in(source, row.path)} {row.path.stat().st_size}" for row in rows]
@@ -77,4 +102,8 @@ def listing(rows: Sequence[Row], source: Path) -> str:
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return "all" if value is None else str(value)

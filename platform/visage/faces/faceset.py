@@ -152,7 +152,8 @@ def split_people(
         if part not in parts.values():
             raise UserError(
                 f"the {len(parts)} people leave the {part} part empty at its share of {getattr(shares, part):g}; "
-                f"add people or give {part} a larger share (data.shares)."
+                f"add people, or give {part} a larger share, "
+                "as with --set data.shares='{train: 0.5, validation: 0.2, test: 0.3}'."
             )
     return parts
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from visage.faces.checks import cautions
 from visage.faces.faceset import PARTS, FaceSet
 
 LEFT_OUT_SHOWN = 20
@@ -49,4 +50,6 @@ def print_report(faces: FaceSet, console: Console) -> None:
             console.print(f"  {entry['path']}: {entry['reason']}", highlight=False, markup=False, soft_wrap=True)
         if len(left_out) > LEFT_OUT_SHOWN:
             console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more, listed in {faces.dir / 'set.json'}")
+    for caution in cautions(faces):
+        console.print(f"note: {caution}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"contact sheet: {faces.dir / 'contact.png'}", highlight=False, soft_wrap=True)
