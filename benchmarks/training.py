@@ -62,10 +62,10 @@ def main() -> None:
     import ray
     import torch
 
+    from visage.cluster import local_ray
     from visage.config import Experiment
     from visage.faces.prepare import prepare_if_absent
     from visage.judging.train import face_networks
-    from visage.training.cluster import local_ray
     from visage.training.ray_train import torch_trainer
 
     with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:

@@ -103,8 +103,8 @@ def serve(serving: Serving, *, block: bool) -> str:
     Uses the Ray of this process if there is one, else starts its own. Raises UserError, before anything is started, for
     a model that the registry does not have, a port in use, and resources that this machine does not have.
     """
+    from visage.cluster import start_ray
     from visage.registry.models import Registry
-    from visage.training.cluster import start_ray
     from visage.training.resources import this_machine
 
     registry = Registry(serving.tracking_uri)

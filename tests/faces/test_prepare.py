@@ -1,6 +1,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,3 +249,17 @@ def test_real_photographs(london: Path, tmp_path: Path) -> None:
     assert faces.facts["left_out"] == []
     assert "white" in str(faces.group[0])
     assert faces.licence.startswith("CC BY 4.0")
+
+
+@pytest.mark.ray
+def test_workers_that_fail_are_one_sentence_and_keep_what_was_reached(
+    photographs: Path, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(batch: dict[str, Any], size: int) -> list[dict[str, Any]]:
+        raise MemoryError("out of it")
+
+    monkeypatch.setattr(photographing, "FEW_PHOTOGRAPHS", 0)
+    monkeypatch.setattr(photographing, "align_in_worker", failing)
+    with pytest.raises(UserError, match=r"Ray's workers cannot align .*goes on from here"):
+        prepare("folder", photographs, tmp_path / "set", 32, SHARES)
+    assert not (tmp_path / "set").exists()

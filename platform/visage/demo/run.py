@@ -25,11 +25,11 @@ OUT = Path("runs/demo")
 def run(keep: bool = False) -> None:
     """Write runs/demo/ anew: result.json, report.html, faces.png. keep: leave the endpoint on until Ctrl-C."""
     from serve_app.app import serve, stop
+    from visage.cluster import local_ray
     from visage.demo.report import write_report
     from visage.registry.models import Registry
     from visage.search.progress import progress_bar
     from visage.search.tune import tune
-    from visage.training.cluster import local_ray
 
     experiment = read_config(Experiment, CONFIG)
     if OUT.exists():

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visage.errors import UserError
+from visage.cluster import local_ray, root
+from visage.errors import UserError, one_line
 from visage.faces.align import EYES
 from visage.faces.picture import read_picture
 
@@ -79,7 +79,7 @@ def align_batch(items: Sequence[Mapping[str, Any]], size: int) -> Iterator[dict[
     yield from _aligned(waiting, size)
 
 
-def align_in_worker(batch: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
+def align_in_worker(batch: dict[str, Any], size: int) -> list[dict[str, Any]]:
     """`align_batch` in one of many processes."""
     with _one_thread():
         return list(align_batch(batch["items"], size))
@@ -107,10 +107,20 @@ def _results(batches: Sequence[Sequence[Mapping[str, Any]]], size: int) -> Itera
         with _one_thread():
             yield (result for batch in batches for result in align_batch(batch, size))
         return
-    with _ray() as ray:
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with local_ray(dashboard=False):
         blocks = -(-len(batches) // BATCHES_OF_A_TASK)
         dataset = ray.data.from_items([{"items": list(batch)} for batch in batches], override_num_blocks=blocks)
-        yield dataset.flat_map(align_in_worker, fn_kwargs={"size": size}).iter_rows()
+        try:
+            yield dataset.flat_map(functools.partial(align_in_worker, size=size)).iter_rows()
+        except ray.exceptions.RayError as error:
+            raise UserError(
+                f"Ray's workers cannot align the photographs ({one_line(root(error))}); see that every node has memory "
+                "and this version of visage, then run the same command again: it goes on from here."
+            ) from None
 
 
 @functools.cache
@@ -131,24 +141,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _ray() -> Iterator[Any]:
-    """Ray with ray.data: the one that runs, the one at RAY_ADDRESS, or a quiet local one that ends with the block."""
-    # A local cluster listens on loopback; without this it asks for a token, or writes one into the home folder.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # else they starve behind whatever the machine does besides
-    import ray
-    import ray.data
-
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    if started:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    try:
-        yield ray
-    finally:
-        if started:
-            ray.shutdown()

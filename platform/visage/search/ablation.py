@@ -143,7 +143,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
     """Each waiting run as a task of Ray; returns when all have ended, and raises the first fault after that."""
     import ray
 
-    from visage.training.cluster import local_ray, root
+    from visage.cluster import local_ray, root
     from visage.training.resources import cluster_nodes, concurrency
 
     of = sum(run.experiment.train.images for run in runs)

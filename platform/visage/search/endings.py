@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from visage.training.cluster import root
+from visage.cluster import root
 
 DIVERGED = "diverged"  # key of a result: why the trial ended itself
 CUT_OFF = "cut off"

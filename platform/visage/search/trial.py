@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from visage.cluster import root
 from visage.config import Experiment, replaced
 from visage.config.experiment import Judge, Train
 from visage.search.endings import DIVERGED
-from visage.training.cluster import root
 from visage.training.progress import Diverged, Progress
 
 Trainable = Callable[[dict[str, Any]], None]

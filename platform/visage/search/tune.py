@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visage.cluster import local_ray
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.search import plots
 from visage.search.progress import Watch
 from visage.search.study import StudyResult, counted, end_cut_off, open_study, result_of, study_folder, table
 from visage.search.trial import Trainable, resources, training
-from visage.training.cluster import local_ray
 from visage.training.resources import cluster_nodes, concurrency
 
 if TYPE_CHECKING:

@@ -71,8 +71,8 @@ def resumable(out: Path) -> bool:
 
 
 def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report, start: Path | None) -> Progress:
+    from visage.cluster import local_ray, root
     from visage.config import replaced
-    from visage.training.cluster import local_ray, root
     from visage.training.ray_train import Journal, train_on_ray
     from visage.training.resources import cluster_nodes, concurrency
 

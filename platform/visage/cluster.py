@@ -12,11 +12,12 @@ from visage.errors import UserError, one_line
 KNOCK_SECONDS = 10
 
 
-def start_ray() -> bool:
+def start_ray(*, dashboard: bool = True) -> bool:
     """Connect to Ray; true when this did it, and `ray.shutdown` is due later.
 
     With Ray initialised already it is used as it is; with RAY_ADDRESS set that cluster is used; else a local one
-    over all cores starts on loopback. Its dashboard stays on, as Train inside Tune asks it which workers to free.
+    over all cores starts on loopback, with a dashboard, as Train inside Tune asks it which workers to free, or quicker
+    without one.
     Raises UserError when no Ray answers or starts.
     """
     import ray
@@ -31,7 +32,8 @@ def start_ray() -> bool:
     try:
         if address:
             _knock(address)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        quick = None if dashboard else False
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
     except (OSError, RuntimeError, ValueError) as error:
         if address:
             fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."
@@ -42,11 +44,11 @@ def start_ray() -> bool:
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
+def local_ray(*, dashboard: bool = True) -> Iterator[None]:
     """Ray, as `start_ray` finds it, for the time of the block; what this started, and only that, is stopped after."""
     import ray
 
-    started = start_ray()
+    started = start_ray(dashboard=dashboard)
     try:
         yield
     finally:
