@@ -148,6 +148,26 @@ def test_extensions_that_are_off_leave_the_plain_method(batch: Batch) -> None:
             torch.testing.assert_close(value, many[part])
 
 
+def test_what_a_face_costs_does_not_depend_on_its_batch() -> None:
+    made = measuring(Loss.model_validate(ALL | {"pixel": {"change": 8}}))
+    whole = Batch(*(faces(seed, 3) for seed in range(5)), condition=torch.eye(3))
+    fields = [getattr(whole, name) for name in ("face", "target", "positive", "other", "negative", "condition")]
+    singles = [Batch(*(field[i : i + 1] for field in fields)) for i in range(3)]
+
+    def cost(batch: Batch) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            generated = made.generator(batch.face, batch.condition)
+            return (
+                made.for_discriminator(made.discriminator, batch, generated)[1]
+                | made.for_generator(batch, generated)[1]
+            )
+
+    alone = [cost(batch) for batch in singles]
+    for name, value in cost(whole).items():
+        mean = torch.stack([each[name] for each in alone]).mean()
+        torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-4)
+
+
 def test_a_term_without_weight_costs_no_pass(batch: Batch) -> None:
     made = measuring(Loss(pairing=Pairing(weight=0), triplet=Triplet(weight=0)))
     seen: list[int] = []

@@ -2,12 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from visage.errors import UserError
 from visage.models.condition import conditions
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.identity import CompactEncoder, FaceNet, load_embedding
-from visage.models.unet import UNet, build_generator
+from visage.models.layers import ConditionedNorm, NormWithGradient
+from visage.models.unet import UNet, build_generator, upsampled_conv
 
 NETWORKS = {
     "unet": lambda: UNet(32, 8, 3),
@@ -76,6 +80,41 @@ def test_a_face_does_not_depend_on_its_batch(name: str, training: bool) -> None:
         with torch.no_grad():
             alone = torch.cat([network(x[i : i + 1], conditions[i : i + 1]) for i in range(4)])
     torch.testing.assert_close(whole, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_judged_pair_does_not_depend_on_its_batch() -> None:
+    torch.manual_seed(0)
+    network, x, y, condition = PatchDiscriminator(8, 4, classifies=True), faces(4, 64, 1), faces(4, 64, 2), torch.eye(4)
+    whole = network(x, y, condition)
+    for i in range(4):
+        alone = network(x[i : i + 1], y[i : i + 1], condition[i : i + 1])
+        torch.testing.assert_close(whole.logits[i : i + 1], alone.logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(whole.scores[i : i + 1], alone.scores, atol=1e-5, rtol=1e-4)
+
+
+def test_the_norm_s_own_gradient_is_the_gradient() -> None:
+    torch.manual_seed(0)
+    x, scale, shift = (torch.randn(2, 16, *side, dtype=torch.float64) for side in ((5, 6), (1, 1), (1, 1)))
+    inputs = [tensor.requires_grad_() for tensor in (x, scale, shift)]
+    assert torch.autograd.gradcheck(lambda *given: NormWithGradient.apply(*given, 2, 1e-5), inputs)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_norm_is_the_same_with_and_without_a_gradient(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    norm = ConditionedNorm(16, 8).to(kind)
+    x, embedding = torch.randn(2, 16, 8, 8, dtype=kind), torch.randn(2, 8, dtype=kind)
+    with torch.no_grad():
+        plain = norm(x, embedding)
+    assert torch.equal(norm(x.requires_grad_(), embedding), plain)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(2, 7), st.integers(2, 7))
+def test_the_short_convolution_of_an_upsampled_picture_is_the_long_one(n: int, c: int, h: int, w: int) -> None:
+    torch.manual_seed(n + c + h + w)
+    x, weight = torch.randn(n, c, h, w, dtype=torch.float64), torch.randn(5, c, 3, 3, dtype=torch.float64)
+    long = F.conv2d(F.interpolate(x, scale_factor=2), weight, padding=1)
+    torch.testing.assert_close(upsampled_conv(x, weight), long)
 
 
 def test_no_network_that_trains_keeps_batch_statistics() -> None:

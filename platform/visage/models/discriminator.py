@@ -46,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         x = F.leaky_relu(self.first(torch.cat([inputs, faces], dim=1)), 0.2)
         features = [x]
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x), embedding), 0.2)
+            x = norm(conv(x), embedding)
             features.append(x)
         scores = self.head(x.mean(dim=(2, 3))).float() if self.head else None
         return Answer(self.out(x).float(), features, scores)
