@@ -32,5 +32,6 @@ bench: setup
 	$(RUN)python benchmarks/synthetic_faces.py
 	$(RUN)python benchmarks/prepare.py
 	$(RUN)python benchmarks/training.py
+	$(RUN)python benchmarks/step.py
 	$(RUN)python benchmarks/trials.py
 	$(RUN)python benchmarks/serving.py

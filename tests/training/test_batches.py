@@ -1,22 +1,77 @@
-from dataclasses import replace
+"""Training batches: what augmentation may do to a face, and what it must leave alone."""
+
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from visage.config.experiment import Train
-from visage.faces.faceset import FaceSet
+from visage.config.data import Shares
+from visage.config.experiment import Augment, Train
+from visage.faces.faceset import FaceSet, write_face_set
+from visage.faces.layouts import Row
+from visage.faces.synthetic.people import picture_of
 from visage.judging.train import FaceNetworks
-from visage.training.batches import Batches
+from visage.training.batches import Batches, augmented, to_faces
+
+CPU = torch.device("cpu")
+EXPRESSIONS = ("neutral", "happy", "contempt")
 
 
-def test_the_condition_is_as_strong_as_the_true_face(judged: tuple[FaceSet, FaceNetworks]) -> None:
-    faces, _ = judged
-    happy = faces.expressions.index("happy")
-    half = np.where(faces.expression == happy, 0.5, 1.0).astype(np.float32)
-    batch = Batches(replace(faces, intensity=half), Train(), torch.device("cpu")).at(0, 64)
-    smiling = batch.condition[:, happy] > 0
-    assert 0 < smiling.sum() < 64
-    expected = torch.zeros(len(faces.expressions))
-    expected[happy] = expected[faces.expressions.index("neutral")] = 0.5
-    assert torch.equal(batch.condition[smiling], expected.expand(int(smiling.sum()), -1))
-    assert set(batch.condition[~smiling].flatten().tolist()) == {0.0, 1.0}
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    """12 procedural people, one of whose three expressions is one-sided."""
+    rows, pictures = [], []
+    for person in range(12):
+        for expression in EXPRESSIONS:
+            row, face = picture_of(person, expression, 0, 64, seed=3)
+            rows.append(Row(Path(f"{len(rows)}.png"), row.identity, expression))
+            pictures.append(face)
+    out = tmp_path_factory.mktemp("contempt") / "faces"
+    shares = Shares(train=0.6, validation=0.2, test=0.2)
+    return write_face_set(out, rows, pictures, name="c", layout="synthetic", size=64, shares=shares)
+
+
+def only_flipped() -> Augment:
+    return Augment(shift=0, scale=0, rotate=0, light=0, colour=0)
+
+
+def test_the_faces_of_a_tuple_are_mirrored_alike_and_one_sided_ones_never(faces: FaceSet) -> None:
+    train = Train(augment=only_flipped())
+    batches = Batches(faces, train, CPU)
+    batch, drawn = batches.at(0, 200), batches.tuples.batch(0, 200)
+    contempt = faces.expressions.index("contempt")
+    mirrored = []
+    for place in range(200):
+        stored = [to_faces(torch.from_numpy(faces.faces[[k]])) for k in drawn.pictures[:, place]]
+        seen = [getattr(batch, name)[[place]] for name in ("face", "target", "positive", "other", "negative")]
+        as_is = [torch.allclose(a, b, atol=1e-2) for a, b in zip(seen, stored, strict=True)]
+        flipped = [torch.allclose(a, b.flip(3), atol=1e-2) for a, b in zip(seen, stored, strict=True)]
+        assert all(as_is) or all(flipped)
+        mirrored.append(all(flipped))
+    shown = np.stack([faces.expression[drawn.pictures[0]], drawn.targets])
+    one_sided = (shown == contempt).any(axis=0)
+    assert not np.array(mirrored)[one_sided].any()
+    assert 0.3 < np.array(mirrored)[~one_sided].mean() < 0.7
+
+
+def test_without_the_wish_no_tuple_is_mirrored(faces: FaceSet) -> None:
+    batches = Batches(faces, Train(augment=Augment(flip=False, shift=0, scale=0, rotate=0, light=0, colour=0)), CPU)
+    drawn = batches.tuples.batch(0, 40)
+    expected = to_faces(torch.from_numpy(np.asarray(faces.faces[drawn.pictures[0]])))
+    torch.testing.assert_close(batches.at(0, 40).face, expected, atol=1e-2, rtol=0)
+
+
+def test_augmentation_keeps_the_expression(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    """By the expression judge, which saw no test people, at the default strength."""
+    made, networks = judged
+    test = made.part("test")
+    plain = to_faces(torch.from_numpy(np.asarray(made.faces[test])))
+    truth = torch.from_numpy(made.expression[test])
+    tuples = Batches(made, Train(), CPU).tuples
+    parameters = torch.from_numpy(np.stack([tuples.draw(k).augmentation for k in range(len(test))]))
+    with torch.no_grad():
+        before = networks.expression_judge(plain).argmax(1)
+        after = networks.expression_judge(augmented(plain, parameters)).argmax(1)
+    assert (before == truth).float().mean() > 0.9
+    assert (after == truth).float().mean() > 0.9

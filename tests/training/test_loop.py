@@ -22,7 +22,7 @@ from visage.training.health import discriminator_warning
 from visage.training.loop import crossed, train
 from visage.training.progress import Diverged, Progress, append
 from visage.training.run import forget_after, held, run
-from visage.training.trainer import Trainer, here, rate_at
+from visage.training.trainer import Place, Trainer, here, rate_at
 
 Judged = tuple[FaceSet, FaceNetworks]
 
@@ -322,6 +322,35 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match="cannot be written"):
         append(tmp_path / "file", Progress(1))
+
+
+def test_the_rate_of_an_image_is_the_same_with_another_batch_and_more_workers(
+    judged: Judged, experiment: Experiment
+) -> None:
+    def rates(batch: int, workers: int) -> dict[int, float]:
+        changes = {"train.batch": batch, "train.workers": workers, "train.images": 64, "optim.decay_from": 0.25}
+        trainer = Trainer(replaced(experiment, changes), *judged, Place(workers=workers))
+        seen = {}
+        while trainer.images < 64:
+            at = trainer.images
+            trainer.step()
+            seen[at] = trainer.optimisers["generator"].param_groups[0]["lr"]
+        return seen
+
+    small, large, shared = rates(8, 1), rates(16, 1), rates(16, 2)
+    assert large == shared == {at: rate for at, rate in small.items() if at % 16 == 0}
+    assert small[0] == experiment.optim.rate > small[32] > small[56] > 0
+
+
+@pytest.mark.soak  # compiling takes minutes
+@pytest.mark.timeout(3600)
+def test_compiled_networks_train_alike(judged: Judged, experiment: Experiment) -> None:
+    exact = replaced(experiment, {"train.precision": "float32"})
+    plain, compiled = (Trainer(replaced(exact, {"train.compile": way}), *judged, here()) for way in (False, True))
+    for _ in range(2):
+        expected = plain.step()
+        for name, value in compiled.step().items():
+            torch.testing.assert_close(value, expected[name], atol=1e-3, rtol=1e-2)
 
 
 @given(st.integers(0, 100_000), st.integers(1, 512), st.integers(1, 10_000))

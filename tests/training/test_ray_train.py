@@ -29,7 +29,7 @@ def experiment(judged: Judged) -> Experiment:
             "method": {"width": 8, "discriminator_width": 8},
             "train": {
                 "images": 32,
-                "batch": 8,
+                "batch": 16,
                 "evaluate_every": 16,
                 "evaluate_pairs": 16,
                 "precision": "float32",
@@ -50,11 +50,15 @@ def test_two_workers_train_one_model_and_resume(
     assert last.faces
     assert last.faces.is_file()
 
-    # One worker with the whole batch sees the same tuples, so only the order of the sums differs.
+    # One worker with the whole batch of 16 sees the same tuples as two with 8 each: only the order of sums differs.
     run(replaced(experiment, {"train.workers": 1}), *judged, tmp_path / "one", lambda point: None)
     two, one = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
-    for name, value in one["generator"].items():
-        torch.testing.assert_close(two["generator"][name], value, atol=2e-3, rtol=2e-2)
+    for network in ("generator", "discriminator", "ema"):
+        flat = [torch.cat([value.flatten() for value in state[network].values()]) for state in (two, one)]
+        apart = (flat[0] - flat[1]).abs()
+        assert apart.quantile(0.99) < 1e-5
+        # Adam moves a weight by the rate in the gradient's direction, which rounding may turn where it is near zero.
+        assert apart.max() <= 2 * 2 * experiment.optim.rate
 
     longer = replaced(experiment, {"train.images": 48})
     assert run(longer, *judged, tmp_path / "two", points.append, resume=True).images == 48

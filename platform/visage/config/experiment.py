@@ -102,7 +102,7 @@ class Optim(Section):
 class Augment(Section):
     """Random changes of a training tuple; the same for every face of the tuple, so identity and pair stay true."""
 
-    flip: bool = True
+    flip: bool = Field(True, description="mirror half of the tuples, but none with a one-sided expression (contempt)")
     shift: float = Field(0.03, ge=0, le=0.2, description="largest shift, as a share of the side")
     scale: float = Field(0.05, ge=0, le=0.3, description="largest change of size")
     rotate: float = Field(4.0, ge=0, le=30, description="largest turn in degrees")
@@ -121,6 +121,7 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on CUDA and on CPUs with matrix units for it"
     )
+    compile: bool = Field(False, description="torch.compile of the networks: a minute or more to start, then faster")
     seed: int = Field(0, ge=0)
     augment: Augment = Augment()
 

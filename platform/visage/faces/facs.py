@@ -34,6 +34,11 @@ def prototype(expression: str) -> dict[int, float]:
     return dict(_PROTOTYPES[expression])
 
 
+def one_sided(expression: str) -> bool:
+    """Whether the expression is drawn on one side of the face, so that its mirror image is another."""
+    return 14 in _PROTOTYPES.get(expression, {})
+
+
 def au_vector(aus: Mapping[int, float]) -> np.ndarray:
     """Intensities as a float32 vector in the order of AUS; AUs left out are 0.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from visage.config import Experiment
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.methods.ucgan import Parts
@@ -76,6 +76,9 @@ def train(
                 last = replace(evaluated(trainer, last, validation, out), warning=warning)
             report(last)
     except (MemoryError, RuntimeError) as error:
+        if experiment.train.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            fault = f"train.compile = true: torch.compile does not work here ({one_line(error)}); set it to false."
+            raise UserError(fault) from None
         if not out_of_memory(error):
             raise
         raise UserError(
