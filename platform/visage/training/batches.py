@@ -28,7 +28,7 @@ def augmented(faces: Tensor, parameters: Tensor) -> Tensor:
     theta = torch.stack([torch.stack([mirror * cos, -sin, x], 1), torch.stack([mirror * sin, cos, y], 1)], 1)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
-    moved = moved * strength + brightness[:, None, None, None]
+    moved.mul_(strength).add_(brightness[:, None, None, None])
     return moved.clamp_(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
