@@ -69,8 +69,8 @@ class Trainer:
         self.images = 0
         check_memory(self.method, self.batches, experiment.train, place.workers)
         if experiment.train.compile:
-            for network in (self.method.generator, self.method.discriminator, self.method.embedding):
-                network.compile()
+            for compiled in (self.method.generator, self.method.discriminator, self.method.embedding):
+                compiled.compile()
 
     def step(self, *, gradients: bool = False) -> Parts:
         """One batch through both networks. Returns the parts of both losses as detached scalars on the device.
