@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visage.errors import UserError
@@ -109,6 +109,7 @@ def test_the_norm_is_the_same_with_and_without_a_gradient(kind: torch.dtype) -> 
     assert torch.equal(norm(x.requires_grad_(), embedding), plain)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(2, 7), st.integers(2, 7))
 def test_the_short_convolution_of_an_upsampled_picture_is_the_long_one(n: int, c: int, h: int, w: int) -> None:
     torch.manual_seed(n + c + h + w)
