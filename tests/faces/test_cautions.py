@@ -105,3 +105,15 @@ def test_the_published_split_is_recorded(tmp_path: Path) -> None:
             "oulu-casia", source, tmp_path / "set", 32, Shares(train=0.5, validation=0.3, test=0.2),
             oulu_casia={"protocol": "hash"},
         )  # fmt: skip
+
+
+def test_a_picture_under_two_names_is_noted(photographs: Path, tmp_path: Path) -> None:
+    plain = report_of(prepare("folder", photographs, tmp_path / "plain", 32, SHARES))
+    assert "note:" not in plain
+    source = tmp_path / "photographs"
+    shutil.copytree(photographs, source)
+    shutil.copy(source / "p03_happy.png", source / "p07_happy.png")
+    report = report_of(prepare("folder", source, tmp_path / "set", 32, SHARES))
+    assert report.count("note:") == 1
+    said = "p03_happy.png and p07_happy.png are one picture under two names"
+    assert said in " ".join(report.split())

@@ -75,7 +75,7 @@ def check_enough(rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], sou
 
 
 def cautions(faces: FaceSet) -> list[str]:
-    """What a face set holds too little of for a figure to be trusted; one sentence each."""
+    """What keeps figures on a face set from being trusted: too little of something, or suspects; one sentence each."""
     said = []
     for number, expression in enumerate(faces.expressions):
         for part in ("validation", "test"):
@@ -92,7 +92,23 @@ def cautions(faces: FaceSet) -> list[str]:
             f"{len(single)} of {len(people)} training people show one expression only ({', '.join(single[:3])}), so "
             "no change of expression is learnt from them; add pictures of them"
         )
-    return said
+    return said + list(faces.facts.get("suspects", []))
+
+
+def same_under_two_names(rows: Sequence[Row], source: Path) -> list[str]:
+    """Pictures of the same bytes that are named as two people or two expressions; one sentence each."""
+    by_length: dict[int, list[Row]] = {}
+    for row in rows:
+        by_length.setdefault(row.path.stat().st_size, []).append(row)
+    said = []
+    for alike in by_length.values():
+        first: dict[str, Row] = {}
+        for row in alike if len(alike) > 1 else ():
+            same = first.setdefault(hashlib.sha256(row.path.read_bytes()).hexdigest(), row)
+            if (same.identity, same.expression) != (row.identity, row.expression):
+                names = " and ".join(name_in(source, one.path) for one in (same, row))
+                said.append(f"{names} are one picture under two names, so one of them is wrong; mend the names")
+    return sorted(said)
 
 
 def listing(rows: Sequence[Row], source: Path) -> str:

@@ -176,12 +176,13 @@ def write_face_set(
     settings: Mapping[str, Any] | None = None,
     left_out: Sequence[Mapping[str, str]] = (),
     not_chosen: Mapping[str, int] | None = None,
+    suspects: Sequence[str] = (),
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
     `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
-    `not_chosen` counts those that the settings leave out. All is written beside `out` and renamed at the end. Raises
-    UserError when a part has no people or writing fails.
+    `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong. All is
+    written beside `out` and renamed at the end. Raises UserError when a part has no people or writing fails.
     """
     from visage.faces.contact import contact_sheet
 
@@ -220,6 +221,7 @@ def write_face_set(
             "settings": dict(settings or {}),
             "left_out": [dict(entry) for entry in left_out],
             "not_chosen": dict(not_chosen or {}),
+            "suspects": list(suspects),
         }
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
         write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))

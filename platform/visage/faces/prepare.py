@@ -6,7 +6,7 @@ from typing import Any
 
 from visage.config.data import Data
 from visage.errors import UserError
-from visage.faces.checks import check_enough, check_expressions, check_settings, existing, listing
+from visage.faces.checks import check_enough, check_expressions, check_settings, existing, listing, same_under_two_names
 from visage.faces.faceset import FaceSet, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.layouts import LICENCES, Row, read_layout
@@ -114,7 +114,8 @@ def _photographed(data: Data, progress: Progress) -> FaceSet:
         left_out |= {row.path: reason for row, reason in zip(found.rows, reasons, strict=True) if reason}
         used = {place: row for place, row in zip(keys, found.rows, strict=True) if not kept.reason(place)}
         missed = enough(list(used.values()))
-        return _write(data, settings, used, kept, source.resolve().name, missed, found.not_chosen)
+        suspects = same_under_two_names(list(used.values()), source)
+        return _write(data, settings, used, kept, source.resolve().name, missed, found.not_chosen, suspects)
 
 
 def _write(
@@ -125,6 +126,7 @@ def _write(
     name: str,
     left_out: Sequence[dict[str, str]] = (),
     not_chosen: dict[str, int] | None = None,
+    suspects: Sequence[str] = (),
 ) -> FaceSet:
     assert data.layout
     return write_face_set(
@@ -139,4 +141,5 @@ def _write(
         settings=settings,
         left_out=left_out,
         not_chosen=not_chosen,
+        suspects=suspects,
     )

@@ -50,6 +50,9 @@ def print_report(faces: FaceSet, console: Console) -> None:
             console.print(f"  {entry['path']}: {entry['reason']}", highlight=False, markup=False, soft_wrap=True)
         if len(left_out) > LEFT_OUT_SHOWN:
             console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more, listed in {faces.dir / 'set.json'}")
-    for caution in cautions(faces):
-        console.print(f"note: {caution}", highlight=False, markup=False, soft_wrap=True)
+    notes = cautions(faces)
+    for note in notes[:LEFT_OUT_SHOWN]:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    if len(notes) > LEFT_OUT_SHOWN:
+        console.print(f"and {len(notes) - LEFT_OUT_SHOWN} more notes of this kind")
     console.print(f"contact sheet: {faces.dir / 'contact.png'}", highlight=False, soft_wrap=True)
