@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from visage.config import Experiment
 from visage.config.data import Data
 from visage.errors import UserError
-from visage.terminal import bar, console, going_on_with, typed
+from visage.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -59,7 +59,9 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool) -> "Publi
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
         networks = judges_of(faces, experiment)
-        published = _trained(experiment, faces, networks, out, _run_of(out, tracking, experiment, resume), resume)
+        log = _run_of(out, tracking, experiment, resume)
+        with judged_later(out / "checkpoint"):
+            published = _trained(experiment, faces, networks, out, log, resume)
     print_published(published)
     console.print(f"next: visage edit PHOTO --to {faces.expressions[-1]} --model {published.bundle} --out edited.png")
     console.print(f"or:   visage promote {published.model}")
@@ -136,9 +138,9 @@ def tune_and_publish(experiment: Experiment, resume: bool) -> None:
         raise UserError(f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume.")
     for name, value in best.params.items():
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
-    published = publish_best(
-        experiment, best, Path("runs/tune") / study_folder(experiment).name / "bundle", faces, networks
-    )
+    out = Path("runs/tune") / study_folder(experiment).name / "bundle"
+    with judged_later(best.checkpoint):
+        published = publish_best(experiment, best, out, faces, networks)
     print_published(published)
     print_promotion(Registry(experiment.registry.tracking_uri).promote(published.model))
 
@@ -165,21 +167,30 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
     from visage.config import validated
     from visage.faces.faceset import FaceSet
     from visage.judging.evaluate import evaluate
-    from visage.judging.report import table
+    from visage.judging.table import table
     from visage.registry.models import Registry
 
     faces = FaceSet.open(data)
     bundle = Registry(registry).fetch(model)
-    if bundle.card.expressions != faces.expressions or bundle.card.image_size != faces.size:
+    made, shown = bundle.card.expressions, faces.expressions
+    if set(made) != set(shown) or bundle.card.image_size != faces.size:
         raise UserError(
-            f"{model}: makes {', '.join(bundle.card.expressions)} at {bundle.card.image_size} px, and {data} holds "
-            f"{', '.join(faces.expressions)} at {faces.size} px; give a face set like the one it was trained on."
+            f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {data} with its judges shows "
+            f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
         )
     experiment = validated(Experiment, bundle.card.config, model)
     networks = judges_of(faces, experiment)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = bundle.generator().to(device)
-    console.print(table(evaluate(generator, faces, networks, bootstrap=experiment.judge.bootstrap, device=device)))
+    order = [shown.index(name) for name in made]  # the face set may number the same expressions otherwise
+    evaluation = evaluate(
+        lambda inputs, condition: generator(inputs, condition[:, order]),
+        faces,
+        networks,
+        bootstrap=experiment.judge.bootstrap,
+        device=device,
+    )
+    console.print(table(evaluation))
 
 
 def list_models(registry: str) -> None:
@@ -235,7 +246,7 @@ def edit_photo(
 
 
 def print_published(published: "Published") -> None:
-    from visage.judging.report import table
+    from visage.judging.table import table
 
     console.print(table(published.evaluation))
     console.print(f"registered as {published.model}; its bundle is {published.bundle}")

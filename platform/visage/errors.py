@@ -11,3 +11,7 @@ class UserError(Exception):
 def one_line(error: BaseException, longest: int = 200) -> str:
     """What an error of another library says, fit for the middle of a sentence."""
     return " ".join(str(error).split())[:longest].rstrip(".") or type(error).__name__
+
+
+class JudgesRefused(UserError):
+    """A judge reads real faces no better than chance, so its figures would say nothing."""

@@ -32,14 +32,16 @@ def publish(
 ) -> Published:
     """Judge the generator of a checkpoint on the test people, write its bundle to `out`, and register it.
 
-    run: the MLflow run that the model came from; it receives the test figures, the picture and the bundle.
+    run: the MLflow run that the model came from; it receives the test figures, the pictures, the
+    model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
     import torch
 
     from visage.faces.picture import write_png
     from visage.judging.evaluate import evaluate
-    from visage.judging.report import faces_picture
+    from visage.judging.report import faces_picture, intensity_picture
     from visage.registry.assemble import bundle_training
+    from visage.registry.card import MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
 
@@ -61,5 +63,17 @@ def publish(
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
     run.log(figures, experiment.train.images)
     run.picture(picture, "faces.png")
+    run.picture(write_png(None, intensity_picture(generator, faces, "test")), "intensity.png")
+    run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
+    run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
     return Published(bundle.facts.name, version, out, evaluation)
+
+
+def confusion_csv(evaluation: "Evaluation") -> bytes:
+    """Pairs by row, target expression and the expression that the judge read; one line each, for other tools."""
+    lines = ["row,target,read,pairs"]
+    for name, row in evaluation.rows.items():
+        for target, counts in zip(evaluation.expressions, row.confusion, strict=True):
+            lines += [f"{name},{target},{read},{n}" for read, n in zip(evaluation.expressions, counts, strict=True)]
+    return ("\n".join(lines) + "\n").encode()

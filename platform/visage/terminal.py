@@ -4,11 +4,12 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from visage.errors import UserError
+from visage.errors import JudgesRefused, UserError
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -26,6 +27,18 @@ def going_on_with(command: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stopped:
         raise UserError(f"{str(stopped) or 'cut off by Ctrl-C'}; go on with: {command()}") from None
+
+
+@contextmanager
+def judged_later(checkpoint: Path) -> Iterator[None]:
+    """Adds to a judge's refusal what is kept, and the command that judges it when the judges are better."""
+    try:
+        yield
+    except JudgesRefused as refused:
+        raise UserError(
+            f"{str(refused).rstrip('.')}; the training is kept in {checkpoint}, to be judged later with: "
+            f"{typed('--resume')}"
+        ) from None
 
 
 @contextmanager

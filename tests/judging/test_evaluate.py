@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tests.judging.conftest import Make
-from visage.errors import UserError
+from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate, mean_faces, quick
 from visage.judging.fit import as_input
-from visage.judging.judges import Judges, JudgesRefused
+from visage.judging.judges import Judges
 from visage.judging.pairs import pairs
 from visage.judging.results import Evaluation
 from visage.judging.train import FaceNetworks

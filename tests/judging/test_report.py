@@ -7,30 +7,67 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from tests.evaluations import sample
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate
-from visage.judging.report import CELL, faces_picture, table
+from visage.judging.report import CELL, faces_picture, intensity_picture
+from visage.judging.results import Evaluation
+from visage.judging.table import table
 from visage.judging.train import FaceNetworks
 
 
-def test_the_table_names_rows_people_judges_and_warnings(judged: tuple[FaceSet, FaceNetworks]) -> None:
-    found = evaluate(None, *judged, bootstrap=100)
-    found.warnings.append("the identity judge is poor.")
+def printed(evaluation: Evaluation) -> str:
     text = io.StringIO()
-    Console(file=text, width=80).print(table(found))
-    shown = text.getvalue()
-    for word in (
-        "real faces",
-        "copy of the",
-        "mean face",
-        "expression_probability",
-        "score",
-        f"{found.people} test people",
-        "Warning",
-    ):
+    Console(file=text, width=80).print(table(evaluation))
+    assert "…" not in text.getvalue()  # nothing is cut off
+    return text.getvalue()
+
+
+def test_the_table_names_rows_people_judges_and_warnings(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    found = evaluate(lambda inputs, condition: inputs, *judged, bootstrap=100)
+    found.warnings.append("the identity judge is poor.")
+    shown = printed(found)
+    rows = ("real faces", "copy of", "mean face", "wrong", "model")
+    words = ("expression_probability", "frechet", f"{found.people} test people", "Warning", "Intensity", "Read as")
+    for word in (*rows, *words, "false accept rate of 0.01"):
         assert word in shown
-    low = found.rows["copy"].metrics["score"].low
-    assert f"{low:.3f}–" in shown
+    figure = found.rows["real"].metrics["identity_similarity"]
+    line = next(line for line in shown.splitlines() if line.strip().startswith("identity_similarity"))
+    assert f"{figure.value:.3f}" in line
+    assert f"{figure.low:.3f}–".removeprefix("0") in shown
+    assert "*" not in shown
+
+
+def test_every_figure_of_a_poor_judge_is_marked() -> None:
+    poor = sample(("neutral", "happy"), judges={"identity": 0.95, "expression": 0.5}, warnings=["poor."])
+    lines = {line.split()[0]: line for line in printed(poor).splitlines() if line.strip()}
+    for name in ("expression", "score", "few"):
+        assert "0.800*" in lines[name], name
+    for name in ("identity", "identity_similarity"):
+        assert "*" not in lines[name], name
+    assert "*" in lines["expression_probability"]
+
+
+def test_groups_stand_in_the_table_and_small_ones_with_a_caution() -> None:
+    shown = printed(sample(("neutral", "happy")))
+    assert "3 !" in shown
+    assert "By group" in shown
+    assert "By group" not in printed(sample(("neutral", "happy"), groups={}))
+
+
+def test_the_strip_has_a_row_a_person_and_a_column_an_intensity(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    asked = []
+
+    def generator(inputs: Tensor, condition: Tensor) -> Tensor:
+        asked.append(condition)
+        return inputs
+
+    picture = intensity_picture(generator, judged[0], "test", people=3)
+    assert picture.shape[1] > 8 * CELL
+    assert len(asked) == 3
+    assert asked[0][0].tolist() == [1, 0, 0]  # neutral
+    assert asked[0][4].tolist() == [0, 1, 0]  # happy in full
+    assert asked[1][4].tolist() == [0, 0, 1]  # the next person's expression is another
 
 
 def test_the_picture_has_a_row_a_person_and_a_column_an_expression(judged: tuple[FaceSet, FaceNetworks]) -> None:

@@ -46,6 +46,7 @@ def make_bundle() -> Callable[..., Any]:
     """Writes a bundle of tiny networks. seed: of the weights; the figures are those of the model's row."""
     import torch
 
+    from tests.evaluations import sample
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
     from visage.models.unet import UNet
@@ -72,6 +73,7 @@ def make_bundle() -> Callable[..., Any]:
             "method": "ucgan",
             "expressions": EXPRESSIONS,
             "config": {"train": {"seed": seed}},
+            "evaluation": sample(EXPRESSIONS).to_dict(),
             "metrics": {"score": {"value": probability, "low": 0.1, "high": 0.9}},
             "data": {"name": "set", "layout": "synthetic", "sha256": SHA, "judges": SHA},
             "run_id": "run",

@@ -13,7 +13,7 @@ from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck
 from visage.models.unet import UNet
 from visage.registry.bundle import read_bundle
-from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, RESULTS
+from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, MODEL_CARD, RESULTS
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_what_is_written_is_read(make_bundle, tmp_path: Path):
 def test_the_card_has_the_keys_of_the_design(folder: Path):
     card = json.loads((folder / CARD).read_text())
     named = "format method image_size expressions architecture config metrics data run_id created sha256"
-    assert set(card) == {*named.split(), "files", "self_check"}
+    assert set(card) == {*named.split(), "evaluation", "versions", "files", "self_check"}
     assert card["format"] == 1
 
 
@@ -154,6 +154,15 @@ def test_a_card_that_is_none(folder: Path, content: str):
     assert_refused(folder, CARD)
 
 
+def test_a_bundle_of_an_older_visage(folder: Path):
+    card = json.loads((folder / CARD).read_text())
+    card.pop("evaluation")
+    card["files"].pop(MODEL_CARD)
+    (folder / CARD).write_text(json.dumps(card))
+    (folder / MODEL_CARD).unlink()
+    assert_refused(folder, CARD, "older Visage", "train the model again")
+
+
 @pytest.mark.parametrize("number", [0, 2, "1", None, [1]])
 def test_another_format(folder: Path, number: Any):
     edit_card(folder, format=number)
@@ -169,6 +178,7 @@ def test_another_format(folder: Path, number: Any):
         ({"image_size": 64}, "image_size"),
         ({"sha256": "1" * 64}, "sha256"),
         ({"files": {}}, "files"),
+        ({"evaluation": {}}, "evaluation"),
         ({"files": {"../../etc/passwd": "0" * 64}}, "files"),
         ({"method": "../../x"}, "method"),
     ],

@@ -15,6 +15,7 @@ def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: 
     """A bundle of untrained networks, the same ones each time."""
     import torch
 
+    from tests.evaluations import sample
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
     from visage.models.unet import UNet
@@ -32,6 +33,7 @@ def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: 
         expressions=expressions,
         config={},
         metrics={},
+        evaluation=sample(expressions).to_dict(),
         data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
         run_id="0" * 32,
         self_check={},

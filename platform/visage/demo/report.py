@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment
+from visage.judging.table import MARK, METRICS, ROWS, intensity_notes, judges_note, percentages, shown
 
 if TYPE_CHECKING:
     from visage.client import Answer
@@ -20,15 +21,6 @@ th:first-child, td:first-child { text-align: left; } small { color: #666; }
 .wide { overflow-x: auto; } img { max-width: 100%; }
 figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
 """
-METRICS = (
-    "score",
-    "identity",
-    "identity_similarity",
-    "expression",
-    "expression_probability",
-    "expression_change",
-    "ssim",
-)
 
 
 def write_report(
@@ -70,24 +62,31 @@ def write_report(
 
 
 def _metrics(evaluation: "Evaluation") -> str:
-    head = "".join(f"<th>{name}</th>" for name in METRICS)
+    shown_metrics = [line for line in METRICS if any(line[0] in row.metrics for row in evaluation.rows.values())]
+    head = "".join(f"<th>{heading}</th>" for _, heading, _ in shown_metrics)
     rows = ""
     for name, row in evaluation.rows.items():
         cells = ""
-        for metric in METRICS:
-            estimate = row.metrics.get(metric)
-            text = (
-                f"{estimate.value:.3f}<br><small>{estimate.low:.3f} to {estimate.high:.3f}</small>" if estimate else ""
-            )
-            cells += f"<td>{text}</td>"
-        rows += f"<tr><td>{escape(name.replace('_', ' '))}</td>{cells}</tr>"
-    warned = "".join(f"<p><strong>{escape(text)}</strong></p>" for text in evaluation.warnings)
+        for metric, _, digits in shown_metrics:
+            value, interval = shown(metric, row.metrics.get(metric), digits, evaluation.doubtful)
+            cells += f"<td>{value}<br><small>{interval}</small></td>"
+        rows += f"<tr><td>{escape(ROWS[name])}</td>{cells}</tr>"
+    warned = "".join(f"<p><strong>{MARK} {escape(text)}</strong></p>" for text in evaluation.warnings)
+    curve = "\n".join(intensity_notes(evaluation))
     return (
         f'<div class="wide"><table><tr><th>row</th>{head}</tr>{rows}</table></div>'
-        f"<p><small>{evaluation.people} test people, "
-        f"{evaluation.pairs} pairs; 95 % intervals by bootstrap over people. Judges on real faces: "
-        f"{', '.join(f'{name} {value:.3f}' for name, value in evaluation.judges.items())}.</small></p>{warned}"
+        f"<p><small>{evaluation.people} test people, {evaluation.pairs} pairs; 95 % intervals over people. "
+        f"{escape(judges_note(evaluation))}</small></p>{warned}{_confusion(evaluation)}<pre>{escape(curve)}</pre>"
     )
+
+
+def _confusion(evaluation: "Evaluation") -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in evaluation.expressions)
+    rows = ""
+    for target, counts in zip(evaluation.expressions, evaluation.rows["model"].confusion, strict=True):
+        rows += f"<tr><td>{escape(target)}</td>" + "".join(f"<td>{cell}</td>" for cell in percentages(counts)) + "</tr>"
+    told = "<p>Target down, what the judge reads in the model's faces across, in %:</p>"
+    return f'{told}<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visage.errors import UserError
+from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.fit import as_input
 from visage.judging.metrics import (
@@ -25,10 +25,6 @@ from visage.models.condition import conditions
 
 BATCH = 64
 Generator = Callable[[Tensor, Tensor], Tensor]
-
-
-class JudgesRefused(UserError):
-    """A judge reads real faces no better than chance, so its figures would say nothing."""
 
 
 @dataclass(frozen=True)

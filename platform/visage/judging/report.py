@@ -1,6 +1,6 @@
-"""An evaluation for people to read: the table in a terminal, and the faces themselves."""
+"""What a generator makes, as pictures for people to look at."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,63 +9,14 @@ from torch import nn
 
 from visage.faces.faceset import FaceSet
 from visage.judging.fit import as_input
+from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
-from visage.judging.results import Evaluation
-from visage.models.condition import conditions
+from visage.models.condition import NEUTRAL, conditions
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
-# Metric, heading, digits.
-METRICS = (
-    ("score", "score", 3),
-    ("identity", "identity", 3),
-    ("identity_similarity", "identity_similarity", 3),
-    ("expression", "expression", 3),
-    ("expression_probability", "expression_probability", 3),
-    ("expression_change", "expression_change", 3),
-    ("ssim", "ssim", 3),
-    ("psnr", "psnr (dB)", 1),
-    ("l1", "l1", 3),
-)
-ROWS = {"model": "model", "real": "real faces", "copy": "copy of the input", "mean_face": "mean face"}
 CELL = 96
 GAP = 4
+LINE = 22
 INK, PAPER = (40, 40, 40), (255, 255, 255)
-
-
-def table(evaluation: Evaluation) -> "Group":
-    """The evaluation as a rich renderable: rows and metrics with their 95 % intervals, the judges, the warnings."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = [metric for metric in METRICS if any(metric[0] in row.metrics for row in evaluation.rows.values())]
-    title = f"{evaluation.people} {evaluation.part} people, {evaluation.pairs} pairs; 95 % intervals over people"
-    # Metrics go down, so that the table fits a terminal of 80 columns.
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    grid.add_column("", no_wrap=True)
-    for name in evaluation.rows:
-        grid.add_column(ROWS.get(name, name), justify="right")
-    for metric, heading, digits in shown:
-        cells = []
-        for row in evaluation.rows.values():
-            figure = row.metrics.get(metric)
-            if figure is None:
-                cells.append("–")
-            else:
-                cells.append(f"{figure.value:.{digits}f}\n{figure.low:.{digits}f}–{figure.high:.{digits}f}")
-        grid.add_row(heading, *cells)
-    checked = evaluation.verification
-    notes = [
-        f"Judges on the real faces of these people: identity {evaluation.judges['identity']:.3f} "
-        f"(verification rate at a false accept rate of {checked.false_accept_rate:.2%}, {checked.genuine_pairs} pairs "
-        f"of one person and {checked.impostor_pairs} of two), expression {evaluation.judges['expression']:.3f} "
-        f"(accuracy of {len(evaluation.expressions)}). Networks {evaluation.networks[:12]}.",
-        *(f"Warning: {warning}" for warning in evaluation.warnings),
-    ]
-    return Group(grid, *(Text(note, style="yellow" if note.startswith("Warning") else "dim") for note in notes))
 
 
 @torch.inference_mode()
@@ -78,38 +29,78 @@ def faces_picture(generator: Generator, faces: FaceSet, part: str, people: int =
     """
     members = faces.part(part)
     chosen = np.unique(faces.identity[members])[:people]
-    inputs = np.array([_first(faces, members, name, "neutral") for name in chosen])
+    inputs = np.array([_first(faces, members, name, NEUTRAL) for name in chosen])
     count = len(faces.expressions)
-    device = next(generator.parameters()).device if isinstance(generator, nn.Module) else torch.device("cpu")
+    device = _device(generator)
     condition = conditions(faces.expressions, torch.arange(count, device=device))
-    cell = max(CELL, faces.size)
-    line = 22
-    sheet = Image.new("RGB", ((count + 2) * (cell + GAP) + GAP, line + len(chosen) * (cell + line)), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=13)
-
-    def place(row: int, column: int, face: np.ndarray, caption: str = "") -> None:
-        picture = Image.fromarray(face)
-        if picture.width != cell:
-            picture = picture.resize((cell, cell), Image.Resampling.LANCZOS)
-        left, top = GAP + column * (cell + GAP), line + row * (cell + line)
-        sheet.paste(picture, (left, top))
-        pen.text((left + cell / 2, top + cell + line / 2), caption, INK, font, anchor="mm")
-
-    for column, heading in enumerate(("input", *faces.expressions, "true face")):
-        pen.text((GAP + column * (cell + GAP) + cell / 2, line / 2), heading, INK, font, anchor="mm")
+    sheet = Sheet(("input", *faces.expressions, "true face"), len(chosen), faces.size)
     for row, picture in enumerate(inputs):
-        face = torch.from_numpy(np.array(faces.faces[picture])).to(device)
-        batch = as_input(face.permute(2, 0, 1)).expand(count, -1, -1, -1).contiguous()
-        made = generator(batch, condition).float().clamp(-1, 1)
-        pixels = ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
-        for column in range(count):
-            place(row, 1 + column, pixels[column])
+        sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
+        for column, face in enumerate(_made(generator, faces, int(picture), condition)):
+            sheet.place(row, 1 + column, face)
         truth = _true_face(faces, members, int(picture), row)
         if truth is not None:
-            place(row, 1 + count, np.array(faces.faces[truth]), faces.expressions[faces.expression[truth]])
-    return np.array(sheet)
+            sheet.place(row, 1 + count, np.array(faces.faces[truth]), faces.expressions[faces.expression[truth]])
+    return np.array(sheet.image)
+
+
+@torch.inference_mode()
+def intensity_picture(generator: Generator, faces: FaceSet, part: str, people: int = 6) -> np.ndarray:
+    """People of a part down, intensities across; the expression goes from person to person through all but neutral.
+
+    generator, inputs and the result as for `faces_picture`.
+    """
+    members = faces.part(part)
+    chosen = np.unique(faces.identity[members])[:people]
+    kinds = [kind for kind, name in enumerate(faces.expressions) if name != NEUTRAL]
+    device = _device(generator)
+    sheet = Sheet(("input", *(f"{level:g}" for level in LEVELS)), len(chosen), faces.size)
+    for row, name in enumerate(chosen):
+        picture, kind = _first(faces, members, name, NEUTRAL), kinds[row % len(kinds)]
+        target = torch.full((len(LEVELS),), kind, device=device)
+        condition = conditions(faces.expressions, target, torch.tensor(LEVELS, device=device))
+        sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[kind])
+        for column, face in enumerate(_made(generator, faces, picture, condition)):
+            sheet.place(row, 1 + column, face)
+    return np.array(sheet.image)
+
+
+class Sheet:
+    """A grid of square faces with headings above and captions below."""
+
+    def __init__(self, headings: Sequence[str], rows: int, size: int) -> None:
+        self.cell = max(CELL, size)
+        self.image = Image.new(
+            "RGB", (len(headings) * (self.cell + GAP) + GAP, LINE + rows * (self.cell + LINE)), PAPER
+        )
+        self.pen, self.font = ImageDraw.Draw(self.image), ImageFont.load_default(size=13)
+        for column, heading in enumerate(headings):
+            self._write(column, LINE / 2, heading)
+
+    def place(self, row: int, column: int, face: np.ndarray, caption: str = "") -> None:
+        """face: uint8 S,S,3."""
+        picture = Image.fromarray(face)
+        if picture.width != self.cell:
+            picture = picture.resize((self.cell, self.cell), Image.Resampling.LANCZOS)
+        top = LINE + row * (self.cell + LINE)
+        self.image.paste(picture, (GAP + column * (self.cell + GAP), top))
+        self._write(column, top + self.cell + LINE / 2, caption)
+
+    def _write(self, column: int, height: float, text: str) -> None:
+        centre = GAP + column * (self.cell + GAP) + self.cell / 2
+        self.pen.text((centre, height), text, INK, self.font, anchor="mm")
+
+
+def _device(generator: Generator) -> torch.device:
+    return next(generator.parameters()).device if isinstance(generator, nn.Module) else torch.device("cpu")
+
+
+def _made(generator: Generator, faces: FaceSet, picture: int, condition: torch.Tensor) -> np.ndarray:
+    """One face under each of N conditions: uint8 N,S,S,3."""
+    face = torch.from_numpy(np.array(faces.faces[picture])).to(condition.device)
+    batch = as_input(face.permute(2, 0, 1)).expand(len(condition), -1, -1, -1).contiguous()
+    made = generator(batch, condition).float().clamp(-1, 1)
+    return ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _first(faces: FaceSet, members: np.ndarray, name: str, expression: str) -> int:

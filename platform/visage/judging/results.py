@@ -1,6 +1,6 @@
 """What an evaluation found, as data that goes to JSON and back."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from visage.judging.metrics import Estimate, Verification
@@ -98,6 +98,10 @@ class Evaluation:
         """The metrics that rest on a judge which is below RELIABLE on real faces."""
         poor = [RULED[name] for name, value in self.judges.items() if not value >= RELIABLE]  # NaN is as poor
         return frozenset().union(*poor)
+
+    def without_results(self) -> "Evaluation":
+        """The same without the single results."""
+        return replace(self, rows={name: replace(row, results=[]) for name, row in self.rows.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -46,6 +46,7 @@ def bundle_training(
         method=experiment.method.name,
         expressions=faces.expressions,
         config=experiment.model_dump(mode="json"),
+        evaluation=evaluation.without_results().to_dict(),
         metrics={name: asdict(estimate) for name, estimate in evaluation.rows["model"].metrics.items()},
         data={
             "name": faces.name,
@@ -70,11 +71,11 @@ def reference_quantiles(generator: "UNet", faces: "FaceSet", networks: "FaceNetw
 
     from visage.judging.fit import as_input
     from visage.judging.pairs import pairs
+    from visage.models.condition import conditions
 
     asked = pairs(faces, "test", limit=PAIRS)
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
-    conditions = torch.eye(len(faces.expressions), device=device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
     with torch.inference_mode():
         for start in range(0, len(asked), BATCH):
@@ -82,7 +83,7 @@ def reference_quantiles(generator: "UNet", faces: "FaceSet", networks: "FaceNetw
             pixels = torch.from_numpy(np.ascontiguousarray(faces.faces[some.input])).to(device)
             inputs = as_input(pixels.permute(0, 3, 1, 2)).contiguous()
             target = torch.from_numpy(some.target).to(device)
-            outputs = generator(inputs, conditions[target])
+            outputs = generator(inputs, conditions(faces.expressions, target))
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
             values["expression_confidence"] += check(outputs)[torch.arange(len(some)), target].tolist()
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}

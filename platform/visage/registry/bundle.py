@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
-from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, RESULTS, Card, read_card
+from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, MODEL_CARD, RESULTS, Card, read_card
 from visage.registry.results import Results, read_results, write_results
+from visage.registry.versions import versions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,6 +79,7 @@ def write_bundle(
     expressions: Iterable[str],
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     data: Mapping[str, Any],
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
@@ -85,10 +87,13 @@ def write_bundle(
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
     encoder, check: the endpoint's self-check networks. results: entries with the columns of results.csv. metrics:
-    metric name to {value, low, high}. data: the fields of `card.FaceData`. self_check: name of the value to its
-    quantiles. The same weights give the same sha256. Raises UserError when `out` is something else or the disk refuses.
+    metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`. self_check:
+    name of the value to its quantiles. The model card is written from the card. The same weights give the same
+    sha256. Raises UserError when `out` is something else or the disk refuses.
     """
     from safetensors.torch import save
+
+    from visage.registry.model_card import model_card
 
     if out.exists() and not (out / CARD).is_file():
         raise UserError(f"{out}: is there already and is no bundle; give another folder or remove it.")
@@ -113,14 +118,19 @@ def write_bundle(
             },
             "config": dict(config),
             "metrics": dict(metrics),
+            "evaluation": dict(evaluation),
             "data": dict(data),
             "run_id": run_id,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
             "sha256": hashes[GENERATOR],
-            "files": hashes,
+            "files": hashes | {MODEL_CARD: ""},
             "self_check": {name: dict(values) for name, values in self_check.items()},
         }
     )
+    contents[MODEL_CARD] = model_card(card).encode()
+    hashes[MODEL_CARD] = hashlib.sha256(contents[MODEL_CARD]).hexdigest()
+    card = card.model_copy(update={"files": hashes})
     contents[CARD] = card.to_json().encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -148,9 +158,9 @@ def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
     missing = [name for name in (CARD, *FILES) if not (folder / name).is_file()]
     if CARD in missing:
         raise UserError(f"{folder}: is no bundle, as it has no {CARD}; give a folder that holds one.")
+    card = read_card(folder)  # first: an older bundle lacks files, and its card says that it is older
     if missing:
         raise UserError(f"{folder}: {missing[0]} is missing; {MEND}.")
-    card = read_card(folder)
     for name, expected in card.files.items():
         try:
             with (folder / name).open("rb") as file:

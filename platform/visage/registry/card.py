@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from visage.errors import UserError
+from visage.judging.results import Evaluation
 
 FORMAT: Literal[1] = 1
 CARD = "card.json"
@@ -15,7 +16,8 @@ GENERATOR = "generator.safetensors"
 CHECK = "check.safetensors"
 FACES = "faces.png"
 RESULTS = "results.csv"
-FILES = (GENERATOR, CHECK, FACES, RESULTS)
+MODEL_CARD = "MODEL_CARD.md"
+FILES = (GENERATOR, CHECK, FACES, RESULTS, MODEL_CARD)
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
@@ -60,6 +62,8 @@ class Architecture(Part):
 class Card(Part):
     """metrics: of the test people, by metric name. created: UTC, ISO 8601. sha256: of generator.safetensors.
 
+    evaluation: the whole of it but the single faces, which are in results.csv: see `judging.results.Evaluation`.
+    versions: of what made the model.
     self_check: quantiles of the self-check's values on the test people at registration. files: sha256 of each file.
     """
 
@@ -70,9 +74,11 @@ class Card(Part):
     architecture: Architecture
     config: dict[str, Any]
     metrics: dict[str, Estimate]
+    evaluation: dict[str, Any]
     data: FaceData
     run_id: str
     created: str
+    versions: dict[str, str]
     sha256: str = Sha256
     files: dict[str, str]
     self_check: dict[str, dict[str, float]]
@@ -83,6 +89,13 @@ class Card(Part):
         if len(set(expressions)) != len(expressions):
             raise ValueError("an expression stands in it twice")
         return expressions
+
+    @field_validator("evaluation")
+    @classmethod
+    def _readable(cls, evaluation: dict[str, Any]) -> dict[str, Any]:
+        if "model" not in Evaluation.from_dict(evaluation).rows:
+            raise ValueError("has no row of the model")
+        return evaluation
 
     @model_validator(mode="after")
     def _fits_generator(self) -> "Card":
@@ -113,6 +126,8 @@ def read_card(folder: Path) -> Card:
         raise UserError(f"{path}: is not the card of a Visage bundle; give a folder that `visage train` has written.")
     if tree["format"] != FORMAT:
         raise UserError(f"{path}: format {tree['format']!r} is unknown; this Visage reads {FORMAT}, so update Visage.")
+    if "evaluation" not in tree:
+        raise UserError(f"{path}: was written by an older Visage, without its evaluation; train the model again.")
     try:
         return Card.model_validate(tree)
     except ValidationError as error:

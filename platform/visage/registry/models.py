@@ -64,6 +64,8 @@ class Registry:
 
     def register(self, folder: Path, run_id: str) -> int:
         """Put the bundle in `folder` beside the run's artifacts and give it the next version of `visage-<method>`."""
+        from visage.registry.model_card import summary
+
         bundle = read_bundle(folder)
         name = bundle.facts.name
         figures = {key: estimate.value for key, estimate in bundle.card.metrics.items()}
@@ -79,7 +81,9 @@ class Registry:
                 self.client.create_registered_model(name)
             source = f"{self.client.get_run(run_id).info.artifact_uri}/{FOLDER}"
             # No await: the version is ready when it is made, and waiting would sleep.
-            made = self.client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+            made = self.client.create_model_version(
+                name, source, run_id, tags=tags, description=summary(bundle.card), await_creation_for=0
+            )
         return int(made.version)
 
     def fetch(self, model: str) -> Bundle:

@@ -2,18 +2,17 @@
 
 import getpass
 import json
-import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from visage.errors import UserError
 from visage.registry.store import absolute, database_of, open_store, store_faults
+from visage.registry.versions import versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -146,12 +145,9 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _provenance() -> dict[str, str]:
     """What made the run: versions, and the commit when Visage runs from a checkout."""
-    tags = {"mlflow.source.name": "visage", "visage.python": platform.python_version()}
-    for package in ("visage", "torch", "ray", "mlflow"):
-        try:
-            tags[f"visage.version.{package}"] = version(package)
-        except PackageNotFoundError:
-            continue
+    made = versions()
+    tags = {"mlflow.source.name": "visage", "visage.python": made.pop("python")}
+    tags |= {f"visage.version.{package}": number for package, number in made.items()}
     with suppress(KeyError, OSError):  # a container's user without a name
         tags["mlflow.user"] = getpass.getuser()
     commit = _commit()

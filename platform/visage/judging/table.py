@@ -1,0 +1,155 @@
+"""An evaluation as tables in a terminal of 80 columns."""
+
+from typing import TYPE_CHECKING, Any
+
+from visage.judging.metrics import Estimate
+from visage.judging.results import FEW, Evaluation
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+# Metric, heading, digits.
+METRICS = (
+    ("score", "score", 3),
+    ("identity", "identity", 3),
+    ("identity_similarity", "identity_similarity", 3),
+    ("expression", "expression", 3),
+    ("expression_probability", "expression_probability", 3),
+    ("expression_change", "expression_change", 3),
+    ("frechet", "frechet", 2),
+    ("ssim", "ssim", 3),
+    ("psnr", "psnr (dB)", 1),
+    ("l1", "l1", 3),
+)
+ROWS = {
+    "model": "model",
+    "real": "real faces",
+    "copy": "copy of the input",
+    "mean_face": "mean face",
+    "wrong_person": "wrong person",
+}
+COMPARED = ("model", "real")  # the rows of which the confusion and the groups are shown
+MARK = "*"  # beside a figure that rests on a judge below RELIABLE
+
+
+def table(evaluation: Evaluation) -> "Group":
+    """The evaluation as a rich renderable: rows and metrics with their 95 % intervals, confusion, groups, intensity,
+    the judges and their warnings."""
+    from rich.console import Group
+    from rich.text import Text
+
+    names = " / ".join(ROWS[name] for name in COMPARED if name in evaluation.rows)
+    parts: list[Any] = [
+        Text(f"{evaluation.people} {evaluation.part} people, {evaluation.pairs} pairs; 95 % intervals over people"),
+        _figures(evaluation),
+        Text(f"Read as, in % of the pairs with that target ({names})"),
+        _confusion(evaluation),
+    ]
+    if evaluation.groups:
+        parts += [Text(f"By group ({names}); ! under {FEW} people: no conclusion"), _groups(evaluation)]
+    notes = [*intensity_notes(evaluation), judges_note(evaluation)]
+    if evaluation.doubtful:
+        notes.append(f"{MARK} rests on a judge that reads real faces poorly.")
+    warnings = (Text(f"Warning: {warning}", style="yellow") for warning in evaluation.warnings)
+    return Group(*parts, *(Text(note, style="dim") for note in notes), *warnings)
+
+
+def shown(metric: str, figure: Estimate | None, digits: int, doubtful: frozenset[str]) -> tuple[str, str]:
+    """A figure with its mark, and its interval; what could not be measured is a dash."""
+    if figure is None:
+        return "–", ""
+    value = f"{figure.value + 0:.{digits}f}{MARK if metric in doubtful else ''}"
+    return value.replace("-0.000", "0.000"), f"{_bound(figure.low)}–{_bound(figure.high)}"
+
+
+def _bound(value: float) -> str:
+    """Three digits, so that two bounds fit a narrow column."""
+    size = abs(value)
+    text = f"{value:.{3 if size < 1 else 2 if size < 10 else 1}f}"
+    return text.removeprefix("-" if float(text) == 0 else "").replace("0.", ".", 1) if size < 1 else text
+
+
+def judges_note(evaluation: Evaluation) -> str:
+    """What the judges reach on the real faces of the people that were judged."""
+    checked = evaluation.verification
+    return (
+        f"Judges on the real faces of these people: identity {evaluation.judges['identity']:.3f} "
+        f"(verification rate at a false accept rate of {checked.allowed:g}; {checked.genuine_pairs} pairs of one "
+        f"person and {checked.impostor_pairs} of two), expression {evaluation.judges['expression']:.3f} (accuracy "
+        f"of {len(evaluation.expressions)}). Networks {evaluation.networks[:12]}."
+    )
+
+
+def intensity_notes(evaluation: Evaluation) -> list[str]:
+    """The intensity curve in lines of text; none where there is no curve."""
+    curve = evaluation.intensity
+    if curve is None:
+        return []
+    mark = MARK if "expression" in evaluation.doubtful else ""
+    levels = " ".join(f"{level:4g}" for level in curve.levels)
+    probability = " ".join(f"{figure.value:4.2f}" for figure in curve.expression_probability)
+    similarity = " ".join(f"{figure.value:4.2f}" for figure in curve.identity_similarity)
+    return [
+        f"Intensity                    {levels}",
+        f"  expression_probability{mark:1}    {probability}",
+        f"  identity_similarity        {similarity}",
+        f"  never falls from 0 to 1 in {curve.rising.value:.0%} ({curve.rising.low:.0%}–{curve.rising.high:.0%}) of "
+        f"{curve.pairs} pairs of {curve.people} people",
+    ]
+
+
+def _figures(evaluation: Evaluation) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    rows = evaluation.rows.values()
+    # Metrics go down, so that the table fits.
+    grid = Table(box=SIMPLE_HEAD, padding=0)
+    grid.add_column("", no_wrap=True)
+    for name in evaluation.rows:
+        grid.add_column(ROWS.get(name, name), justify="right")
+    for metric, heading, digits in METRICS:
+        if any(metric in row.metrics for row in rows):
+            cells = [shown(metric, row.metrics.get(metric), digits, evaluation.doubtful) for row in rows]
+            grid.add_row(heading, *("\n".join(cell).rstrip() for cell in cells))
+    return grid
+
+
+def _confusion(evaluation: Evaluation) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    names = [name for name in COMPARED if name in evaluation.rows]
+    grid = Table(box=SIMPLE_HEAD, padding=0)
+    grid.add_column("target")
+    for expression in evaluation.expressions:
+        grid.add_column(expression[:5], justify="right")
+    for target, expression in enumerate(evaluation.expressions):
+        percent = [percentages(evaluation.rows[name].confusion[target]) for name in names]
+        grid.add_row(expression, *("/".join(cells) for cells in zip(*percent, strict=True)))
+    return grid
+
+
+def percentages(counts: list[int]) -> list[str]:
+    """Counts as whole percent of their sum; dashes where that is 0."""
+    total = sum(counts)
+    return [f"{100 * count / total:.0f}" if total else "–" for count in counts]
+
+
+def _groups(evaluation: Evaluation) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    names = [name for name in COMPARED if name in evaluation.rows]
+    grid = Table(box=SIMPLE_HEAD, padding=0)
+    grid.add_column("group")
+    for heading in ("people", "score", "identity", "expression"):
+        grid.add_column(heading, justify="right")
+    for name, group in evaluation.groups.items():
+        cells = [
+            " / ".join(shown(metric, group.rows.get(row, {}).get(metric), 3, evaluation.doubtful)[0] for row in names)
+            for metric in ("score", "identity", "expression")
+        ]
+        grid.add_row(name, f"{group.people}{' !' if group.people < FEW else ''}", *cells)
+    return grid

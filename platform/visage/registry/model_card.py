@@ -1,0 +1,227 @@
+"""MODEL_CARD.md: what card.json says, for people to read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from visage.judging.results import FEW, RELIABLE, Evaluation
+from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, shown
+from visage.registry.card import Card
+
+KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
+WEAK = 0.7  # an expression read right less often is named among the limits
+PERMITTED = """\
+Visage is for faces of people who agreed to it, in research and in works where everybody can see that a face was
+changed. Do not use it to make somebody appear to feel or say what they did not, to get past an identity check, or to
+judge a person's emotions: the model draws expressions, and knows nothing of feelings. The licence of the face set
+binds the use of this model too."""
+
+
+def model_card(card: Card) -> str:
+    """The model card as Markdown, made of the card's data alone."""
+    evaluation = Evaluation.from_dict(card.evaluation)
+    sections = {
+        f"visage-{card.method}: a face's expression changed, the person kept": _what(card),
+        "Data": _data(card),
+        "Judges": _judges(evaluation),
+        f"Measured on {evaluation.people} {evaluation.part} people": _table(evaluation),
+        "Confusion": _confusion(evaluation),
+        "Groups": _groups(evaluation),
+        "Intensity": _intensity(evaluation),
+        "Limits": _limits(card, evaluation),
+        "Consent and permitted use": PERMITTED,
+        "How to make it again": _again(card),
+    }
+    return (
+        "\n\n".join(f"{'##' if k else '#'} {title}\n\n{text}" for k, (title, text) in enumerate(sections.items()))
+        + "\n"
+    )
+
+
+def summary(card: Card) -> str:
+    """The model in a few lines, as the registry shows it."""
+    evaluation = Evaluation.from_dict(card.evaluation)
+    figures = ", ".join(
+        f"{name} {' ('.join(shown(name, evaluation.rows['model'].metrics.get(name), 3, evaluation.doubtful))})"
+        for name in ("score", "identity", "expression")
+    )
+    lines = [
+        f"{card.method} at {card.image_size} px on {_kind(card)} ({card.data.name}): {', '.join(card.expressions)}.",
+        f"{evaluation.people} {evaluation.part} people: {figures}; 95 % intervals over people.",
+        *evaluation.warnings,
+        f"Extensions of the published method: {', '.join(extensions(card.config)) or 'none'}.",
+        "MODEL_CARD.md in the bundle says the rest.",
+    ]
+    return "\n\n".join(lines)
+
+
+def extensions(config: Mapping[str, Any]) -> list[str]:
+    """The extensions of the published method that a configuration turns on, as key = value."""
+    from visage.config import Experiment
+
+    return list(_extensions(Experiment, config, "", False))
+
+
+def _extensions(section: type[BaseModel], values: Mapping[str, Any], path: str, all_of_it: bool) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
+            whole = all_of_it or (kind.__doc__ or "").startswith("(extension")
+            yield from _extensions(kind, value, f"{path}{name}.", whole)
+        elif (all_of_it or (field.description or "").startswith("(extension")) and value != field.default:
+            yield f"{path}{name} = {value}"
+
+
+def _kind(card: Card) -> str:
+    return KINDS.get(card.data.layout, "photographs")
+
+
+def _what(card: Card) -> str:
+    used = extensions(card.config)
+    lines = [
+        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels, an expression and an intensity; "
+        "gives the same face with that expression.",
+        f"- Expressions: {', '.join(card.expressions)}.",
+        "- Method: UC-GAN (Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397); the exact losses are "
+        "Visage's reading of it."
+        if card.method == "ucgan"
+        else f"- Method: {card.method}.",
+        f"- Extensions of the published method in use: {', '.join(used) if used else 'none'}.",
+        f"- Made {card.created} by run {card.run_id}; generator {card.sha256[:12]}.",
+        "- `faces.png` shows some of the test people.",
+    ]
+    return "\n".join(lines)
+
+
+def _data(card: Card) -> str:
+    people = ", ".join(f"{count} {part}" for part, count in card.data.people.items())
+    return "\n".join(
+        [
+            f"- Face set `{card.data.name}`, layout {card.data.layout}: {_kind(card)};  {card.data.sha256[:12]}.",
+            f"- People: {people or 'not recorded'}. Nobody is in two parts; nothing had seen the test people.",
+            f"- Licence and source: {card.data.licence or 'not recorded; ask whoever made the face set'}.",
+        ]
+    )
+
+
+def _judges(evaluation: Evaluation) -> str:
+    report = evaluation.report
+    lines = [
+        "Two networks that the training never used, fitted to the training people's real faces.",
+        judges_note(evaluation),
+    ]
+    if "identity_judge_follows_face" in report:
+        lines.append(
+            "With inner faces swapped between two validation people the identity judge follows the face, not the head "
+            f"around it, in {report['identity_judge_follows_face']:.0%}."
+        )
+    if evaluation.warnings:
+        lines.append(f"Figures marked {MARK} rest on a judge below {RELIABLE} on real faces:")
+    return "\n\n".join([*lines, *(f"**{warning}**" for warning in evaluation.warnings)])
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _table(evaluation: Evaluation) -> str:
+    rows = []
+    for metric, heading, digits in METRICS:
+        figures = [row.metrics.get(metric) for row in evaluation.rows.values()]
+        if any(figures):
+            cells = [shown(metric, figure, digits, evaluation.doubtful) for figure in figures]
+            rows.append([heading, *(f"{value} ({interval})" if interval else value for value, interval in cells)])
+    text = (
+        f"{evaluation.pairs} pairs of an input and another expression than its own; in brackets 95 % intervals by "
+        "bootstrap over people. score: harmonic mean of identity_similarity and expression_probability. For frechet "
+        "and l1 less is better. The rows beside the model need no model: they say what a figure is worth."
+    )
+    return f"{text}\n\n{_grid(['', *(ROWS[name] for name in evaluation.rows)], rows)}"
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    parts = ["Target down, what the judge reads across, in % of the pairs with that target."]
+    for name in ("model", "real"):
+        if name in evaluation.rows:
+            counts = zip(evaluation.expressions, evaluation.rows[name].confusion, strict=True)
+            rows = [[target, *percentages(row)] for target, row in counts]
+            parts.append(_grid([ROWS[name], *evaluation.expressions], rows))
+    return "\n\n".join(parts)
+
+
+def _groups(evaluation: Evaluation) -> str:
+    if not evaluation.groups:
+        return "The face set names no groups, so nothing is known about differences between them."
+    rows = []
+    for name, group in evaluation.groups.items():
+        cells = []
+        for metric in ("identity", "expression"):
+            for row in ("model", "real"):
+                value, interval = shown(metric, group.rows.get(row, {}).get(metric), 3, evaluation.doubtful)
+                cells.append(f"{value} ({interval})" if interval and group.people >= FEW else value)
+        rows.append([name, f"{group.people}{' !' if group.people < FEW else ''}", *cells])
+    head = ["group", "people", "identity", "identity, real faces", "expression", "expression, real faces"]
+    text = (
+        "Groups are those that the face set names. Where the real faces fare differently too, it is the judge that "
+        f"differs. ! fewer than {FEW} people: no conclusion can be drawn."
+    )
+    return f"{text}\n\n{_grid(head, rows)}"
+
+
+def _intensity(evaluation: Evaluation) -> str:
+    curve = evaluation.intensity
+    if curve is None:
+        return "Not measured."
+    rows = []
+    for k, level in enumerate(curve.levels):
+        pair = (
+            ("expression_probability", curve.expression_probability[k]),
+            ("identity_similarity", curve.identity_similarity[k]),
+        )
+        cells = [shown(name, figure, 2, evaluation.doubtful) for name, figure in pair]
+        rows.append([f"{level:g}", *(f"{value} ({interval})" for value, interval in cells)])
+    text = (
+        "0 asks for the neutral face, 1 for the full expression. The target's probability never falls on the way from "
+        f"0 to 1 in {curve.rising.value:.0%} ({curve.rising.low:.0%}–{curve.rising.high:.0%}) of {curve.pairs} pairs "
+        f"of {curve.people} people."
+    )
+    return f"{text}\n\n{_grid(['intensity', 'expression_probability', 'identity_similarity'], rows)}"
+
+
+def _limits(card: Card, evaluation: Evaluation) -> str:
+    drawn = card.data.layout == "synthetic"
+    model = evaluation.rows["model"]
+    lines = [
+        "Learnt and measured on procedural drawings; nothing here says how it does on photographs."
+        if drawn
+        else f"Learnt and measured on one face set, {card.data.name}; other cameras, light and ages are not measured.",
+        f"{card.image_size} x {card.image_size} pixels of face: a larger photograph gets a face of that detail back.",
+        "Faces are aligned by the eyes and as frontal as those of the face set; other poses are not measured.",
+        "The judges are small and no people: read the pictures too, and the real faces' row beside every figure.",
+    ]
+    for k, target in enumerate(evaluation.expressions):
+        counts = model.confusion[k]
+        total = sum(counts)
+        if total and counts[k] / total < WEAK:
+            others = [(count, evaluation.expressions[j]) for j, count in enumerate(counts) if j != k]
+            count, instead = max(others)
+            lines.append(
+                f"Known failure: {target} is read right in {counts[k] / total:.0%}; most often it is read as {instead} "
+                f"instead ({count / total:.0%})."
+            )
+    return "\n".join(f"- {line}" for line in [*lines, *evaluation.warnings])
+
+
+def _again(card: Card) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
+    seed = card.config.get("train", {}).get("seed", "not recorded")
+    return (
+        f"Run {card.run_id}, seed {seed}; {versions or 'versions not recorded'}. With this in config.yaml:\n\n"
+        f"    visage train config.yaml\n\n```yaml\n{yaml.safe_dump(dict(card.config), sort_keys=False)}```"
+    )
