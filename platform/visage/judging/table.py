@@ -66,7 +66,7 @@ def shown(metric: str, figure: Estimate | None, digits: int, doubtful: frozenset
 def _bound(value: float) -> str:
     """Three digits, so that two bounds fit a narrow column."""
     size = abs(value)
-    text = f"{value:.{3 if size < 1 else 2 if size < 10 else 1}f}"
+    text = f"{value:.{3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0}f}"
     return text.removeprefix("-" if float(text) == 0 else "").replace("0.", ".", 1) if size < 1 else text
 
 
@@ -86,14 +86,14 @@ def intensity_notes(evaluation: Evaluation) -> list[str]:
     curve = evaluation.intensity
     if curve is None:
         return []
-    mark = MARK if "expression" in evaluation.doubtful else ""
+    read, known = (MARK if name in evaluation.doubtful else "" for name in ("expression", "identity"))
     levels = " ".join(f"{level:4g}" for level in curve.levels)
     probability = " ".join(f"{figure.value:4.2f}" for figure in curve.expression_probability)
     similarity = " ".join(f"{figure.value:4.2f}" for figure in curve.identity_similarity)
     return [
         f"Intensity                    {levels}",
-        f"  expression_probability{mark:1}    {probability}",
-        f"  identity_similarity        {similarity}",
+        f"  expression_probability{read:1}    {probability}",
+        f"  identity_similarity{known:1}       {similarity}",
         f"  never falls from 0 to 1 in {curve.rising.value:.0%} ({curve.rising.low:.0%}–{curve.rising.high:.0%}) of "
         f"{curve.pairs} pairs of {curve.people} people",
     ]

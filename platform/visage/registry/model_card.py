@@ -102,7 +102,7 @@ def _data(card: Card) -> str:
     people = ", ".join(f"{count} {part}" for part, count in card.data.people.items())
     return "\n".join(
         [
-            f"- Face set `{card.data.name}`, layout {card.data.layout}: {_kind(card)};  {card.data.sha256[:12]}.",
+            f"- Face set `{card.data.name}`, layout {card.data.layout}, {_kind(card)}; pixels {card.data.sha256[:12]}.",
             f"- People: {people or 'not recorded'}. Nobody is in two parts; nothing had seen the test people.",
             f"- Licence and source: {card.data.licence or 'not recorded; ask whoever made the face set'}.",
         ]
