@@ -44,6 +44,9 @@ def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
         f"{word} {networks.report[name]:.3f}" for name, word in shown.items() if name in networks.report
     )
     console.print(f"judges, on real faces of {networks.report['people']:.0f} validation people: {reached}")
+    for kind, words in (("one_name", "least alike under one name"), ("two_names", "most alike under two names")):
+        found = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in networks.doubts[kind])
+        console.print(f"look whether the names are right: {words} are {found}")
     return networks
 
 

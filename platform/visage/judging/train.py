@@ -24,10 +24,11 @@ from visage.faces.faceset import FaceSet
 from visage.judging.fit import Tick, as_input, fit_check, seeded
 from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.metrics import genuine_and_impostors, verification
+from visage.judging.names import Doubts, doubts
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 
-FORMAT = 4
+FORMAT = 5
 NAMES = ("identity_judge", "expression_judge", "encoder", "check")
 Progress = Callable[[str, int, int], None]
 
@@ -36,9 +37,10 @@ Progress = Callable[[str, int, int], None]
 class FaceNetworks:
     """The networks of a face set, in eval mode, without gradients, on the CPU.
 
-    identity_judge: faces -> N,128 unit vectors, from the inner face. expression_judge: faces -> N,K probabilities.
+    identity_judge: faces -> N,D unit vectors, from the inner face. expression_judge: faces -> N,K probabilities.
     encoder, check: the loss's embedding and the endpoint's reader of expressions, which judge nothing.
-    expressions: the K names. report: what the networks reach on the validation people. sha256: of all weights.
+    expressions: the K names. report: what the networks reach on the validation people. doubts: names of the face set
+    whose pictures somebody should look at. sha256: of all weights.
     All take N,3,H,W in [-1, 1].
     """
 
@@ -48,6 +50,7 @@ class FaceNetworks:
     check: ExpressionCheck
     expressions: tuple[str, ...]
     report: dict[str, float]
+    doubts: Doubts
     sha256: str
 
 
@@ -68,7 +71,8 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
             found = _load(folder, wanted)  # another process may have trained them by now
             if not found:
                 networks, report = _train(faces, judge, progress)
-                _store(folder, networks, report, wanted)
+                seen = apply(networks["identity_judge"], resized(faces, np.arange(len(faces.identity))))
+                _store(folder, networks, report, doubts(seen.numpy(), faces.identity), wanted)
                 found = _load(folder, wanted)
     except OSError as error:
         raise UserError(
@@ -194,7 +198,9 @@ def _share(hits: Tensor) -> float:
     return float(hits.float().mean())
 
 
-def _store(folder: Path, networks: dict[str, nn.Module], report: dict[str, float], wanted: dict[str, Any]) -> None:
+def _store(
+    folder: Path, networks: dict[str, nn.Module], report: dict[str, float], doubtful: Doubts, wanted: dict[str, Any]
+) -> None:
     """All into a new folder that then takes the place of the old one, so that no reader sees half of it."""
     fresh, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     try:
@@ -208,6 +214,7 @@ def _store(folder: Path, networks: dict[str, nn.Module], report: dict[str, float
             **wanted,
             "architectures": {name: network.architecture() for name, network in networks.items()},  # type: ignore[operator]
             "report": report,
+            "doubts": doubtful,
             "files": files,
         }
         (fresh / "networks.json").write_text(json.dumps(card, indent=2) + "\n")
@@ -233,13 +240,14 @@ def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
             networks[name] = _built(card["architectures"][name])
             networks[name].load_state_dict(load_file(path))
             networks[name].eval().requires_grad_(False)
-        report = card["report"]
+        report, doubtful = card["report"], card["doubts"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
     return FaceNetworks(
         **networks,
         expressions=tuple(wanted["expressions"]),
         report=report,
+        doubts={kind: [(name, value) for name, value in found] for kind, found in doubtful.items()},
         sha256=hashlib.sha256("".join(card["files"][f"{name}.safetensors"] for name in NAMES).encode()).hexdigest(),
     )
 
