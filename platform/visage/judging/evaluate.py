@@ -17,6 +17,7 @@ from visage.judging.pairs import NONE, Pairs, pairs, strangers
 from visage.judging.results import Evaluation, FaceResult, Group, Row
 from visage.judging.train import FaceNetworks
 
+FIDELITY_PAIRS = 1_024  # ssim takes longer than all judges, and decides nothing
 GROUP_METRICS = ("score", "identity", "identity_similarity", "expression", "expression_probability")
 
 
@@ -42,12 +43,13 @@ def evaluate(
 
     generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces. Rows: model; real, the true faces; copy, the inputs
     as they are; mean_face, the mean training face of the target expression; wrong_person, another person's true face
-    of that expression. Intervals are 95 % over people. Raises JudgesRefused when a judge is no better than chance.
+    of that expression. Intervals are 95 % over people; ssim, psnr and l1 are of 1,024 pairs at most. Raises
+    JudgesRefused when a judge is no better than chance.
     """
     judges = Judges(networks, faces, part, device)
     judges.refuse_chance()
     asked = pairs(faces, part, seed=seed)
-    answers = [] if generator is None else [_model(judges, generator, asked)]
+    answers = [] if generator is None else [_model(judges, generator, asked, seed)]
     answers += _without_generator(judges, asked, seed)
     realism = Realism.of(*judges.training_features())
     rows = {answer.name: _row(judges, answer, realism, bootstrap, seed) for answer in answers}
@@ -78,13 +80,29 @@ class Answer:
     columns: dict[str, np.ndarray]
 
 
-def _model(judges: Judges, generator: Generator, asked: Pairs) -> Answer:
+def _model(judges: Judges, generator: Generator, asked: Pairs, seed: int) -> Answer:
     seen, columns = [], []
-    for some, made in judges.generated(generator, asked):
+    compared = _compared(len(asked), seed)
+    for start, (some, made) in zip(range(0, len(asked), BATCH), judges.generated(generator, asked), strict=True):
         found = judges.judge(made)
         seen.append(found)
-        columns.append(judges.columns(found, some, some.reference) | judges.fidelity(made, some))
+        places = np.flatnonzero(compared[start : start + BATCH])
+        fidelity = judges.fidelity(made[torch.from_numpy(places).to(made.device)], some.take(places))
+        columns.append(judges.columns(found, some, some.reference) | _spread(fidelity, places, len(some)))
     return Answer("model", asked, Seen.joined(seen), _joined(columns))
+
+
+def _compared(pairs: int, seed: int) -> np.ndarray:
+    """bool N: the pairs that are compared pixel by pixel, at most FIDELITY_PAIRS."""
+    return np.random.default_rng(seed).permutation(pairs) < FIDELITY_PAIRS
+
+
+def _spread(columns: dict[str, np.ndarray], places: np.ndarray, length: int) -> dict[str, np.ndarray]:
+    """The columns' values at these places of as many, NaN elsewhere."""
+    found = {name: np.full(length, np.nan) for name in columns}
+    for name, column in columns.items():
+        found[name][places] = column
+    return found
 
 
 def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
@@ -100,9 +118,11 @@ def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
         found.append(Answer("real", true, seen, judges.columns(seen, true, true.real_reference)))
 
     def add(name: str, pairs: Pairs, seen: Seen, shown: Callable[[np.ndarray], Tensor]) -> None:
-        places = np.array_split(np.arange(len(pairs)), max(1, len(pairs) // BATCH))
-        fidelity = _joined([judges.fidelity(shown(some), pairs.take(some)) for some in places])
-        found.append(Answer(name, pairs, seen, judges.columns(seen, pairs, pairs.reference) | fidelity))
+        places = np.flatnonzero(_compared(len(pairs), seed))
+        batches = np.array_split(places, max(1, len(places) // BATCH))
+        fidelity = _joined([judges.fidelity(shown(some), pairs.take(some)) for some in batches])
+        columns = judges.columns(seen, pairs, pairs.reference) | _spread(fidelity, places, len(pairs))
+        found.append(Answer(name, pairs, seen, columns))
 
     add("copy", asked, judges.seen.take(asked.input), lambda places: judges.pictures(asked.input[places]))
     add("mean_face", asked, judges.judge(mean).take(asked.target), lambda places: mean[asked.target[places]])
