@@ -30,7 +30,9 @@ class Method(Section):
 
 class Adversarial(Section):
     weight: Weight = 1.0
-    form: Literal["log", "hinge", "least_squares"] = Field("log", description="log is the paper's reading")
+    form: Literal["log", "hinge", "least_squares"] = Field(
+        "log", description="(extension) hinge, least_squares; log is the paper's reading"
+    )
 
 
 class Pairing(Section):
