@@ -245,3 +245,25 @@ def test_of_two_processes_the_second_is_told_to_use_what_the_first_made(tmp_path
         first_and_second()
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["theirs"]
+
+
+def test_names_may_hold_what_ends_a_line(tmp_path: Path) -> None:
+    odd = ["a\nb", "c\x85d", "e\u2028f", "g\x1dh", "i\rj", 'k"l', "m,n"]
+    rows = [Row(Path(), f"{name}{k}", shown) for k in range(3) for name in odd for shown in ("wry\n", "neutral")]
+    faces = np.zeros((len(rows), 32, 32, 3), np.uint8)
+    back = write(tmp_path / "set", rows, faces)
+    assert back.identity.tolist() == [row.identity for row in rows]
+    assert [back.expressions[k] for k in back.expression] == [row.expression for row in rows]
+
+
+def test_a_set_json_of_other_kinds_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "set", *made())
+    note = tmp_path / "set" / "set.json"
+    facts = json.loads(note.read_text())
+    for key in ("settings", "left_out", "not_chosen", "suspects"):
+        note.write_text(json.dumps({**facts, key: 5}))
+        with pytest.raises(UserError, match=rf"damaged \(set.json has another kind of {key}\).*--layout folder"):
+            FaceSet.open(tmp_path / "set")
+    note.write_text("[]")
+    with pytest.raises(UserError, match=r"damaged .*--layout LAYOUT"):
+        FaceSet.open(tmp_path / "set")

@@ -159,6 +159,13 @@ def test_of_a_published_split_only_the_training_people_are_hashed() -> None:
     assert all(parts[person] == part for person, part in fewer.items())  # nobody moves
 
 
+def test_a_published_split_without_its_test_people_says_so() -> None:
+    people = [f"P{k:03d}" for k in range(1, 41)]
+    for part, mend in (("train", "test"), ("test", "train")):
+        with pytest.raises(UserError, match=rf"the {mend} part empty, as .* published protocol .*protocol=hash"):
+            split_people(people, Shares(), dict.fromkeys(people, part))
+
+
 @given(st.text(min_size=1), st.floats(0.1, 0.7), st.floats(0.05, 0.2))
 def test_a_training_person_of_the_protocol_is_never_tested(person: str, train: float, validation: float) -> None:
     shares = Shares(train=train, validation=validation, test=1 - train - validation)

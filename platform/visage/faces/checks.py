@@ -84,6 +84,11 @@ def cautions(faces: FaceSet) -> list[str]:
                     f"nobody of the {part} part shows {expression}, so nothing can be said of it there; add pictures "
                     "of more people, give that part a larger share (data.shares), or leave it out (data.expressions)"
                 )
+    for part in ("validation", "test"):
+        if len(set(faces.identity[faces.part(part)])) == 1:
+            said.append(
+                f"the {part} part has one person and a judgement needs two; give it a larger share (data.shares)"
+            )
     people = Counter(faces.identity[faces.part("train")].tolist())
     shown = {(person, number) for person, number in zip(faces.identity, faces.expression, strict=True)}
     kinds = Counter(person for person, _ in shown)

@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ FORMAT = 1
 PARTS = ("train", "validation", "test")
 KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
         "left_out")  # fmt: skip
+KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list}
 OPTIONAL = ("session", "intensity", "angle", "group")
 
 
@@ -64,12 +66,15 @@ class FaceSet:
         folder = Path(folder)
         if not (folder / "set.json").is_file():
             raise UserError(f"{folder}: holds no face set; make one with {prepare_command(folder)}.")
+        facts = {}
         try:
             facts = json.loads((folder / "set.json").read_text())
             if (made := facts["format"]) != FORMAT:
                 raise OtherFormat(made)
             if missing := [key for key in KEYS if key not in facts]:
                 raise ValueError(f"set.json has no {missing[0]}")
+            if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key, kind()), kind)]:
+                raise ValueError(f"set.json has another kind of {wrong[0]}")
             size, count = facts["size"], facts["counts"]["pictures"]
             faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
             if faces.dtype != np.uint8 or faces.shape != (count, size, size, 3):
@@ -79,7 +84,7 @@ class FaceSet:
             labels = (folder / "faces.csv").read_bytes()
             if hashlib.sha256(labels).hexdigest() != facts["labels_sha256"]:
                 raise ValueError("faces.csv is not as it was written")
-            table = list(csv.DictReader(labels.decode().splitlines()))
+            table = list(csv.DictReader(io.StringIO(labels.decode(), newline="")))  # a name may hold a line's end
             expressions = tuple(facts["expressions"])
             known = table[0].keys()
 
@@ -111,7 +116,7 @@ class FaceSet:
                 f"reads {FORMAT}); delete it and make it again with {_again(facts, folder)}."
             ) from None
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            command = prepare_command(folder)
+            command = _again(facts, folder)
             raise UserError(
                 f"{folder}: the face set is damaged ({error}); delete it and make it again with {command}."
             ) from None
@@ -150,6 +155,12 @@ def split_people(
         parts[identity] = "test" if given == "test" else split_of(identity, shares, learn_only=given == "train")
     for part in PARTS:
         if part not in parts.values():
+            if published and (part == "test" or "train" not in published.values()):
+                raise UserError(
+                    f"the {len(parts)} people leave the {part} part empty, as the data set's published protocol puts "
+                    "none of them there; add the people whom it does, or split by the hash of the names "
+                    "(data.oulu_casia.protocol=hash)."
+                )
             raise UserError(
                 f"the {len(parts)} people leave the {part} part empty at its share of {getattr(shares, part):g}; "
                 f"add people, or give {part} a larger share, "
@@ -258,10 +269,12 @@ def prepare_command(
     return " ".join(words + ([] if size is None else ["--size", str(size)]))
 
 
-def _again(facts: Mapping[str, Any], folder: Path) -> str:
-    """The command that makes a face set of another version anew, as far as its set.json tells."""
-    layout = facts.get("layout")
-    return prepare_command(folder, layout if isinstance(layout, str) else None, None, facts.get("size"))
+def _again(facts: Any, folder: Path) -> str:
+    """The command that makes a damaged face set, or one of another version, anew, as far as its set.json tells."""
+    told = facts if isinstance(facts, dict) else {}
+    layout, size = told.get("layout"), told.get("size")
+    known = layout if isinstance(layout, str) else "LAYOUT"
+    return prepare_command(folder, known, None, size if isinstance(size, int) else None)
 
 
 def _write_header(packed: IO[bytes], shape: tuple[int, ...]) -> None:
