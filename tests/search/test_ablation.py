@@ -10,8 +10,9 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
-from visage.search.ablation import AblationResult, ablate, runs_of
+from visage.search.ablation import AblationResult, Run, ablate, runs_of
 from visage.search.ablation_report import markdown, record
+from visage.training.run import held
 
 Judged = tuple[FaceSet, FaceNetworks]
 VARIANTS = {"base": {"loss.triplet.weight": 0}, "+ triplet": {"loss.triplet.weight": 5.0}}
@@ -109,3 +110,43 @@ def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:
         runs_of(replaced(experiment(judged[0]), {"train.workers": 2}), Path("out"))
     with pytest.raises(ValueError, match=r"wild: no such setting"):
         experiment(judged[0], variants={"base": {}, "wild": {"loss.triplex.weight": 1}})
+
+
+def test_names_seeds_and_folders_are_checked(judged: Judged) -> None:
+    with pytest.raises(UserError, match=r"a b and a-b would share the folder a-b"):
+        runs_of(experiment(judged[0], variants={"a b": {}, "a-b": {"loss.triplet.weight": 2}}), Path("out"))
+    for wrong in ({"seeds": [-1]}, {"name": "../elsewhere"}, {"name": ""}):
+        with pytest.raises(ValueError, match="ablation"):
+            experiment(judged[0], **wrong)
+
+
+@pytest.mark.parametrize("file", ["settings.json", "evaluation.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
+def test_a_damaged_run_is_named(judged: Judged, tmp_path: Path, file: str, content: str) -> None:
+    asked = experiment(judged[0], seeds=[0])
+    run = runs_of(asked, tmp_path)[0]
+    run.folder.mkdir()
+    (run.folder / file).write_text(content, errors="surrogateescape")
+    with pytest.raises(UserError, match=f"{file}: is damaged"):
+        _ = run.settings() if file == "settings.json" else run.evaluation()
+
+
+def test_one_folder_has_one_ablation_at_a_time(judged: Judged, tmp_path: Path) -> None:
+    with held(tmp_path, resume=False), pytest.raises(UserError, match="another process"):
+        ablate(experiment(judged[0]), *judged, tmp_path, lambda *said: None)
+    assert not list(tmp_path.glob("base*"))
+
+
+@pytest.mark.ray
+def test_a_run_that_diverged_at_once_is_recorded(done: tuple[Path, AblationResult], tmp_path: Path) -> None:
+    from visage.registry.tracking import Tracking
+
+    result = done[1]
+    lost = Run("base", replaced(result.runs[0].experiment, {"train.seed": 7}), tmp_path / "base-7")
+    lost.folder.mkdir()
+    (lost.folder / "evaluation.json").write_text(json.dumps({"diverged": "loss pixel = inf"}))
+    with_it = AblationResult([*result.runs, lost], result.table)
+    record(with_it, Tracking(f"sqlite:///{tmp_path}/mlflow.db", "test"), "losses", tmp_path)
+    line = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| base | 7"))
+    assert line.count("|") == 8
+    assert "diverged" in line

@@ -162,11 +162,13 @@ class Search(Section):
 class Ablation(Section):
     """What each part of the method is worth: the same training with other settings, seed by seed."""
 
-    name: str = Field("ablation", min_length=1, description="the comparison's name in MLflow and under runs/ablation")
+    name: str = Field("ablation", pattern=r"^\w[\w .-]*$", description="its name in MLflow and under runs/ablation")
     variants: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="name: {dotted path: value}; the first is what the others are held against"
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="train.seed of the runs of each variant")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1, 2), min_length=1, description="train.seed of the runs of each variant"
+    )
 
     @field_validator("seeds")
     @classmethod

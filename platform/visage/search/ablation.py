@@ -12,7 +12,7 @@ from visage.faces.picture import write_whole
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import Evaluation
 from visage.training.progress import JOURNAL, Diverged, Progress, append
-from visage.training.run import forget_after, resumable
+from visage.training.run import forget_after, held, resumable
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -53,7 +53,12 @@ class Run:
     def evaluation(self) -> Evaluation | None:
         """What it reached on the test people; None while it is not finished, or when it diverged."""
         tree = self._ending()
-        return Evaluation.from_dict(tree) if tree and "diverged" not in tree else None
+        if tree is None or "diverged" in tree:
+            return None
+        try:
+            return Evaluation.from_dict(tree)
+        except ValueError:
+            raise self._damaged(EVALUATION) from None
 
     def diverged(self) -> str | None:
         """Why it diverged; None when it did not."""
@@ -62,14 +67,34 @@ class Run:
 
     def points(self) -> Iterator[Progress]:
         """Its curve."""
+        if not (self.folder / JOURNAL).exists():  # it diverged before the first point
+            return
         for line in (self.folder / JOURNAL).read_text().splitlines():
             yield Progress.from_json(line)
 
     def finished(self) -> bool:
         return (self.folder / EVALUATION).is_file()
 
+    def settings(self) -> dict[str, Any] | None:
+        """What its folder is noted to be a run of; None where nothing is noted yet."""
+        return self._read(SETTINGS)
+
     def _ending(self) -> dict[str, Any] | None:
-        return json.loads((self.folder / EVALUATION).read_text()) if self.finished() else None
+        return self._read(EVALUATION)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            tree = json.loads((self.folder / name).read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            tree = None
+        if not isinstance(tree, dict):
+            raise self._damaged(name)
+        return tree
+
+    def _damaged(self, name: str) -> UserError:
+        return UserError(f"{self.folder / name}: is damaged; delete this file or the run's folder, and run it again.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,11 @@ def runs_of(experiment: Experiment, out: Path) -> list[Run]:
             f"train.workers = {experiment.train.workers}: the runs of an ablation have one worker each and run side by "
             "side; set train.workers=1."
         )
+    folders: dict[str, str] = {}
+    for name in ablation.variants:
+        if (other := folders.setdefault(_folder(name), name)) != name:
+            folder = _folder(name)
+            raise UserError(f"ablation.variants: {other} and {name} would share the folder {folder}; rename one.")
     plain = experiment.model_copy(update={"ablation": type(ablation)(name=ablation.name)})
     return [
         Run(name, replaced(plain, {**settings, "train.seed": seed}), out / f"{_folder(name)}-{seed}")
@@ -106,14 +136,16 @@ def ablate(
     """Train and judge every run that is not finished yet, as many side by side as the resources allow.
 
     out: a folder for the runs; with the same settings again it goes on there, each run from its last checkpoint.
-    Raises UserError when `out` holds runs of other settings, or when a variant has no run that did not diverge.
+    Raises UserError when `out` holds runs of other settings or a damaged one, when another process runs there, or when
+    a variant has no run that did not diverge.
     """
     runs = runs_of(experiment, out)
-    for run in runs:
-        _claim(run, faces, networks)
-    waiting = [run for run in runs if not run.finished()]
-    if waiting:
-        _on_ray(waiting, runs, watch)
+    with held(out, resume=False):
+        for run in runs:
+            _claim(run, faces, networks)
+        waiting = [run for run in runs if not run.finished()]
+        if waiting:
+            _on_ray(waiting, runs, watch)
     judged: dict[str, list[Evaluation]] = {run.variant: [] for run in runs}
     for run in runs:
         if (evaluation := run.evaluation()) is not None:
@@ -131,11 +163,11 @@ def _claim(run: Run, faces: "FaceSet", networks: "FaceNetworks") -> None:
         "faces": faces.sha256,
         "judges": networks.sha256,
     }
-    note = run.folder / SETTINGS
-    if not note.exists():
+    noted = run.settings()
+    if noted is None:
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(note, json.dumps(tree, indent=1).encode())
-    elif json.loads(note.read_text()) != tree:
+        write_whole(run.folder / SETTINGS, json.dumps(tree, indent=1).encode())
+    elif noted != tree:
         raise UserError(f"{run.folder}: holds a run of other settings or faces; choose another --out, or delete it.")
 
 
