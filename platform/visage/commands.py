@@ -34,9 +34,15 @@ def prepare_faces(data: Data) -> "FaceSet":
 
 
 def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
-    """The judges of the face set, trained if they are not there, with what they reach on the validation people."""
+    """The judges of the face set, trained if they are not there, with what they reach on the validation people.
+
+    Raises UserError for a face set on which no training could be judged, before hours are spent.
+    """
+    from visage.judging.pairs import check_people
     from visage.judging.train import face_networks
 
+    for part in ("validation", "test"):
+        check_people(faces, part)
     with going_on_with(typed), bar("judges") as update:
         networks = face_networks(faces, experiment.judge, lambda name, done, of: update(f"judges: {name}", done, of))
     shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
@@ -171,6 +177,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
     from visage.faces.faceset import FaceSet
     from visage.judging.evaluate import evaluate
     from visage.judging.table import table
+    from visage.judging.train import stored_networks
     from visage.registry.models import Registry
 
     faces = FaceSet.open(data)
@@ -182,7 +189,8 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
             f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
         )
     experiment = validated(Experiment, bundle.card.config, model)
-    networks = judges_of(faces, experiment)
+    # The set's own judges: a model that came with other wishes must not choose, or replace, who judges it.
+    networks = stored_networks(faces) or judges_of(faces, experiment)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = bundle.generator().to(device)
     order = [shown.index(name) for name in made]  # the face set may number the same expressions otherwise

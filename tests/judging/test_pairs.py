@@ -9,7 +9,7 @@ from tests.judging.conftest import Make
 from visage.config.data import Shares
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.pairs import NONE, pairs
+from visage.judging.pairs import NONE, check_people, pairs
 
 HALVES = Shares(train=0.4, validation=0.3, test=0.3)
 PEOPLE = [f"p{k}" for k in range(12)]
@@ -73,3 +73,16 @@ def test_people_with_one_picture_leave_nothing_to_judge(make_faces: Make) -> Non
     faces = make_faces([(p, ("neutral", "happy")[k % 2], "a") for k, p in enumerate(PEOPLE)], shares=HALVES)
     with pytest.raises(UserError, match="no test person has two"):
         pairs(faces, "test")
+
+
+def test_a_part_too_small_to_judge_is_refused(make_faces: Make) -> None:
+    rows = [(person, shown, "a") for person in PEOPLE for shown in ("neutral", "happy")]
+    few = make_faces(rows, shares=Shares(train=0.6, validation=0.1, test=0.3))
+    sizes = {part: len(set(few.identity[few.part(part)])) for part in ("train", "validation", "test")}
+    assert 1 in sizes.values(), sizes
+    for part, people in sizes.items():
+        if people > 1:
+            check_people(few, part)
+            continue
+        with pytest.raises(UserError, match=f"the {part} part has one person .* needs two people"):
+            check_people(few, part)

@@ -14,7 +14,7 @@ from tests.judging.conftest import Make
 from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import NAMES, FaceNetworks, face_networks
+from visage.judging.train import NAMES, FaceNetworks, face_networks, stored_networks
 
 ROWS = [(f"p{k}", shown, "a") for k in range(12) for shown in ("neutral", "happy")]
 SHORT = Judge(images=1_000)
@@ -121,3 +121,15 @@ def test_an_unwritable_folder_is_named(faces: FaceSet) -> None:
     object.__setattr__(faces, "dir", faces.dir / "gone")
     with pytest.raises(UserError, match="cannot be stored"):
         face_networks(faces, SHORT)
+
+
+def test_the_stored_ones_serve_whoever_asks(faces: FaceSet) -> None:
+    assert stored_networks(faces) is None
+    first = face_networks(faces, SHORT)
+    found = stored_networks(faces)
+    assert found is not None
+    assert found.sha256 == first.sha256
+    note = faces.dir / "networks" / "networks.json"
+    for damaged in ("[]", "{", '{"images": 5, "seed": 1}', note.read_text().replace('"images": 1000', '"images": "x"')):
+        note.write_text(damaged)
+        assert stored_networks(faces) is None

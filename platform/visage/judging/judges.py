@@ -18,7 +18,7 @@ from visage.judging.metrics import (
     interval_over_people,
     verification,
 )
-from visage.judging.pairs import NONE, Pairs
+from visage.judging.pairs import NONE, Pairs, check_people
 from visage.judging.results import RELIABLE
 from visage.judging.train import FaceNetworks, resized
 from visage.models.condition import conditions
@@ -47,7 +47,8 @@ class Judges:
     """The judges of a face set, with what they say of the real faces of one part, which is asked once.
 
     seen: of all faces of the set, NaN outside the part. identity: how well the identity judge tells the part's people
-    apart. accuracy: of both judges on the part's real faces. Raises UserError for judges of other expressions.
+    apart. accuracy: of both judges on the part's real faces. Raises UserError for judges of other expressions,
+    and for a part with too little to judge.
     """
 
     def __init__(self, networks: FaceNetworks, faces: FaceSet, part: str, device: str | torch.device = "cpu") -> None:
@@ -60,14 +61,11 @@ class Judges:
         self.networks = networks
         self._identity = networks.identity_judge.to(self.device)
         self._expression = networks.expression_judge.to(self.device)
+        check_people(faces, part)
         members = faces.part(part)
-        if not len(members):
-            raise UserError(f"{faces.dir}: the {part} part has nobody to judge; give it a larger share.")
         own = self.judge_all(lambda places: self.pictures(members[places]), len(members))
         self.seen = Seen(*(self._spread(members, value) for value in (own.embedding, own.probability, own.feature)))
         genuine, impostors = genuine_and_impostors(own.embedding, faces.identity[members])
-        if not len(impostors):
-            raise UserError(f"{faces.dir}: the {part} part has one person; identity needs two, so enlarge its share.")
         self.identity: Verification = verification(genuine, impostors, false_accept_rate(len(impostors)))
         self._right = own.probability.argmax(1) == faces.expression[members]
         self.accuracy = {"identity": self.identity.true_accept_rate, "expression": float(self._right.mean())}

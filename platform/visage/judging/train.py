@@ -83,6 +83,17 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     return found
 
 
+def stored_networks(faces: FaceSet) -> FaceNetworks | None:
+    """The networks that are stored with `faces`, however long they were trained; None where there are none of it."""
+    folder = faces.dir / "networks"
+    try:
+        card = json.loads((folder / "networks.json").read_text())
+        judge = Judge(images=card["images"], seed=card["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _load(folder, _wanted(faces, judge))
+
+
 def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
     """What the networks depend on. Stored ones that differ in any of it are trained anew."""
     labels = hashlib.sha256()
