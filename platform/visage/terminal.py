@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from visage.errors import JudgesRefused, UserError
 
-console = Console(soft_wrap=True, highlight=False)
+console = Console(soft_wrap=True, highlight=False, markup=False)  # names of people and files may hold [brackets]
 
 
 def typed(*further: str) -> str:

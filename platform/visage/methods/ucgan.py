@@ -23,7 +23,7 @@ Features = list[Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. Faces: N,3,S,S in [-1, 1]; condition: N,K one-hot."""
+    """One training batch. Faces: N,3,S,S in [-1, 1]; condition: N,K, as `models.condition` makes it."""
 
     face: Tensor
     target: Tensor

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, shown
+from visage.models.condition import NEUTRAL
 from visage.registry.card import Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
@@ -186,8 +187,9 @@ def _intensity(evaluation: Evaluation) -> str:
         )
         cells = [shown(name, figure, 2, evaluation.doubtful) for name, figure in pair]
         rows.append([f"{level:g}", *(f"{value} ({interval})" for value, interval in cells)])
+    nothing = "the neutral face" if NEUTRAL in evaluation.expressions else "the middle of all expressions"
     text = (
-        "0 asks for the neutral face, 1 for the full expression. The target's probability never falls on the way from "
+        f"0 asks for {nothing}, 1 for the full expression. The target's probability never falls on the way from "
         f"0 to 1 in {curve.rising.value:.0%} ({curve.rising.low:.0%}–{curve.rising.high:.0%}) of {curve.pairs} pairs "
         f"of {curve.people} people."
     )
