@@ -11,8 +11,8 @@ from tests.faces.photos import face, photograph, save
 from tests.faces.sets import SHARES, data, prepare, report_of
 from visage.config.data import Shares
 from visage.errors import UserError
-from visage.faces.faceset import split_people
 from visage.faces.prepare import prepare_if_absent
+from visage.faces.split import split_people
 
 
 def fewer(photographs: Path, folder: Path, part: str, expression: str) -> Path:
@@ -109,11 +109,12 @@ def test_the_published_split_is_recorded(tmp_path: Path) -> None:
 
 def test_a_picture_under_two_names_is_noted(photographs: Path, tmp_path: Path) -> None:
     plain = report_of(prepare("folder", photographs, tmp_path / "plain", 32, SHARES))
-    assert "note:" not in plain
+    assert "two names" not in plain
+    assert "the validation part has one person and judging needs two" in " ".join(plain.split())
     source = tmp_path / "photographs"
     shutil.copytree(photographs, source)
     shutil.copy(source / "p03_happy.png", source / "p07_happy.png")
     report = report_of(prepare("folder", source, tmp_path / "set", 32, SHARES))
-    assert report.count("note:") == 1
+    assert report.count("note:") == plain.count("note:") + 1
     said = "p03_happy.png and p07_happy.png are one picture under two names"
     assert said in " ".join(report.split())

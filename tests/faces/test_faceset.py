@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from visage.config.data import Shares
 from visage.errors import UserError
-from visage.faces.faceset import PARTS, FaceSet, split_of, split_people, staged, write_face_set
+from visage.faces.faceset import FaceSet, staged, write_face_set
 from visage.faces.facs import AUS
 from visage.faces.layouts import Row
 from visage.faces.picture import read_picture
+from visage.faces.split import PARTS, split_of, split_people
 
 SHARES = Shares(train=0.5, validation=0.2, test=0.3)
 names = st.text(min_size=1, max_size=12).filter(lambda name: name.isprintable())

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tests.faces.photos import face, photograph, save
 from visage.config.data import Data, Shares
 from visage.errors import UserError
-from visage.faces.faceset import PARTS, FaceSet
+from visage.faces.faceset import FaceSet
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.layouts import LAYOUTS, LICENCES, Listing, read_layout
 from visage.faces.prepare import prepare
+from visage.faces.split import PARTS
 
 PEOPLE = range(1, 15)
 LITTER = ("Thumbs.db", ".DS_Store", "desktop.ini", "readme.txt", "__MACOSX/._a.jpg", ".cache/01_03.jpg", "x.jpg.part")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.faces.test_layout_conformance import tree
 from visage.config.data import Kdef, OuluCasia, Rafd, Shares
 from visage.errors import UserError
-from visage.faces.faceset import PARTS, split_of, split_people, split_rows
 from visage.faces.layouts import read_layout
+from visage.faces.split import PARTS, split_of, split_people, split_rows
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from visage.errors import UserError
 from visage.faces import photographs as photographing
 from visage.faces import rendering
 from visage.faces.align import EYES, Detector
-from visage.faces.faceset import PARTS
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
 from visage.faces.prepare import prepare_if_absent
 from visage.faces.report import progress_bar
+from visage.faces.split import PARTS
 
 
 def test_photographs_become_an_aligned_set(photographs: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from visage.config.data import Data, Shares
 from visage.errors import UserError
-from visage.faces.faceset import FaceSet, split_rows
+from visage.faces.faceset import FaceSet
 from visage.faces.layouts import Row
 from visage.faces.photographs import name_in
+from visage.faces.split import split_rows
 
 NAMED_LEFT_OUT = 5
 
@@ -86,9 +87,7 @@ def cautions(faces: FaceSet) -> list[str]:
                 )
     for part in ("validation", "test"):
         if len(set(faces.identity[faces.part(part)])) == 1:
-            said.append(
-                f"the {part} part has one person and a judgement needs two; give it a larger share (data.shares)"
-            )
+            said.append(f"the {part} part has one person and judging needs two; give it a larger share (data.shares)")
     people = Counter(faces.identity[faces.part("train")].tolist())
     shown = {(person, number) for person, number in zip(faces.identity, faces.expression, strict=True)}
     kinds = Counter(person for person, _ in shown)

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from visage.faces.checks import cautions
-from visage.faces.faceset import PARTS, FaceSet
+from visage.faces.faceset import FaceSet
+from visage.faces.split import PARTS
 
 LEFT_OUT_SHOWN = 20
 
