@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from visage.config import Experiment
 from visage.config.data import Data
+from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.terminal import bar, console, going_on_with, judged_later, typed
 
@@ -33,7 +34,7 @@ def prepare_faces(data: Data) -> "FaceSet":
     return faces
 
 
-def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
+def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
     """The judges of the face set, trained if they are not there, with what they reach on the validation people.
 
     Raises UserError for a face set on which no training could be judged, before hours are spent.
@@ -44,7 +45,7 @@ def judges_of(faces: "FaceSet", experiment: Experiment) -> "FaceNetworks":
     for part in ("validation", "test"):
         check_people(faces, part)
     with going_on_with(typed), bar("judges") as update:
-        networks = face_networks(faces, experiment.judge, lambda name, done, of: update(f"judges: {name}", done, of))
+        networks = face_networks(faces, judge, lambda name, done, of: update(f"judges: {name}", done, of))
     shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
     reached = ", ".join(
         f"{word} {networks.report[name]:.3f}" for name, word in shown.items() if name in networks.report
@@ -67,7 +68,7 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool) -> "Publi
     with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
-        networks = judges_of(faces, experiment)
+        networks = judges_of(faces, experiment.judge)
         log = _run_of(out, tracking, experiment, resume)
         with judged_later(out / "checkpoint"):
             published = _trained(experiment, faces, networks, out, log, resume)
@@ -112,7 +113,7 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
     runs_of(experiment, out)  # refuses what cannot be run before hours are spent
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     faces = prepare_faces(experiment.data)
-    networks = judges_of(faces, experiment)
+    networks = judges_of(faces, experiment.judge)
     with going_on_with(typed), bar("training") as update:
         result = ablate(experiment, faces, networks, out, update)
     console.print(table(result))
@@ -131,7 +132,7 @@ def tune_and_publish(experiment: Experiment, resume: bool) -> None:
     from visage.search.tune import tune
 
     faces = prepare_faces(experiment.data)
-    networks = judges_of(faces, experiment)
+    networks = judges_of(faces, experiment.judge)
 
     def again() -> str:
         return typed("--resume") if is_begun(experiment.search) else typed()
@@ -188,9 +189,10 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
             f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {data} with its judges shows "
             f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
         )
-    experiment = validated(Experiment, bundle.card.config, model)
+    # Of an older model's configuration this alone is still asked.
+    judge = validated(Judge, bundle.card.config.get("judge", {}), model)
     # The set's own judges: a model that came with other wishes must not choose, or replace, who judges it.
-    networks = stored_networks(faces) or judges_of(faces, experiment)
+    networks = stored_networks(faces) or judges_of(faces, judge)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = bundle.generator().to(device)
     order = [shown.index(name) for name in made]  # the face set may number the same expressions otherwise
@@ -198,7 +200,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
         lambda inputs, condition: generator(inputs, condition[:, order]),
         faces,
         networks,
-        bootstrap=experiment.judge.bootstrap,
+        bootstrap=judge.bootstrap,
         device=device,
     )
     console.print(table(evaluation))

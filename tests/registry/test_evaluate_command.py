@@ -15,13 +15,13 @@ from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.judging.train import face_networks
 
-CONFIG = {"data": {"dir": "elsewhere"}, "judge": {"images": 2_000, "seed": 7}}
+CONFIG = {"judge": {"images": 2_000, "seed": 7}, "of_an_older": {"visage": 1}}
 
 
 @pytest.fixture
 def noise(tmp_path: Path) -> FaceSet:
     """Faces of noise, on which no judge can be better than chance."""
-    rows = [Row(Path(f"{k}.png"), f"p{k // 2}", ("neutral", "happy")[k % 2]) for k in range(24)]
+    rows = [Row(Path(f"{k}.png"), f"p{k // 2}", ("neutral", "happy")[k % 2]) for k in range(48)]
     random = np.random.default_rng(0)
     faces = [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in rows]
     shares = Shares(train=0.6, validation=0.15, test=0.25)

@@ -38,7 +38,7 @@ def run(keep: bool = False) -> None:
     with _stage("prepare", seconds):
         faces = prepare_faces(experiment.data)
     with _stage("judges", seconds):
-        networks = judges_of(faces, experiment)
+        networks = judges_of(faces, experiment.judge)
     with local_ray():
         with _stage("tune", seconds), progress_bar() as progress:
             study = tune(experiment, progress=progress)
