@@ -35,14 +35,11 @@ def prepare_faces(data: Data) -> "FaceSet":
 
 
 def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
-    """The judges of the face set, trained if they are not there, with what they reach on the validation people.
-
-    Raises UserError for a face set on which no training could be judged, before hours are spent.
-    """
+    """The judges of the face set, trained if they are not there, with what they reach on the validation people."""
     from visage.judging.pairs import check_people
     from visage.judging.train import face_networks
 
-    for part in ("validation", "test"):
+    for part in ("validation", "test"):  # before hours are spent
         check_people(faces, part)
     with going_on_with(typed), bar("judges") as update:
         networks = face_networks(faces, judge, lambda name, done, of: update(f"judges: {name}", done, of))
@@ -191,7 +188,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
         )
     # Of an older model's configuration this alone is still asked.
     judge = validated(Judge, bundle.card.config.get("judge", {}), model)
-    # The set's own judges: a model that came with other wishes must not choose, or replace, who judges it.
+    # The set's own judges: a model must not choose, or replace, who judges it.
     networks = stored_networks(faces) or judges_of(faces, judge)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = bundle.generator().to(device)
@@ -231,15 +228,9 @@ def promote_model(model: str, force: bool, registry: str) -> None:
 
 
 def edit_photo(
-    photo: Path,
-    to: str,
-    out: Path,
-    intensity: float,
-    model: str,
-    url: str | None,
-    view: Literal["photo", "face"],
-    registry: str,
-) -> None:
+    photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
+    view: Literal["photo", "face"], registry: str,
+) -> None:  # fmt: skip
     """Edit in this process with a model, or by an endpoint."""
     from visage.editing import check_ending, edit
 
