@@ -91,6 +91,7 @@ def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], 
     _, result = done
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run_id = record(result, Tracking(uri, "test"), "losses", tmp_path)
+    assert record(result, Tracking(uri, "test"), "losses", tmp_path) == run_id  # once is enough
     client = MlflowClient(uri)
     assert {file.path for file in client.list_artifacts(run_id)} == {"table.md", "figures.json", "ablation.png"}
     children = client.search_runs(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation.json"
 SETTINGS = "settings.json"
 FACES = "faces.png"
-POLL_SECONDS = 1.0
+POLL_SECONDS = 5.0  # each look reads the journals, and the runs want the cores
 Watch = Callable[[str, int, int], None]
 """Called with (what is running, images done, images in all)."""
 
@@ -180,7 +180,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
 
     of = sum(run.experiment.train.images for run in runs)
     faults: list[BaseException] = []
-    with local_ray():
+    with local_ray(dashboard=False):
         train = waiting[0].experiment.train
         concurrency(cluster_nodes(), train)  # Ray would wait for ever for what is not there
         task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)

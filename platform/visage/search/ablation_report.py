@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from visage.registry.tracking import Tracking
 
 METRICS = ("identity", "identity_similarity", "expression", "expression_probability", "score")
+RUN_ID = "run_id"
 ROWS = {"real": "real faces", "copy": "copy of the input"}
 
 
@@ -110,8 +111,9 @@ def _lines(result: AblationResult) -> Iterator[tuple[str, list[str]]]:
         yield name, [_figure(found.metrics[metric]) for metric in METRICS]
     evaluation = next(one for run in result.runs if (one := run.evaluation()) is not None)
     for row, title in ROWS.items():
-        metrics: Mapping[str, Estimate] = evaluation.rows[row].metrics
-        yield title, [_figure(metrics[metric]) for metric in METRICS]
+        if row in evaluation.rows:
+            metrics: Mapping[str, Estimate] = evaluation.rows[row].metrics
+            yield title, [_figure(metrics[metric]) for metric in METRICS]
 
 
 def _of_run(evaluation: Evaluation) -> list[str]:
@@ -133,9 +135,12 @@ def _reach(estimate: Estimate) -> list[list[float]]:
 def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -> str:
     """Write table.md, figures.json and ablation.png to `out`, and log them to MLflow with a run for each training.
 
-    Returns the run_id of the ablation's own run, which the others hang under.
+    Returns the run_id of the ablation's own run, which the others hang under. The same result is logged once.
     """
-    write_whole(out / "table.md", markdown(result).encode())
+    table_md, note = markdown(result).encode(), out / RUN_ID
+    if note.is_file() and (out / "table.md").is_file() and (out / "table.md").read_bytes() == table_md:
+        return note.read_text()
+    write_whole(out / "table.md", table_md)
     write_whole(out / "figures.json", as_json(result).encode())
     write_whole(out / "ablation.png", figure(result))
     parent = tracking.start_run(name, tags={"visage.kind": "ablation"})
@@ -155,4 +160,5 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
     for file in ("table.md", "figures.json", "ablation.png"):
         parent.picture(out / file, file)
     parent.finish("complete")
+    write_whole(note, parent.run_id.encode())
     return parent.run_id
