@@ -46,7 +46,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "train": ["--out", "--resume", "--set", "config"],
         "tune": ["--resume", "--set", "config"],
         "ablate": ["--out", "--set", "config"],
-        "evaluate": ["--data", "--registry", "model"],
+        "evaluate": ["--data", "--inception", "--registry", "model"],
         "models": ["--registry"],
         "promote": ["--force", "--registry", "model"],
         "rollback": ["--registry", "name"],

@@ -104,12 +104,13 @@ def ablate(
 def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option(help="Folder of the face set", show_default=False)],
+    inception: Annotated[Path | None, typer.Option(help="Inception weights of torch-fidelity: adds FID")] = None,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
     from visage.commands import evaluate_model
 
-    evaluate_model(model, data, registry)
+    evaluate_model(model, data, registry, inception)
 
 
 @app.command()

@@ -167,7 +167,7 @@ def publish_best(
         log.finish("complete")
 
 
-def evaluate_model(model: str, data: Path, registry: str) -> None:
+def evaluate_model(model: str, data: Path, registry: str, inception: Path | None = None) -> None:
     """Print the table of a model on the test people of a face set."""
     import torch
 
@@ -199,6 +199,7 @@ def evaluate_model(model: str, data: Path, registry: str) -> None:
         networks,
         bootstrap=judge.bootstrap,
         device=device,
+        inception=inception,
     )
     console.print(table(evaluation))
 

@@ -98,7 +98,7 @@ class Edited:
 class Editor:
     """A bundle's networks, ready to answer. One for each thread.
 
-    On CUDA and on CPUs with matrix units the generator runs in bfloat16, unless its faces then differ by more than a
+    On CUDA and on CPUs that compute in it the generator runs in bfloat16, unless its faces then differ by more than a
     level of 255 on average.
     """
 

@@ -121,7 +121,7 @@ class Train(Section):
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on CUDA and on CPUs with matrix units for it"
+        "auto", description="auto: bfloat16 on CUDA and on CPUs that compute in it (AMX, AVX512-BF16)"
     )
     compile: bool = Field(False, description="torch.compile of the networks: a minute or more to start, then faster")
     seed: int = Field(0, ge=0)

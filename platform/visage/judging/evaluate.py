@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from visage.faces.faceset import FaceSet
+from visage.judging.fid import inception_distances
 from visage.judging.fit import as_input
 from visage.judging.frechet import Realism
 from visage.judging.intensity import intensity_curve
@@ -38,13 +40,14 @@ def evaluate(
     bootstrap: int = 2_000,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    inception: Path | None = None,
 ) -> Evaluation:
     """Judge `generator` (None: only the rows that need none) on all pairs of a part's people.
 
     generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces. Rows: model; real, the true faces; copy, the inputs
     as they are; mean_face, the mean training face of the target expression; wrong_person, another person's true face
-    of that expression. Intervals are 95 % over people; ssim, psnr and l1 are of 1,024 pairs at most. Raises
-    JudgesRefused when a judge is no better than chance.
+    of that expression. Intervals are 95 % over people; ssim, psnr and l1 are of 1,024 pairs at most. inception: weights
+    for FID, which the rows model and real then have. Raises JudgesRefused when a judge is no better than chance.
     """
     judges = Judges(networks, faces, part, device)
     judges.refuse_chance()
@@ -53,6 +56,9 @@ def evaluate(
     answers += _without_generator(judges, asked, seed)
     realism = Realism.of(*judges.training_features())
     rows = {answer.name: _row(judges, answer, realism, bootstrap, seed) for answer in answers}
+    if inception:
+        for name, distance in inception_distances(inception, judges, generator, asked).items():
+            rows[name].metrics["fid"] = distance
     return Evaluation(
         part=part,
         expressions=list(faces.expressions),

@@ -1,5 +1,6 @@
 """An evaluation as tables in a terminal of 80 columns."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from visage.judging.metrics import Estimate
@@ -18,6 +19,7 @@ METRICS = (
     ("expression_probability", "expression_probability", 3),
     ("expression_change", "expression_change", 3),
     ("frechet", "frechet", 2),
+    ("fid", "fid", 1),
     ("ssim", "ssim", 3),
     ("psnr", "psnr (dB)", 1),
     ("l1", "l1", 3),
@@ -60,7 +62,8 @@ def shown(metric: str, figure: Estimate | None, digits: int, doubtful: frozenset
     if figure is None:
         return "–", ""
     value = f"{figure.value + 0:.{digits}f}{MARK if metric in doubtful else ''}"
-    return value.replace("-0.000", "0.000"), f"{_bound(figure.low)}–{_bound(figure.high)}"
+    interval = "" if math.isnan(figure.low) else f"{_bound(figure.low)}–{_bound(figure.high)}"
+    return value.replace("-0.000", "0.000"), interval
 
 
 def _bound(value: float) -> str:

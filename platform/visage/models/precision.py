@@ -9,10 +9,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def uses_bfloat16(device: torch.device, precision: Precision = "auto") -> bool:
-    """Whether `precision` means bfloat16 on this device: `auto` says yes on CUDA and on CPUs with matrix units."""
+    """Whether `precision` means bfloat16 on this device: `auto` says yes on CUDA and on CPUs that compute in it."""
     if precision != "auto":
         return precision == "bfloat16"
-    return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+    computes = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cuda" or computes
 
 
 def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[None]:
