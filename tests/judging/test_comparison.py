@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visage.judging.comparison import compared
-from visage.judging.metrics import score
-from visage.judging.results import FaceResult
+from visage.judging.comparison import at_equal_expression, compared
+from visage.judging.metrics import Estimate, score
+from visage.judging.results import FaceResult, Intensity
 
 
 def run(similarity: float, probability: float, people: int = 30, noise: float = 0.1, seed: int = 0) -> list[FaceResult]:
@@ -70,3 +70,21 @@ def test_the_first_variant_differs_from_itself_by_nothing(seed: int) -> None:
 def test_runs_of_other_faces_are_refused() -> None:
     with pytest.raises(ValueError, match="other faces"):
         compared({"base": [run(0.5, 0.5)], "other": [run(0.5, 0.5, people=29)]})
+
+
+def curve(probability: list[float], similarity: list[float]) -> Intensity:
+    levels = [0.0, 0.5, 1.0, 1.5]
+    points = [[Estimate(value, value, value) for value in axis] for axis in (probability, similarity)]
+    return Intensity(levels, *points, Estimate(1, 1, 1), 8, 8)
+
+
+def test_at_equal_expression_the_stronger_is_turned_down() -> None:
+    first = curve([0.0, 0.2, 0.4, 0.3], [0.9, 0.8, 0.7, 0.5])
+    less = at_equal_expression(curve([0.0, 0.1, 0.3, 0.35], [0.95, 0.9, 0.8, 0.7]), first)
+    assert (less.expression_probability, less.identity_similarity) == (0.3, 0.8)
+    assert less.first == pytest.approx(0.75)
+    more = at_equal_expression(curve([0.0, 0.3, 0.5, 0.6], [0.9, 0.8, 0.7, 0.6]), first)
+    assert (more.expression_probability, more.first) == (0.4, 0.7)
+    assert more.identity_similarity == pytest.approx(0.75)
+    merely_less = at_equal_expression(curve([0.0, 0.1, 0.2, 0.3], [0.9, 0.85, 0.8, 0.75]), first)
+    assert merely_less.identity_similarity == pytest.approx(merely_less.first)

@@ -101,7 +101,7 @@ def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], 
     assert all("test/score" in child.data.metrics and "loss/pixel" in child.data.metrics for child in children)
     assert set(json.loads((tmp_path / "figures.json").read_text())["variants"]) == set(VARIANTS)
     rows = [line for line in markdown(result).splitlines() if line.startswith("| + triplet")]
-    assert len(rows) == 4  # the mean, the difference, and two runs
+    assert len(rows) == 6  # the mean, the difference, at equal expression twice, and two runs
 
 
 def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from visage.judging.metrics import Estimate, Numbers, score
-from visage.judging.results import FaceResult
+from visage.judging.results import FaceResult, Intensity
 
 RESAMPLINGS = 2_000
 MEASURED = ("identity", "identity_similarity", "expression", "expression_probability")
@@ -65,6 +65,32 @@ def compared(
         )
         for name, drawn_figures in spread.items()
     }
+
+
+@dataclass(frozen=True)
+class AtEqualExpression:
+    """identity_similarity of a variant and of the first one at the same expression_probability."""
+
+    expression_probability: float
+    identity_similarity: float
+    first: float
+
+
+def at_equal_expression(variant: Intensity, first: Intensity) -> AtEqualExpression:
+    """Hold a variant against the first where both change as much: one that merely changes less gains nothing.
+
+    The one that changes more at intensity 1 is turned down, along its own intensity curve, to where the other is.
+    """
+    at = variant.levels.index(1.0)
+    asked = min(curve.expression_probability[at].value for curve in (variant, first))
+    return AtEqualExpression(asked, _similarity_where(variant, asked), _similarity_where(first, asked))
+
+
+def _similarity_where(curve: Intensity, asked: float) -> float:
+    """The identity_similarity where a curve's expression_probability is `asked`, on its way from 0 to 1."""
+    way = curve.levels.index(1.0) + 1
+    reached = np.maximum.accumulate([point.value for point in curve.expression_probability[:way]])
+    return float(np.interp(asked, reached, [point.value for point in curve.identity_similarity[:way]]))
 
 
 def _column(results: Sequence[FaceResult], metric: str) -> Numbers:

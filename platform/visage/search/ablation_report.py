@@ -7,9 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from visage.faces.picture import write_whole
+from visage.judging.comparison import at_equal_expression
 from visage.judging.metrics import Estimate
-from visage.judging.results import Evaluation
+from visage.judging.results import Evaluation, Intensity
 from visage.search.ablation import FACES, AblationResult
 
 if TYPE_CHECKING:
@@ -45,7 +48,8 @@ def markdown(result: AblationResult) -> str:
     text += f"\nDifference to {first}, paired by people.\n\n" + head
     for name, found in list(result.table.items())[1:]:
         text += f"| {name} | {' | '.join(_signed(found.difference[metric]) for metric in METRICS)} |\n"
-    text += "\nEvery run.\n\n| | seed " + head[3:].replace("|---|", "|---|---|", 1)
+    text += _at_equal_expression(result, first)
+    text += "\nEvery run.\n\n| | seed |" + head[3:].replace("|---|", "|---|---|", 1)
     for run in result.runs:
         evaluation = run.evaluation()
         if evaluation is None:
@@ -74,7 +78,8 @@ def as_json(result: AblationResult) -> str:
 
 
 def figure(result: AblationResult) -> bytes:
-    """PNG: identity_similarity against expression_probability; a dot a run, the mean with its intervals."""
+    """PNG: identity_similarity against expression_probability; a dot a run, the mean with its intervals, and a
+    line for the way that intensity takes from 0 to 1.5."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(7.5, 5.5), dpi=120, layout="constrained")
@@ -95,14 +100,46 @@ def figure(result: AblationResult) -> bytes:
         axes.scatter(
             found.by_run["expression_probability"], found.by_run["identity_similarity"], color=colour, s=18, alpha=0.5
         )
+        if curves := list(_curves(result, name).values()):
+            ways = [[curve.expression_probability, curve.identity_similarity] for curve in curves]
+            means = np.mean([[[point.value for point in axis] for axis in way] for way in ways], axis=0)
+            axes.plot(*means, color=colour, alpha=0.4, linewidth=1)
     axes.set_xlabel("expression_probability of the target")
     axes.set_ylabel("identity_similarity")
-    axes.set_title("Means over the seeds, 95 % intervals over people and seeds; small dots: runs", fontsize=10)
+    axes.set_title(
+        "Means over the seeds, 95 % intervals over people and seeds; dots: runs; lines: intensity 0 to 1.5", fontsize=10
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     content = io.BytesIO()
     drawn.savefig(content, format="png")
     return content.getvalue()
+
+
+def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:
+    """The intensity curves of a variant's runs, by seed."""
+    found = {run.seed: run.evaluation() for run in result.runs if run.variant == variant}
+    return {seed: one.intensity for seed, one in found.items() if one and one.intensity}
+
+
+def _at_equal_expression(result: AblationResult, first: str) -> str:
+    lines, measures = "", _curves(result, first)
+    for name in list(result.table)[1:]:
+        for seed, curve in _curves(result, name).items():
+            if seed in measures:
+                found = at_equal_expression(curve, measures[seed])
+                own, firsts = found.identity_similarity, found.first
+                figures = f"{found.expression_probability:.3f} | {own:.3f} | {firsts:.3f} | {own - firsts:+.3f}"
+                lines += f"| {name} | {seed} | {figures} |\n"
+    if not lines:
+        return ""
+    return (
+        f"\nAt equal expression: of the variant and {first} the one that changes more is turned down by its intensity "
+        "to where it changes as much as the other, so that merely changing less gains nothing. On the pairs of the "
+        "intensity curve.\n\n"
+        f"| | seed | expression_probability | identity_similarity | of {first} | difference |\n"
+        f"|---|---|---|---|---|---|\n{lines}"
+    )
 
 
 def _lines(result: AblationResult) -> Iterator[tuple[str, list[str]]]:
