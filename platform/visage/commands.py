@@ -135,7 +135,7 @@ def tune_and_publish(experiment: Experiment, resume: bool) -> None:
         return typed("--resume") if is_begun(experiment.search) else typed()
 
     with going_on_with(again), progress_bar() as progress:
-        result = tune(experiment, resume=resume, progress=progress)
+        result = tune(experiment, resume=resume, progress=progress, say=console.print)
     best = result.best
     console.print(
         f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "

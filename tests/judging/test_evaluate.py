@@ -13,6 +13,7 @@ from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate, mean_faces, quick
 from visage.judging.fit import as_input
+from visage.judging.frechet import Realism
 from visage.judging.judges import Judges
 from visage.judging.pairs import pairs
 from visage.judging.results import Evaluation
@@ -118,6 +119,11 @@ def test_a_perfect_generator_gets_what_real_faces_get(judged: tuple[FaceSet, Fac
     assert figures(found, "model")["l1"] == pytest.approx(0, abs=1e-6)
     assert quick(judges, perfect, asked)["score"] == pytest.approx(figures(found, "real")["score"])
     assert quick(judges, perfect, asked)["expression_change"] == pytest.approx(1)
+    assert "frechet" not in quick(judges, perfect, asked)
+    realism = Realism.of(*judges.training_features())
+    assert quick(judges, perfect, asked, realism)["frechet"] == pytest.approx(
+        figures(found, "real")["frechet"], rel=1e-3
+    )
     assert found.intensity
     assert found.intensity.levels[0] == 0
     assert found.intensity.expression_probability[0].value < 0.1

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.errors import UserError
+from visage.search.study import load_study
 from visage.search.tune import tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -29,8 +30,8 @@ def rising(number: int, values: dict[str, float], images: int) -> float:
     return images / GOAL * (1 - values["loss.triplet.margin"] / 2)
 
 
-def study_of(folder: Path, name: str = "test") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/optuna.db")
+def study_of(folder: Path, name: str = "test", storage: str | None = None) -> optuna.Study:
+    return load_study(name, storage or f"sqlite:///{folder}/optuna.db")
 
 
 def runs(tracking: str, run_id: str) -> dict[str, Any]:
@@ -42,7 +43,12 @@ def runs(tracking: str, run_id: str) -> dict[str, Any]:
     return {run.data.tags["visage.trial"]: run for run in found}
 
 
-def test_all_four_endings_are_told_truthfully(tmp_path: Path, tracking: str) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_all_four_endings_are_told_truthfully(
+    tmp_path: Path, tracking: str, database: str, request: pytest.FixtureRequest
+) -> None:
+    storage = f"sqlite:///{tmp_path}/optuna.db" if database == "sqlite" else request.getfixturevalue("postgres")
+
     def behaviour(number: int, values: dict[str, float], images: int) -> float:
         if number == 1 and images == 300:
             return float("nan")
@@ -53,16 +59,26 @@ def test_all_four_endings_are_told_truthfully(tmp_path: Path, tracking: str) -> 
         return images / GOAL if number == 0 else 0.01  # so ASHA stops the fifth
 
     seen = []
-    asked = experiment(tmp_path, tracking, trials=5, scheduler="asha", grace_images=300, concurrency=1)
+    asked = experiment(
+        tmp_path,
+        tracking,
+        trials=5,
+        scheduler="asha",
+        grace_images=300,
+        concurrency=1,
+        storage=storage,
+        objectives={"identity_similarity": "max", "expression_probability": "max", "frechet": "min"},
+        constraints={"identity": ">= 0.6", "expression_probability": "<= 0.4"},
+    )
     result = tune(asked, trials=trials(behaviour), progress=seen.append)
     assert (result.trials, result.complete, result.pruned, result.failed) == (5, 1, 1, 3)
     assert result.best is not None
     assert result.best.number == 0
     assert result.best.score == pytest.approx(1)
-    assert result.best.values == {"identity_similarity": pytest.approx(1), "expression_probability": pytest.approx(0)}
+    assert result.best.values == pytest.approx({"identity_similarity": 1, "expression_probability": 0, "frechet": 1})
     assert (seen[-1].finished, seen[-1].running, seen[-1].best) == (5, 0, pytest.approx(1))
 
-    complete, diverged, crashed, died, pruned = study_of(tmp_path).trials
+    complete, diverged, crashed, died, pruned = study_of(tmp_path, storage=storage).trials
     assert [trial.state for trial in (complete, diverged, crashed, died, pruned)] == [
         TrialState.COMPLETE,
         TrialState.FAIL,
@@ -70,7 +86,8 @@ def test_all_four_endings_are_told_truthfully(tmp_path: Path, tracking: str) -> 
         TrialState.FAIL,
         TrialState.PRUNED,
     ]
-    assert complete.values == pytest.approx([1, 0])
+    assert complete.values == pytest.approx([1, 0, 1])
+    assert complete.constraints == pytest.approx({"identity >= 0.6": -0.4, "expression_probability <= 0.4": -0.4})
     assert diverged.user_attrs["state"] == "diverged"
     assert diverged.user_attrs["reason"] == "identity_similarity is nan at 300 images"
     assert crashed.user_attrs["reason"] == "RuntimeError: the disk"
@@ -78,7 +95,9 @@ def test_all_four_endings_are_told_truthfully(tmp_path: Path, tracking: str) -> 
     assert pruned.values is None
     assert pruned.user_attrs["identity_similarity"] == pytest.approx(0.01)
     assert pruned.user_attrs["expression_probability"] == pytest.approx(0.99)
+    assert pruned.user_attrs["frechet"] == pytest.approx(1.99)
     assert pruned.user_attrs["images"] == 300
+    assert pruned.user_attrs["identity"] == pytest.approx(0.01)
 
     logged = runs(tracking, result.run_id)
     states = [logged[str(number)].data.tags["visage.state"] for number in range(5)]
@@ -159,6 +178,42 @@ def test_a_study_without_a_success_says_why(tmp_path: Path, tracking: str) -> No
         tune(experiment(tmp_path, tracking, trials=2), trials=trials(behaviour))
 
 
+def test_constraints_that_nobody_meets_are_said_with_the_nearest(tmp_path: Path, tracking: str) -> None:
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        return (0.1, 0.4, 0.3)[number]
+
+    asked = experiment(tmp_path, tracking, trials=3, constraints={"identity": ">= 0.6"})
+    with pytest.raises(UserError, match=r"none of the 3 .* trial 1, misses identity >= 0\.6 \(it reached 0\.4\)"):
+        tune(asked, trials=trials(behaviour))
+    # It is the best among the feasible that counts, not the best of all.
+    loose = experiment(tmp_path, tracking, trials=3, name="loose", constraints={"identity": "<= 0.35"})
+    result = tune(loose, trials=trials(behaviour))
+    assert result.best is not None
+    assert (result.best.number, result.best.score) == (2, 0.3)
+
+
+def test_an_earlier_study_gives_the_first_values(tmp_path: Path, tracking: str) -> None:
+    tune(experiment(tmp_path, tracking, trials=5, name="earlier"), trials=trials(rising))
+    earlier = study_of(tmp_path, "earlier").trials
+    first, second = sorted(earlier, key=lambda trial: -trial.user_attrs["score"])[:2]
+    margin = second.params["loss.triplet.margin"]
+    narrow = {
+        "loss.triplet.margin": {"uniform": [0.05, (first.params["loss.triplet.margin"] + margin) / 2]},
+        "loss.triplet.weight": {"uniform": [0, 1]},
+    }
+    said: list[str] = []
+    asked = experiment(tmp_path, tracking, trials=8, name="later", space=narrow, warm_start="earlier", concurrency=1)
+    tune(asked, trials=trials(rising), say=said.append)
+    begun = study_of(tmp_path, "later").trials
+    assert begun[0].params["loss.triplet.margin"] == first.params["loss.triplet.margin"]
+    assert begun[0].user_attrs["warm_start"] == f"earlier {first.number}"
+    assert all("warm_start" not in trial.user_attrs for trial in begun[1:])  # of the second nothing was left
+    assert sum("loss.pixel.weight" in sentence and "is not searched here" in sentence for sentence in said) == 2
+    assert any(f"loss.triplet.margin = {margin}" in sentence and "outside" in sentence for sentence in said)
+    with pytest.raises(UserError, match=r"no such study .*known: earlier, later"):
+        tune(experiment(tmp_path, tracking, name="third", warm_start="nowhere"), trials=trials(rising))
+
+
 def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path: Path, tracking: str) -> None:
     greedy = experiment(tmp_path, tracking)
     greedy = greedy.model_copy(update={"train": greedy.train.model_copy(update={"gpus_per_worker": 1})})
@@ -173,7 +228,8 @@ CUT_OFF = """
     import time
     from pathlib import Path
     from tests.search.fakes import experiment, trials
-    from visage.search.tune import tune
+    from visage.search.study import load_study
+from visage.search.tune import tune
 
     def behaviour(number, values, images):
         if number:

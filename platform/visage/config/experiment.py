@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import Data, Section
 from visage.config.space import Dimension
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Objective = Literal["identity_similarity", "expression_probability", "expression_change", "score"]
 
 
 class Method(Section):
@@ -131,6 +131,8 @@ class Train(Section):
     def _batch(self) -> "Train":
         if self.batch % self.workers:
             raise ValueError(f"batch {self.batch} is no multiple of workers {self.workers}; choose one that is")
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError(f"gpus_per_worker {self.gpus_per_worker:g} is no share of one GPU and no whole number")
         return self
 
 
@@ -143,20 +145,52 @@ class Judge(Section):
 
 
 class Search(Section):
-    """A study: what to vary, what to maximise, how long."""
+    """A study: what to vary, what to seek and to keep to, how long, and how."""
 
     name: str = Field("visage", min_length=1, description="the study's name in Optuna and MLflow")
     trials: int = Field(16, ge=1)
     objectives: dict[Objective, Literal["max", "min"]] = Field(
         {"identity_similarity": "max", "expression_probability": "max"}, min_length=1
     )
+    constraints: dict[str, str] = Field(
+        default_factory=dict, description='metric: ">= BOUND" or "<= BOUND"; the best trial is one that meets all'
+    )
     space: dict[str, Dimension] = Field(default_factory=dict, description="dotted path: dimension")
-    scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
-    grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")
-    reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
+    sampler: Literal["tpe", "nsga2", "random", "qmc"] = Field("tpe", description="qmc: a scrambled Sobol sequence")
+    scheduler: Literal["asha", "hyperband", "none"] = Field(
+        "asha", description="asha stops poor trials early, on the score; hyperband: asha with several grace periods"
+    )
+    grace_images: int = Field(5_000, ge=1, description="asha, hyperband: images before a trial may be stopped")
+    reduction: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on at each rung")
     concurrency: int | None = Field(None, ge=1, description="trials side by side; none: as the resources allow")
     seed: int = Field(0, ge=0)
     storage: str = Field("sqlite:///runs/optuna.db", description="the study's database (SQLAlchemy address)")
+    warm_start: str | None = Field(
+        None, description="an earlier study in the same storage: its best trials are the first to be tried"
+    )
+
+    @field_validator("objectives")
+    @classmethod
+    def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
+        for metric, mode in objectives.items():
+            check_direction(metric, mode)
+        return objectives
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _rules(cls, constraints: Any) -> Any:
+        if isinstance(constraints, dict):
+            for metric, rule in constraints.items():
+                Constraint.read(str(metric), str(rule))
+        return constraints
+
+    def bounds(self) -> list[Constraint]:
+        """The constraints, read."""
+        return [Constraint.read(metric, rule) for metric, rule in self.constraints.items()]
+
+    def needs_frechet(self) -> bool:
+        """Whether trials must report the Frechet distance, which takes longer than the other metrics."""
+        return FRECHET in self.objectives or FRECHET in self.constraints
 
 
 class Ablation(Section):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visage.config.aims import FRECHET
 from visage.faces.faceset import FaceSet
 from visage.judging.fid import inception_distances
 from visage.judging.fit import as_input
@@ -23,12 +24,20 @@ FIDELITY_PAIRS = 1_024  # ssim takes longer than all judges, and decides nothing
 GROUP_METRICS = ("score", "identity", "identity_similarity", "expression", "expression_probability")
 
 
-def quick(judges: Judges, generator: Generator, pairs: Pairs) -> dict[str, float]:
-    """The metrics that rest on the judges, without intervals: for training and search on validation people."""
-    parts = [judges.columns(judges.judge(made), some, some.reference)
-             for some, made in judges.generated(generator, pairs)]  # fmt: skip
-    found = estimates(_joined(parts), [""] * len(pairs), resamplings=1)
-    return {name: estimate.value for name, estimate in found.items()}
+def quick(judges: Judges, generator: Generator, pairs: Pairs, realism: Realism | None = None) -> dict[str, float]:
+    """The metrics that rest on the judges, without intervals: for training and search on validation people.
+
+    realism: adds `frechet`.
+    """
+    seen, columns = [], []
+    for some, made in judges.generated(generator, pairs):
+        seen.append(judges.judge(made))
+        columns.append(judges.columns(seen[-1], some, some.reference))
+    nobody = [""] * len(pairs)
+    found = {name: figure.value for name, figure in estimates(_joined(columns), nobody, resamplings=1).items()}
+    if realism and (distance := realism.distance(Seen.joined(seen).feature, pairs.target, nobody, 0, 0)):
+        found[FRECHET] = distance.value
+    return found
 
 
 def evaluate(
@@ -167,7 +176,7 @@ def _row(judges: Judges, answer: Answer, realism: Realism | None, bootstrap: int
     ]
     metrics = estimates(columns, people.tolist(), bootstrap, seed)
     if realism and (distance := realism.distance(answer.seen.feature, pairs.target, people, bootstrap, seed)):
-        metrics["frechet"] = distance
+        metrics[FRECHET] = distance
     confusion = np.zeros((len(faces.expressions),) * 2, int)
     np.add.at(confusion, (pairs.target, answer.seen.probability.argmax(1)), 1)
     return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)

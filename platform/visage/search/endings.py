@@ -47,11 +47,14 @@ def divergence(result: Mapping[str, Any]) -> str:
     return f"{broken[0][0]} is {broken[0][1]} at {result.get('images', 0)} images" if broken else ""
 
 
-def ending_of(result: Mapping[str, Any], objectives: Sequence[str], goal: int) -> Ending:
-    """The ending of a trial that did not crash. result: its last one. goal: images of a whole trial."""
+def ending_of(result: Mapping[str, Any], needed: Sequence[str], goal: int) -> Ending:
+    """The ending of a trial that did not crash.
+
+    result: its last one. needed: the metrics that it must report. goal: images of a whole trial.
+    """
     if reason := divergence(result):
         return Ending(State.DIVERGED, reason)
-    missing = [name for name in ("images", *objectives) if name not in result]
+    missing = [name for name in ("images", *needed) if name not in result]
     if missing:
         return Ending(State.FAILED, f"ended without reporting {', '.join(missing)}")
     if result["images"] < goal:

@@ -41,6 +41,8 @@ class StudySearch(OptunaSearch):
             storage=study._storage,
         )
         self.study, self.goal = study, goal
+        self.constraints = search.bounds()
+        self.needed = [*search.objectives, *search.constraints]
         self.endings: dict[int, Ending] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -50,14 +52,21 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         # Tune says that a trial crashed but not why; the callback knows, and calls `end` right after.
         if not error:
-            self.end(trial_id, ending_of(result or {}, self.metric, self.goal), result or {})
+            self.end(trial_id, ending_of(result or {}, self.needed, self.goal), result or {})
 
     def end(self, trial_id: str, ending: Ending, result: Mapping[str, Any]) -> None:
-        """Record the ending in the database; the metrics and the reason become user attributes."""
+        """Record the ending in the database; the metrics and the reason become user attributes.
+
+        A constraint is set where the trial is complete: a pruned one might have met it later.
+        """
         trial: Trial = self._ot_trials.pop(trial_id)
         for name, value in (kept(result) | {"state": str(ending.state), "reason": ending.reason}).items():
             trial.set_user_attr(name, value)
-        values = [result[name] for name in self.metric] if ending.state is State.COMPLETE else None
+        values = None
+        if ending.state is State.COMPLETE:
+            values = [result[name] for name in self.metric]
+            for constraint in self.constraints:
+                trial.set_constraint(str(constraint), constraint.violation(result[constraint.metric]))
         self.study.tell(trial, values, state=STATES[ending.state])
         self.endings[trial.number] = ending
 

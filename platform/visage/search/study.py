@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment
 from visage.config.experiment import Search
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 from visage.search.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SQLITE = "sqlite:///"
+CONNECT_SECONDS = 10
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
-    r"search\.(trials|concurrency|storage)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
+    r"search\.(trials|concurrency|storage|warm_start)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
 )
 
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The complete trial of the highest score. values: by objective. params: the searched values by dotted path."""
+    """Of the complete trials that meet all constraints, the one of the highest score.
+
+    values: by objective. params: the searched values by dotted path.
+    """
 
     number: int
     score: float
@@ -40,7 +44,8 @@ class BestTrial:
 class StudyResult:
     """A study as it stands. Trials that were cut off are repeated when it goes on, and not counted.
 
-    failed: diverged ones and crashed ones. best: None while no trial is complete. run_id: the study's run in MLflow.
+    failed: diverged ones and crashed ones. best: None while no complete trial meets the constraints. nearest: which
+    came nearest to them then, in words. run_id: the study's run in MLflow.
     """
 
     name: str
@@ -50,6 +55,7 @@ class StudyResult:
     best: BestTrial | None
     run_id: str
     storage: str
+    nearest: str = ""
 
     @property
     def trials(self) -> int:
@@ -84,11 +90,13 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     begun = len(study.get_trials(deepcopy=False)) if study else 0
     if not resume and begun:
         raise UserError(
-            f"search.name = {search.name}: the study has {begun} trials in {search.storage} already; "
+            f"search.name = {search.name}: the study has {begun} trials in {shown(search.storage)} already; "
             "go on with --resume, or give search.name another value."
         )
     if resume and not (study and begun):
-        raise UserError(f"search.name = {search.name}: there is no such study in {search.storage}; leave --resume out.")
+        raise UserError(
+            f"search.name = {search.name}: there is no such study in {shown(search.storage)}; leave --resume out."
+        )
     if study and begun:
         _require_same(study, experiment)
         return study
@@ -120,21 +128,39 @@ def load_study(name: str, storage: str) -> "Study":
         return optuna.load_study(study_name=name, storage=backend)
     except KeyError:
         known = ", ".join(optuna.get_all_study_names(backend)) or "none"
-        raise UserError(f"{name}: there is no such study in {storage} (known: {known}); name one of those.") from None
+        raise UserError(
+            f"{name}: there is no such study in {shown(storage)} (known: {known}); name one of those."
+        ) from None
+
+
+def shown(address: str) -> str:
+    """A database's address without its password."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(address).render_as_string(hide_password=True)
+    except ArgumentError:
+        return address
 
 
 def _storage(address: str) -> Any:
     from optuna.storages import RDBStorage
+    from sqlalchemy import make_url
 
+    options: dict[str, Any] = {}
     try:
+        url = make_url(address)
         if address.startswith(SQLITE):
             Path(address.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        return RDBStorage(address)
+        elif url.get_backend_name() == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is
+            # Asked before each use, as a server may go and come back while trials train.
+            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+        return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
     except Exception as error:  # the database's driver has errors of its own, and so has a missing driver
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"search.storage = {address}: cannot be opened ({reason}); give the address of a database that can."
-        ) from None
+        fault = f"search.storage = {shown(address)}: cannot be opened ({one_line(error, 400)})"
+        raise UserError(f"{fault}; give the address of a database that can.") from None
 
 
 def _require_same(study: "Study", experiment: Experiment) -> None:
@@ -153,7 +179,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        whole = not isinstance(value, Mapping) or path in ("search.space", "search.objectives")
+        whole = not isinstance(value, Mapping) or path in ("search.space", "search.objectives", "search.constraints")
         leaves |= {path: value} if whole else flat(value, f"{path}.")
     return leaves
 
@@ -183,7 +209,7 @@ def result_of(study: "Study", storage: str) -> StudyResult:
     trials = counted(study)
     states = [trial.user_attrs["state"] for trial in trials]
     complete = [trial for trial in trials if trial.user_attrs["state"] == State.COMPLETE]
-    best = max(complete, key=lambda trial: trial.user_attrs["score"], default=None)
+    best = max(filter(feasible, complete), key=lambda trial: trial.user_attrs["score"], default=None)
     return StudyResult(
         name=study.study_name,
         complete=len(complete),
@@ -192,6 +218,23 @@ def result_of(study: "Study", storage: str) -> StudyResult:
         best=_best(study, best) if best else None,
         run_id=study.user_attrs["run_id"],
         storage=storage,
+        nearest=_nearest(complete) if complete and not best else "",
+    )
+
+
+def feasible(trial: "FrozenTrial") -> bool:
+    """Whether a complete trial meets all constraints of its study."""
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def _nearest(complete: list["FrozenTrial"]) -> str:
+    """Which of the complete trials, none of which is feasible, missed its constraints by least."""
+    near = min(complete, key=lambda trial: sum(max(0.0, violation) for violation in trial.constraints.values()))
+    missed = [name for name, violation in near.constraints.items() if violation > 0]
+    reached = [f"{name} (it reached {near.user_attrs[name.split()[0]]:.4g})" for name in missed]
+    return (
+        f"none of the {len(complete)} complete trials meets all of {', '.join(near.constraints)}; "
+        f"the nearest, trial {near.number}, misses {' and '.join(reached)}"
     )
 
 

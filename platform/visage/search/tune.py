@@ -19,13 +19,12 @@ from visage.search import plots
 from visage.search.progress import Watch
 from visage.search.study import StudyResult, counted, end_cut_off, open_study, result_of, study_folder, table
 from visage.search.trial import Trainable, resources, training
+from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import cluster_nodes, concurrency
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.samplers import BaseSampler
 
-STARTUP_TRIALS = 10  # at most so many random trials before the sampler learns from them
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds the curves
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial reports no metrics
@@ -40,12 +39,14 @@ def tune(
     *,
     resume: bool = False,
     progress: Watch | None = None,
+    say: Callable[[str], object] = lambda sentence: None,
     trials: Callable[[Experiment, Path], Trainable] = training,
 ) -> StudyResult:
     """Run the experiment's study to `search.trials` trials and return what came out.
 
-    resume: go on with a study that was cut off, or make a finished one longer. trials: makes the function that Tune
-    runs for a trial, given the experiment and the study's folder.
+    resume: go on with a study that was cut off, or make a finished one longer. say: told, before the first
+    trial, what of an earlier study's values was left out. trials: makes the function that Tune runs for a trial, given
+    the experiment and the study's folder.
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
     says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
@@ -55,8 +56,11 @@ def tune(
     folder = study_folder(experiment)
     with _quiet(), local_ray():
         at_once = concurrency(cluster_nodes(), experiment.train)
+        good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
         trainable = trials(experiment, folder)
+        for sentence in warm_start(study, experiment.search, good):
+            say(f"{sentence}, and was left out")
         _run(experiment, study, trainable, folder, min(at_once, experiment.search.concurrency or at_once), progress)
     result = result_of(study, experiment.search.storage)
     if result.trials < experiment.search.trials:
@@ -67,6 +71,8 @@ def tune(
     if result.failed == result.trials:
         first = counted(study)[0].user_attrs["reason"]
         raise UserError(f"search.name = {result.name}: all {result.trials} trials failed, the first because {first}.")
+    if result.nearest:
+        raise UserError(f"search.constraints: {result.nearest}; loosen them in a new study, or go on with more trials.")
     return result
 
 
@@ -79,6 +85,7 @@ def _run(
     from visage.registry.tracking import Tracking
     from visage.search.log import StudyLog, StudyStopper
     from visage.search.optuna_search import StudySearch
+    from visage.search.strategy import sampler, scheduler
 
     search = experiment.search
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
@@ -91,7 +98,7 @@ def _run(
     for trial in end_cut_off(study):
         if "run_id" in trial.user_attrs:
             tracking.continue_run(trial.user_attrs["run_id"]).finish("killed")
-    suggester = StudySearch(study, search, experiment.train.images, _sampler(study, experiment))
+    suggester = StudySearch(study, search, experiment.train.images, sampler(study, search))
     log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch)
     remaining = search.trials - len(counted(study))
     try:
@@ -100,7 +107,7 @@ def _run(
                 tune.with_resources(trainable, resources(experiment.train)),
                 tune_config=tune.TuneConfig(
                     search_alg=suggester,
-                    scheduler=_scheduler(experiment),
+                    scheduler=scheduler(experiment),
                     num_samples=remaining,
                     max_concurrent_trials=at_once,
                     # A nested trainer's process waits for its workers and cannot be handed to another trial.
@@ -140,32 +147,6 @@ def write_record(study: "Study", folder: Path) -> None:
     for name, figure in drawn.items():
         figure.write_json(folder / f"{name}.json")
     (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))
-
-
-def _sampler(study: "Study", experiment: Experiment) -> "BaseSampler":
-    """TPE. A resumed study draws on from another seed, or it would repeat its first suggestions."""
-    import numpy as np
-    from optuna.samplers import TPESampler
-
-    seed = np.random.SeedSequence([experiment.search.seed, len(study.get_trials(deepcopy=False))]).generate_state(1)[0]
-    return TPESampler(seed=int(seed), n_startup_trials=min(STARTUP_TRIALS, max(2, experiment.search.trials // 3)))
-
-
-def _scheduler(experiment: Experiment) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-
-    search, images = experiment.search, experiment.train.images
-    if search.scheduler == "none" or search.grace_images >= images:
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr="images",
-        metric="score",
-        mode="max",
-        grace_period=search.grace_images,
-        max_t=images - 1,  # a rung at the very end would only stop what is finished
-        reduction_factor=search.reduction,
-        stop_last_trials=False,
-    )
 
 
 def _trial_name(trial: Any) -> str:

@@ -47,7 +47,14 @@ def train(
         trainer.restore(resume)
     goal, every = experiment.train.images, experiment.train.evaluate_every
     validation = (
-        Validation(faces, networks, experiment.train.evaluate_pairs, place.device, experiment.train.precision)
+        Validation(
+            faces,
+            networks,
+            experiment.train.evaluate_pairs,
+            place.device,
+            experiment.train.precision,
+            frechet=experiment.search.needs_frechet(),
+        )
         if not place.rank
         else None
     )

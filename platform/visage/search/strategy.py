@@ -1,0 +1,70 @@
+"""How a study searches: which values it tries next, and which trials it stops early."""
+
+import math
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers.nsgaii import BLXAlphaCrossover
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from visage.config import Experiment
+from visage.config.experiment import Search
+
+STARTUP_TRIALS = 10  # at most so many random trials before TPE learns from them
+POPULATION = 50  # of NSGA-II at most; a short study has time for some generations of fewer
+
+
+def sampler(study: Study, search: Search) -> BaseSampler:
+    """The sampler of a configuration.
+
+    A resumed study draws on from another seed, or it would repeat its first suggestions; but a Sobol sequence has its
+    place in the study, and goes on there.
+    """
+    begun = len(study.get_trials(deepcopy=False))
+    seed = int(np.random.SeedSequence([search.seed, begun]).generate_state(1)[0])
+    if search.sampler == "nsga2":
+        # Without crossover, and by the default one, a child is now and then a copy of a parent: a trial repeated.
+        return NSGAIISampler(
+            seed=seed,
+            population_size=min(POPULATION, max(4, search.trials // 4)),
+            crossover=BLXAlphaCrossover(),
+            crossover_prob=1.0,
+        )
+    if search.sampler == "random":
+        return RandomSampler(seed=seed)
+    if search.sampler == "qmc":
+        independent = RandomSampler(seed=seed)  # for the first trial, and for choices
+        return QMCSampler(
+            seed=search.seed, scramble=True, independent_sampler=independent, warn_independent_sampling=False
+        )
+    return TPESampler(seed=seed, n_startup_trials=min(STARTUP_TRIALS, max(2, search.trials // 3)))
+
+
+def scheduler(experiment: Experiment) -> TrialScheduler:
+    """The scheduler of a configuration. A grace as long as the run leaves nothing to stop."""
+    search, last = experiment.search, experiment.train.images - 1  # a rung at the very end would stop what is finished
+    if search.scheduler == "none" or search.grace_images > last:
+        return FIFOScheduler()
+    brackets = 1
+    if search.scheduler == "hyperband":
+        brackets += int(math.log(last / search.grace_images) / math.log(search.reduction))
+    return InTurn(
+        time_attr="images",
+        metric="score",
+        mode="max",
+        grace_period=search.grace_images,
+        max_t=last,
+        reduction_factor=search.reduction,
+        brackets=brackets,
+        stop_last_trials=False,
+    )
+
+
+class InTurn(AsyncHyperBandScheduler):
+    """Its brackets get trials in turn: Tune draws them from numpy's own generator, which no seed of ours reaches."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._trial_info[trial.trial_id] = self._brackets[trial.config["number"] % len(self._brackets)]
