@@ -217,8 +217,7 @@ def list_models(registry: str) -> None:
     for line in versions:
         figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
         aliases = ", ".join(line.aliases)
-        created = f"{line.created:%Y-%m-%d}"
-        table.add_row(f"{line.name}/{line.version}", aliases, *figures, line.verdict, created)
+        table.add_row(f"{line.name}/{line.version}", aliases, *figures, line.verdict, f"{line.created:%Y-%m-%d}")
     console.print(table)
 
 
