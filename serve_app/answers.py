@@ -6,13 +6,15 @@ more than the decoding. Larger pictures get threads of their own, so that nobody
 
 import asyncio
 import base64
+import io
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from starlette.responses import Response
 
 from serve_app.form import Form
@@ -26,25 +28,32 @@ from visage.faces.picture import TooManyPixels, read_picture, write_png
 ORIGIN = "image"
 SMALL_BYTES = 64 * 1024
 SMALL_SIDE = 128
+# Of one request, in its one forward pass: what a replica's memory must hold, and what others wait for.
+MOST_FACES = 64
+# Of one answer; an animation's pictures are all in memory at once.
+WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
+FRAMES = 12
+FRAME_MS, LAST_FRAME_MS = 60, 1200
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request's part of a batch: a face under some expressions. `located` is None for a small picture, which is
-    decoded and encoded with the batch.
+    """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
+    from the end, get self-check values. `located` is None for a small picture, which is decoded and encoded with the
+    batch.
     """
 
     model: Model
     form: Form
-    expressions: tuple[int, ...]
-    check: bool
+    wanted: tuple[tuple[int, float], ...]
+    checked: int
     megapixels: float
     located: Located | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job; the PNG files of its faces are there when it was a small one."""
+    """What became of a job; the files of its faces are there when it was a small one."""
 
     located: Located
     edited: Edited
@@ -64,21 +73,20 @@ def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
         except Problem as problem:
             results[number] = problem
     for group in groups.values():
-        rows = [(place, job, index) for place, (_, job, _) in enumerate(group) for index in job.expressions]
         edited = group[0][1].model.editor.run(
             np.stack([located.face for _, _, located in group]),
-            [place for place, _, _ in rows],
-            [index for _, _, index in rows],
-            [job.form.intensity for _, job, _ in rows],
-            [job.check for _, job, _ in rows],
+            [place for place, (_, job, _) in enumerate(group) for _ in job.wanted],
+            [index for _, job, _ in group for index, _ in job.wanted],
+            [intensity for _, job, _ in group for _, intensity in job.wanted],
+            [place >= len(job.wanted) - job.checked for _, job, _ in group for place in range(len(job.wanted))],
         )
         start = 0
         for number, job, located in group:
-            part = slice(start, start := start + len(job.expressions))
+            part = slice(start, start := start + len(job.wanted))
             mine = Edited(edited.faces[part], edited.similarity[part], edited.confidence[part])
             files = None
             if job.located is None:
-                files = tuple(write_png(None, located.view(face, job.form.view)) for face in mine.faces)
+                files = _encode(job.form, located, mine)
             results[number] = Done(located, mine, files)
     return results  # type: ignore[return-value]  # every job has got its own by now
 
@@ -121,8 +129,8 @@ class Answers:
         self._detector: Detector | None = None
 
     async def answer(self, form: Form, model: Model, *, as_image: bool) -> Response:
-        """The response to a form: the picture itself when `as_image` is set and one expression is asked for, else
-        JSON. Raises Problem 400, 413 or 422.
+        """The response to a form: the picture itself when `as_image` is set and one is asked for, else JSON. Raises
+        Problem 400, 413 or 422.
         """
         editor = model.editor
         try:
@@ -130,7 +138,14 @@ class Answers:
         except UserError as error:
             raise Problem(422, str(error)) from None
         expressions = chosen or tuple(range(len(editor.expressions)))
-        alone = as_image and len(expressions) == 1
+        wanted = tuple((index, intensity) for index in expressions for intensity in form.intensities)
+        if len(wanted) > MOST_FACES:
+            raise Problem(422, f"{len(wanted)} faces: are more than {MOST_FACES} in one request; ask in several.")
+        alone = as_image and len(wanted) == 1
+        frames = wanted
+        if form.format == "webp":
+            ((index, intensity),) = wanted
+            frames = tuple((index, intensity * frame / (FRAMES - 1)) for frame in range(FRAMES))
         loop = asyncio.get_running_loop()
         located = None
         if not form.aligned:
@@ -138,15 +153,19 @@ class Answers:
             located = await loop.run_in_executor(self._finder, self._find, photo, editor.size)
         elif len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
             located = await loop.run_in_executor(self._pictures, open_aligned, form, editor.size, self._megapixels)
+        if located is not None and form.view == "photo":
+            _require_few_pixels(form, located, len(frames))
         # The answer of a picture alone has no place for the values, so they are not computed.
-        check = self._self_check and not alone
-        done = await self._forward(Job(model, form, expressions, check, self._megapixels, located))
+        checked = len(wanted) if self._self_check and not alone else 0
+        done = await self._forward(Job(model, form, frames, checked, self._megapixels, located))
         if isinstance(done, Problem):
             raise done
         if alone:
-            file = done.files[0] if done.files else (await loop.run_in_executor(self._pictures, _encode, form, done))[0]
-            return Response(file, media_type="image/png")
-        body = await loop.run_in_executor(self._pictures, _document, form, model, expressions, done, check)
+            files = done.files
+            if files is None:
+                files = await loop.run_in_executor(self._pictures, _encode, form, done.located, done.edited)
+            return Response(files[0], media_type=f"image/{form.format}")
+        body = await loop.run_in_executor(self._pictures, _document, form, model, wanted, done)
         return Response(body, media_type="application/json")
 
     def _find(self, photo: np.ndarray, size: int) -> Located:
@@ -158,21 +177,49 @@ class Answers:
             raise Problem(422, str(error)) from None
 
 
-def _encode(form: Form, done: Done) -> tuple[bytes, ...]:
-    return tuple(write_png(None, done.located.view(face, form.view)) for face in done.edited.faces)
+def _encode(form: Form, located: Located, edited: Edited) -> tuple[bytes, ...]:
+    """The files of a job's faces: a PNG for each, or one WebP with all of them as its frames."""
+    pictures = (located.view(face, form.view) for face in edited.faces)
+    if form.format == "webp":
+        return (_animation(pictures),)
+    return tuple(write_png(None, picture) for picture in pictures)
 
 
-def _document(form: Form, model: Model, expressions: tuple[int, ...], done: Done, check: bool) -> bytes:
+def _require_few_pixels(form: Form, located: Located, count: int) -> None:
+    height, width = located.photo.shape[:2]
+    most = WRITTEN_MEGAPIXELS[form.format]
+    if count * height * width > most * 1e6:
+        raise Problem(
+            422,
+            f"{count} pictures of {width} x {height} pixels: are more than {most:g} megapixels in one answer; send a "
+            "smaller photograph or ask for view=face.",
+        )
+
+
+def _animation(pictures: Iterable[np.ndarray]) -> bytes:
+    """An animated WebP that stays at its last picture for a moment and begins again."""
+    first, *others = [Image.fromarray(picture) for picture in pictures]
+    duration = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
+    buffer = io.BytesIO()
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, quality=90, method=2)
+    return buffer.getvalue()
+
+
+def _document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: Done) -> bytes:
     """The JSON answer."""
     results: list[dict[str, Any]] = []
-    for place, file in enumerate(done.files or _encode(form, done)):
+    files = done.files or _encode(form, done.located, done.edited)
+    # Of an animation the values of the last picture, as that is the one asked for.
+    similarity = _numbers(done.edited.similarity[-len(wanted) :])
+    confidence = _numbers(done.edited.confidence[-len(wanted) :])
+    for place, (index, intensity) in enumerate(wanted):
         results.append(
             {
-                "expression": model.editor.expressions[expressions[place]],
-                "intensity": form.intensity,
-                "image": base64.b64encode(file).decode("ascii"),
-                "identity_similarity": float(done.edited.similarity[place]) if check else None,
-                "expression_confidence": float(done.edited.confidence[place]) if check else None,
+                "expression": model.editor.expressions[index],
+                "intensity": intensity,
+                "image": base64.b64encode(files[place]).decode("ascii"),
+                "identity_similarity": similarity[place],
+                "expression_confidence": confidence[place],
             }
         )
     face = {
@@ -180,3 +227,8 @@ def _document(form: Form, model: Model, expressions: tuple[int, ...], done: Done
         "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in done.located.landmarks],
     }
     return json.dumps({"results": results, "face": face, "model": model.reference()}).encode()
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    """As JSON has them: null where nothing was computed."""
+    return [None if np.isnan(value) else float(value) for value in values]

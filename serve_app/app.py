@@ -69,7 +69,7 @@ class Endpoint:
 
 def faces_of(jobs: "Sequence[Job]") -> int:
     """Faces of a batch. One request counts once when it is alone, as it is never split, however many it asks for."""
-    return 1 if len(jobs) == 1 else sum(len(job.expressions) for job in jobs)
+    return 1 if len(jobs) == 1 else sum(len(job.wanted) for job in jobs)
 
 
 def build(serving: Serving) -> "Application":

@@ -5,7 +5,7 @@ Nothing is spooled to disk, as the usual form parser of the framework would do: 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, TypeVar, cast
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import MultipartParseError
@@ -16,7 +16,9 @@ from serve_app.problems import Problem
 from visage.editing import View, checked_intensity
 from visage.errors import UserError
 
-FIELDS = ("image", "expression", "intensity", "view", "aligned")
+FIELDS = ("image", "expression", "intensity", "view", "format", "aligned")
+Format = Literal["png", "webp"]
+T = TypeVar("T")
 PARTS = 64
 # Boundaries, headers and the small fields, on top of what the picture may weigh.
 FRAMING = 64 * 1024
@@ -24,12 +26,16 @@ FRAMING = 64 * 1024
 
 @dataclass(frozen=True)
 class Form:
-    """A request for expressions. `expressions` is empty when all are meant."""
+    """A request for each of the expressions at each of the intensities. `expressions` is empty when all are meant.
+
+    format: png for pictures, webp for one animation from neutral to the one expression at the one intensity.
+    """
 
     image: bytes
     expressions: tuple[str, ...]
-    intensity: float
+    intensities: tuple[float, ...]
     view: View
+    format: Format
     aligned: bool
 
 
@@ -45,13 +51,21 @@ async def read_form(request: Request, megabytes: float) -> Form:
     image = _single(fields, "image", None)
     if len(image) > limit:
         raise _too_large(megabytes)
-    return Form(
+    form = Form(
         image=image,
-        expressions=tuple(dict.fromkeys(_text("expression", value) for value in fields.get("expression", ()))),
-        intensity=_intensity(_text("intensity", _single(fields, "intensity", b"1"))),
+        expressions=_distinct(_text("expression", value) for value in fields.get("expression", ())),
+        intensities=_distinct(_intensity(_text("intensity", value)) for value in fields.get("intensity", [b"1"])),
         view=cast(View, _choice("view", _single(fields, "view", b"face"), ("face", "photo"))),
+        format=cast(Format, _choice("format", _single(fields, "format", b"png"), ("png", "webp"))),
         aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
     )
+    if form.format == "webp" and (len(form.expressions), len(form.intensities)) != (1, 1):
+        raise Problem(422, "format = 'webp': is one animation; give one expression and one intensity.")
+    return form
+
+
+def _distinct(values: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def _boundary(content_type: str) -> bytes:

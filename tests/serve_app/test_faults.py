@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,11 @@ def test_a_picture_without_a_face_is_a_422(post: Post) -> None:
         ({"intensity": "-0.1"}, "intensity"),
         ({"intensity": "nan"}, "intensity"),
         ({"intensity": "much"}, "much"),
-        ({"intensity": ["1", "1"]}, "2 times"),
+        ({"view": ["face", "photo"]}, "2 times"),
+        ({"intensity": [str(step / 100) for step in range(20)]}, "80 faces"),
+        ({"format": "gif"}, "webp"),
+        ({"format": "webp"}, "one expression"),
+        ({"format": "webp", "expression": "sad", "intensity": ["0.5", "1"]}, "one intensity"),
         ({"view": "side"}, "photo"),
         ({"aligned": "perhaps"}, "aligned"),
         ({"expresion": "happy"}, "expresion"),
@@ -185,7 +190,21 @@ def test_the_document_describes_the_form(request_app: Callable[..., httpx.Respon
     document = request_app("GET", "/openapi.json").json()
     operation = document["paths"]["/v1/expressions"]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"image", "expression", "intensity", "view", "aligned"}
+    assert set(form["properties"]) == {"image", "expression", "intensity", "view", "format", "aligned"}
     assert {"200", "400", "413", "415", "422", "503"} <= set(operation["responses"])
     assert set(document["paths"]) == {"/healthz", "/v1/model", "/v1/expressions"}
-    assert request_app("GET", "/docs").status_code == 200
+    assert operation["requestBody"]["content"]["multipart/form-data"]["examples"]
+
+
+def test_the_page_of_the_documentation_needs_this_server_alone(request_app: Callable[..., httpx.Response]) -> None:
+    page = request_app("GET", "/docs").text
+    assert "//" not in "".join(re.findall(r'(?:src|href)="([^"]*)"', page))
+    files = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(files) >= 3
+    for file in files:
+        assert request_app("GET", file).status_code == 200
+
+
+def test_the_model_of_a_method_that_is_not_served_is_a_404(request_app: Callable[..., httpx.Response]) -> None:
+    assert request_app("GET", "/v1/model?method=ucgan").json()["name"] == "visage-ucgan"
+    assert "'eft'" in problem_of(request_app("GET", "/v1/model?method=eft"), 404)

@@ -1,0 +1,159 @@
+"""What /openapi.json and /docs say of the routes, with examples; the page needs no address outside the server."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import HTMLResponse
+
+from serve_app.problems import MEDIA_TYPE
+
+ASSETS = "/docs/assets"
+
+
+class ModelReference(BaseModel):
+    name: str = Field(examples=["visage-ucgan"])
+    version: int | None = Field(description="null for a folder that no registry gave", examples=[3])
+    alias: str | None = Field(examples=["champion"])
+    run_id: str = Field(description="the training run in MLflow", examples=["0f5b6c1d2e3f40718293a4b5c6d7e8f9"])
+
+
+class ModelDescription(ModelReference):
+    expressions: list[str] = Field(examples=[["neutral", "happy", "sad"]])
+    image_size: int = Field(description="side of the aligned face in pixels", examples=[128])
+    loaded_at: str = Field(examples=["2026-01-31T09:30:00+00:00"])
+
+
+class ExpressionResult(BaseModel):
+    expression: str = Field(examples=["happy"])
+    intensity: float = Field(examples=[1.0])
+    image: str = Field(description="base64 of the PNG or WebP file", examples=["iVBORw0KGgo="])
+    identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
+    expression_confidence: float | None = Field(description="0 to 1; null when not computed", examples=[0.88])
+
+
+class FacePlace(BaseModel):
+    box: list[float] = Field(
+        description="x0, y0, x1, y1 in the picture's pixels", examples=[[211.0, 140.5, 402.0, 391.0]]
+    )
+    landmarks: list[list[float]] = Field(
+        description="x, y of eyes, nose and mouth's corners", examples=[[[260.1, 233.0], [351.7, 235.2]]]
+    )
+
+
+class Expressions(BaseModel):
+    results: list[ExpressionResult]
+    face: FacePlace
+    model: ModelReference
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "detail": "image: no face was found; give a picture with one face.",
+            }
+        }
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {
+                    "image": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "A picture with one face: JPEG, PNG, WebP, TIFF, BMP.",
+                    },
+                    "expression": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "Names as in /v1/model; none means all. At most 64 faces in one request.",
+                    },
+                    "intensity": {
+                        "type": "array",
+                        "items": {"type": "number", "minimum": 0, "maximum": 1.5},
+                        "description": "0 to 1.5; several give each expression at each of them; none means 1.",
+                    },
+                    "format": {
+                        "type": "string",
+                        "enum": ["png", "webp"],
+                        "default": "png",
+                        "description": "webp: an animation from neutral to one expression at one intensity.",
+                    },
+                    "view": {
+                        "type": "string",
+                        "enum": ["face", "photo"],
+                        "default": "face",
+                        "description": "The aligned face alone, or the whole photograph with the new face in it.",
+                    },
+                    "aligned": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "The picture is an aligned face already.",
+                    },
+                },
+            },
+            "encoding": {name: {"style": "form", "explode": True} for name in ("expression", "intensity")},
+            "examples": {
+                "one": {
+                    "summary": "A smile in the whole photograph",
+                    "value": {"image": "photo.jpg", "expression": ["happy"], "view": "photo"},
+                },
+                "grid": {
+                    "summary": "Two expressions at three intensities, in one pass",
+                    "value": {"image": "photo.jpg", "expression": ["happy", "sad"], "intensity": [0.3, 0.6, 1]},
+                },
+                "animation": {
+                    "summary": "From neutral to a smile",
+                    "value": {"image": "photo.jpg", "expression": ["happy"], "format": "webp"},
+                },
+            },
+        }
+    },
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {status: {"model": ProblemDocument, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/png", "image/webp")}}
+}
+
+
+def add_docs(app: FastAPI) -> None:
+    """Swagger's page at /docs with its script and style from the package fastapi-offline, not from a CDN."""
+    import fastapi_offline
+
+    files = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+    app.mount(ASSETS, files, name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Visage",
+            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{ASSETS}/favicon.png",
+        )
