@@ -42,10 +42,10 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                     {
                         "images": images,
                         "losses": {"pixel": 1 / images},
-                        "identity": score,
                         "identity_similarity": score,
                         "expression_probability": 1 - score,
                         "score": score,
+                        "identity": score,
                         "frechet": 2 - score,
                         "checkpoint_path": str(folder / "checkpoint"),
                     }
