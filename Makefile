@@ -34,4 +34,5 @@ bench: setup
 	$(RUN)python benchmarks/training.py
 	$(RUN)python benchmarks/step.py
 	$(RUN)python benchmarks/trials.py
+	$(RUN)python benchmarks/tracking.py
 	$(RUN)python benchmarks/serving.py

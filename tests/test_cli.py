@@ -43,8 +43,9 @@ def test_the_surface_grows_only_on_purpose() -> None:
     }
     assert found == {
         "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--set", "--size", "--source"],
-        "train": ["--out", "--resume", "--set", "config"],
+        "train": ["--from-run", "--out", "--registry", "--resume", "--set", "config"],
         "tune": ["--resume", "--set", "config"],
+        "study": ["--storage", "name"],
         "ablate": ["--out", "--set", "config"],
         "evaluate": ["--data", "--inception", "--registry", "model"],
         "models": ["--registry"],
@@ -101,6 +102,16 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
         done = visage(*arguments, folder=tmp_path)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_training_takes_a_configuration_or_a_run(config: Path, tmp_path: Path) -> None:
+    for arguments in ((), (str(config), "--from-run", "0" * 32)):
+        assert_one_sentence(visage("train", *arguments, folder=tmp_path), "CONFIG or --from-run")
+    assert_one_sentence(visage("train", "--from-run", "0" * 32, folder=tmp_path), "0" * 32)
+
+
+def test_an_unknown_study_is_one_sentence(tmp_path: Path) -> None:
+    assert_one_sentence(visage("study", "kdef", folder=tmp_path), "kdef", "no such study", "runs/optuna.db")
 
 
 def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ Config = Annotated[
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as train.batch=8")]
 Model = Annotated[str, typer.Argument(help="name@alias, name/version, or the folder of a bundle", show_default=False)]
 Store = Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")]
-LOCAL_STORE = "sqlite:///runs/mlflow.db"
+LOCAL_STORE, LOCAL_STUDIES = "sqlite:///runs/mlflow.db", "sqlite:///runs/optuna.db"
 
 
 @app.command()
@@ -64,12 +64,21 @@ def prepare(
 
 @app.command()
 def train(
-    config: Config,
+    config: Annotated[Path | None, typer.Argument(help="YAML file of the experiment; none with --from-run")] = None,
     settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/train/CONFIG's name by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; in runs/train, by its name, by default")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint")] = False,
+    run: Annotated[str | None, typer.Option("--from-run", metavar="RUN_ID", help="Repeat this run or trial")] = None,
+    registry: Annotated[str, typer.Option(help="with --from-run: MLflow server or SQLite database")] = LOCAL_STORE,
 ) -> None:
     """Train one model, judge it on the test people and register it."""
+    if (config is None) == (run is None):
+        raise UserError("visage train: takes a CONFIG or --from-run RUN_ID, one of them; see `visage train --help`.")
+    if run:
+        from visage.search_commands import repeat_run
+
+        return repeat_run(run, settings or [], registry, out, resume)
+    assert config
     from visage.commands import train_and_publish
 
     train_and_publish(_experiment(config, settings), out or Path("runs/train") / config.stem, resume)
@@ -81,10 +90,21 @@ def tune(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Finish a study that was cut off, or extend one")] = False,
 ) -> None:
-    """Search loss weights and triplet margin, then register the best trial's model and let the gate judge it."""
-    from visage.commands import tune_and_publish
+    """Search loss weights and triplet margin, then register the best setting's model and let the gate judge it."""
+    from visage.search_commands import tune_and_publish
 
     tune_and_publish(_experiment(config, settings), resume)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Name of the study, search.name in its configuration")],
+    storage: Annotated[str, typer.Option(help="The study's database, search.storage")] = LOCAL_STUDIES,
+) -> None:
+    """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
+    from visage.search_commands import show_study
+
+    show_study(name, storage)
 
 
 @app.command()
@@ -94,7 +114,7 @@ def ablate(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/ablation/NAME by default")] = None,
 ) -> None:
     """Train variants of a model, several seeds each, and hold them against one another; goes on where it stopped."""
-    from visage.commands import ablate_and_record
+    from visage.search_commands import ablate_and_record
 
     experiment = _experiment(config, settings)
     ablate_and_record(experiment, out or Path("runs/ablation") / experiment.ablation.name)

@@ -1,9 +1,9 @@
 """What the longer commands do: the stations of the road joined, with progress and a closing word on the terminal."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from visage.judging.train import FaceNetworks
     from visage.publish import Published
     from visage.registry.models import Promotion
-    from visage.registry.tracking import RunLog
+    from visage.registry.record import Record
+    from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
 
 
@@ -54,8 +55,9 @@ def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
     return networks
 
 
-def train_and_publish(experiment: Experiment, out: Path, resume: bool) -> "Published":
-    """Train in the folder `out`, record the run in MLflow, and register what came out."""
+def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "Record | None" = None) -> None:
+    """Train in the folder `out`, record the run in MLflow, and register what came out. record: the run to repeat."""
+    from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
     from visage.training.run import held, resumable
@@ -66,23 +68,49 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool) -> "Publi
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
         networks = judges_of(faces, experiment.judge)
-        log = _run_of(out, tracking, experiment, resume)
+        tags = {"visage.kind": "train"}
+        if record:
+            if caution := check_faces(record, faces, networks):
+                console.print(f"caution: {caution}")
+            if record.threads:
+                import torch
+
+                torch.set_num_threads(record.threads)
+            tags["visage.repeats"] = record.run_id
         with judged_later(out / "checkpoint"):
-            published = _trained(experiment, faces, networks, out, log, resume)
+            published = train_run(experiment, faces, networks, out, tracking, resume=resume, tags=tags)
     print_published(published)
+    if record:
+        console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
     console.print(f"next: visage edit PHOTO --to {faces.expressions[-1]} --model {published.bundle} --out edited.png")
     console.print(f"or:   visage promote {published.model}")
-    return published
 
 
-def _trained(
-    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", out: Path, log: "RunLog", resume: bool
-) -> "Published":
-    """Train and register under the run `log`, which gets its ending."""
+def likeness(before: list[tuple[int, float]], now: list[tuple[int, float]]) -> str:
+    """How a repeated run's curve of the score, as (images, score), compares with the run's own."""
+    again = dict(now)
+    both = [abs(again[images] - score) for images, score in before if images in again]
+    if not both:
+        return "the run that was repeated has no score to compare with"
+    if not max(both):
+        return f"repeated: the score is the run's own at all {len(both)} evaluations that both made"
+    return f"repeated: the score differs from the run's by at most {max(both):.4f}, over {len(both)} evaluations"
+
+
+def train_run(
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", out: Path, tracking: "Tracking",
+    *, resume: bool, tags: Mapping[str, str], name: str = "", parent: str | None = None,
+) -> "Published":  # fmt: skip
+    """Train and register under a run in MLflow, which gets its ending. name: its name there; the folder's by default.
+
+    parent: the run_id of its study.
+    """
     from visage.publish import publish
+    from visage.registry.record import seen
     from visage.training.progress import Diverged
     from visage.training.run import run
 
+    log = _run_of(out, experiment, tracking, resume, name or out.name, {**tags, **seen(faces, networks)}, parent)
     state: Literal["complete", "diverged", "failed", "killed"] = "failed"
     try:
         with bar("training") as update:
@@ -99,72 +127,6 @@ def _trained(
         raise
     finally:
         log.finish(state)
-
-
-def ablate_and_record(experiment: Experiment, out: Path) -> None:
-    """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
-    from visage.registry.tracking import Tracking
-    from visage.search.ablation import ablate, runs_of
-    from visage.search.ablation_report import record, table
-
-    runs_of(experiment, out)  # refuses what cannot be run before hours are spent
-    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    faces = prepare_faces(experiment.data)
-    networks = judges_of(faces, experiment.judge)
-    with going_on_with(typed), bar("training") as update:
-        result = ablate(experiment, faces, networks, out, update)
-    console.print(table(result))
-    for run in result.runs:
-        if reason := run.diverged():
-            console.print(f"{run.name} diverged: {reason}")
-    run_id = record(result, tracking, experiment.ablation.name, out)
-    console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
-
-
-def tune_and_publish(experiment: Experiment, resume: bool) -> None:
-    """Run the study, register the best trial's model, and let the gate judge it."""
-    from visage.registry.models import Registry
-    from visage.search.progress import progress_bar
-    from visage.search.study import is_begun, study_folder
-    from visage.search.tune import tune
-
-    faces = prepare_faces(experiment.data)
-    networks = judges_of(faces, experiment.judge)
-
-    def again() -> str:
-        return typed("--resume") if is_begun(experiment.search) else typed()
-
-    with going_on_with(again), progress_bar() as progress:
-        result = tune(experiment, resume=resume, progress=progress, say=console.print)
-    best = result.best
-    console.print(
-        f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "
-        f"best trial {best.number if best else 'none'}"
-    )
-    if best is None:
-        raise UserError(f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume.")
-    for name, value in best.params.items():
-        console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
-    out = Path("runs/tune") / study_folder(experiment).name / "bundle"
-    with judged_later(best.checkpoint):
-        published = publish_best(experiment, best, out, faces, networks)
-    print_published(published)
-    print_promotion(Registry(experiment.registry.tracking_uri).promote(published.model))
-
-
-def publish_best(
-    experiment: Experiment, best: Any, out: Path, faces: "FaceSet", networks: "FaceNetworks"
-) -> "Published":
-    """Register the model of a study's best trial under that trial's run."""
-    from visage.publish import publish
-    from visage.registry.tracking import Tracking
-
-    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    log = tracking.continue_run(best.run_id)
-    try:
-        return publish(best.checkpoint, out, experiment, faces, networks, log)
-    finally:
-        log.finish("complete")
 
 
 def evaluate_model(model: str, data: Path, registry: str, inception: Path | None = None) -> None:
@@ -268,15 +230,27 @@ def print_promotion(promotion: "Promotion") -> None:
         console.print(f"next: visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway")
 
 
-def _run_of(out: Path, tracking: Any, experiment: Experiment, resume: bool) -> "RunLog":
+def _run_of(
+    out: Path, experiment: Experiment, tracking: "Tracking", resume: bool, name: str, tags: Mapping[str, str],
+    parent: str | None,
+) -> "RunLog":  # fmt: skip
     """The MLflow run of the folder `out`: the one it began with when it goes on, else a new one."""
-    note = out / "run_id"
-    if resume and note.is_file():
+    from visage.config import written
+    from visage.registry.record import THREADS
+    from visage.registry.tracking import EXPERIMENT
+    from visage.training.run import threads
+
+    note, settings = out / "run_id", out / EXPERIMENT
+    # Without a checkpoint, killed before its first: the same settings are the same run.
+    same = settings.is_file() and settings.read_text(encoding="utf-8") == written(experiment)
+    if note.is_file() and (resume or same):
         return tracking.continue_run(note.read_text())
-    log: RunLog = tracking.start_run(out.name, params=experiment.model_dump(mode="json"))
-    if not (out / "history.jsonl").exists():  # a folder that holds a run already is refused later, and keeps its own
-        out.mkdir(parents=True, exist_ok=True)
-        note.write_text(log.run_id)
+    tags = {**tags, THREADS: str(threads(experiment.train))}
+    params = experiment.model_dump(mode="json")
+    log = tracking.start_run(name, parent, tags=tags, params=params, experiment=experiment)
+    log.note(f"Repeat it: `visage train --from-run {log.run_id}`")
+    settings.write_text(written(experiment), encoding="utf-8")
+    note.write_text(log.run_id)
     return log
 
 
@@ -286,7 +260,7 @@ def _reporter(
     """Sends each point of a run to MLflow and to the terminal."""
 
     def report(point: "Point") -> None:
-        log.log({f"loss/{name}": value for name, value in point.losses.items()} | (point.metrics or {}), point.images)
+        log.log(point.figures(), point.images)
         if point.faces:
             log.picture(point.faces, f"faces/{point.faces.name}")
         if point.metrics:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """A registered version, its bundle's folder, and what it reached on the test people."""
+    """A registered version, its run, its bundle's folder, and what it reached on the test people."""
 
     name: str
     version: int
+    run_id: str
     bundle: Path
     evaluation: "Evaluation"
 
@@ -67,7 +68,7 @@ def publish(
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
-    return Published(bundle.facts.name, version, out, evaluation)
+    return Published(bundle.facts.name, version, run.run_id, out, evaluation)
 
 
 def confusion_csv(evaluation: "Evaluation") -> bytes:

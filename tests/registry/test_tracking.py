@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.registry.record import read_record
 from visage.registry.store import open_store
 from visage.registry.tracking import Tracking, flattened
 
@@ -82,6 +84,42 @@ def test_pictures_and_folders_lie_beside_the_database(tracking: Tracking, store:
     kept = Path(store.removeprefix("sqlite:///")).parent / "mlartifacts" / run.run_id / "artifacts"
     files = {str(path.relative_to(kept)): path.read_bytes() for path in kept.rglob("*") if path.is_file()}
     assert files == {"faces/00001000.png": b"picture", "table.json": b"[]", "study/trials.json": b"[]"}
+
+
+def test_several_points_go_in_one_call(tracking: Tracking):
+    run = tracking.start_run("curve")
+    run.points((step, {"score": step / 10, "loss/pixel": 1.0}) for step in range(1_200))
+    assert tracking.history(run.run_id, "score") == [(step, step / 10) for step in range(1_200)]
+
+
+def test_a_run_keeps_its_experiment_without_passwords(tracking: Tracking, store: str):
+    asked = Experiment.model_validate(
+        {
+            "data": {"dir": "faces", "layout": "synthetic", "people": 40},
+            "optim": {"rate": 1.5e-05},
+            "search": {
+                "storage": "postgresql://me:secret@host/db",
+                "space": {"loss.pixel.weight": {"log_uniform": [0.1, 7]}},
+                "final": {"train.images": 80_000},
+            },
+            "ablation": {"variants": {f"variant {k}": {"loss.pixel.weight": k} for k in range(400)}},
+        }
+    )
+    run = tracking.start_run("whole", params=asked.model_dump(mode="json"), experiment=asked)
+    kept = read_record(store, run.run_id, ["data.dir=elsewhere"]).experiment
+    changed = {"data.dir": Path("elsewhere"), "registry.tracking_uri": store}
+    assert kept == replaced(asked, changed | {"search.storage": "postgresql://me:***@host/db"})
+    assert "secret" not in str(tracking.client.get_run(run.run_id).data.params)
+
+
+def test_what_cannot_be_repeated_is_said(tracking: Tracking, store: str):
+    with pytest.raises(UserError, match=r"keeps no experiment\.yaml"):
+        read_record(store, tracking.start_run("bare").run_id)
+    study = tracking.start_run("weights", tags={"visage.kind": "study"})
+    with pytest.raises(UserError, match="is the whole study weights"):
+        read_record(store, study.run_id)
+    with pytest.raises(UserError, match="not found"):
+        read_record(store, "0" * 32)
 
 
 def test_names_and_values_of_a_tree():

@@ -107,7 +107,7 @@ def test_all_four_endings_are_told_truthfully(
     assert float(run.data.params["loss.pixel.weight"]) == complete.params["loss.pixel.weight"]
     assert run.data.params["train.images"] == str(GOAL)
     assert run.data.metrics["score"] == pytest.approx(1)
-    assert run.data.metrics["loss.pixel"] == pytest.approx(1 / GOAL)
+    assert run.data.metrics["loss/pixel"] == pytest.approx(1 / GOAL)
 
 
 def test_the_study_run_holds_figures_and_a_table(tmp_path: Path, tracking: str) -> None:

@@ -164,6 +164,11 @@ class Search(Section):
     reduction: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on at each rung")
     concurrency: int | None = Field(None, ge=1, description="trials side by side; none: as the resources allow")
     seed: int = Field(0, ge=0)
+    final: dict[str, Any] = Field(
+        default_factory=dict,
+        description="{dotted path: value}: after the study the best setting is trained anew with these, such as "
+        "train.images; empty: the best trial's own model is taken",
+    )
     storage: str = Field("sqlite:///runs/optuna.db", description="the study's database (SQLAlchemy address)")
     warm_start: str | None = Field(
         None, description="an earlier study in the same storage: its best trials are the first to be tried"
@@ -232,8 +237,9 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _space(self) -> "Experiment":
-        from visage.config.space import check_space, check_variants
+        from visage.config.space import check_final, check_space, check_variants
 
         check_space(self)
+        check_final(self)
         check_variants(self)
         return self

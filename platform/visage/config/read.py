@@ -1,6 +1,7 @@
 """Reading YAML: every fault is one sentence with the key, its value and the mend."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from visage.errors import UserError, one_line
 
 # A date such as 2024-13-01 is a ValueError, a thousand brackets are a RecursionError.
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]+@")
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -39,6 +41,16 @@ def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) 
     for setting in settings:
         apply_setting(tree, setting)
     return validated(schema, tree, str(path))
+
+
+def written(config: BaseModel) -> str:
+    """The configuration as YAML, every field named, that reads back as the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def without_passwords(text: str) -> str:
+    """The text with *** for the passwords of the addresses in it."""
+    return PASSWORD.sub(r"\1:***@", text)
 
 
 def apply_setting(tree: dict[str, Any], setting: str) -> None:

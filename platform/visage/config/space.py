@@ -78,6 +78,26 @@ def check_variants(experiment: "Experiment") -> None:
             raise ValueError(f"ablation.variants: {name}: no such setting: {error.args[0]}") from None
 
 
+def check_final(experiment: "Experiment") -> None:
+    """Raise ValueError if the final training's settings lead nowhere, would be refused, or undo what was searched."""
+    final = experiment.search.final
+    if not final:
+        return
+    for path in final:
+        if path.split(".")[0] not in ("train", "optim"):
+            raise ValueError(f"search.final: {path} cannot be set there; use paths under train or optim")
+        if path in experiment.search.space:
+            raise ValueError(f"search.final: {path} is what the study searches; leave it out")
+        try:
+            _require_leaf(experiment.model_dump(), path)
+        except KeyError as error:
+            raise ValueError(f"search.final: {path} is no setting: {error.args[0]}") from None
+    try:
+        replaced(experiment, final, check=False)
+    except ValidationError as error:
+        raise ValueError(f"search.final: {error.errors()[0]['msg']}") from None
+
+
 def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
     """Put a value at a dotted path of a nested dictionary.
 
@@ -95,11 +115,12 @@ def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
 def replaced(experiment: "Experiment", values: Mapping[str, Any], *, check: bool = True) -> "Experiment":
     """The experiment with other values at dotted paths, validated as a whole.
 
-    check=False leaves the search space and the variants of the ablation out of it.
+    check=False leaves the search space, the final training and the variants of the ablation out of it.
     """
     tree = experiment.model_dump()
     if not check:
         tree["search"]["space"] = {}
+        tree["search"]["final"] = {}
         tree["ablation"]["variants"] = {}
     for path, value in values.items():
         _require_leaf(tree, path)

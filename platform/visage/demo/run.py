@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import console, judges_of, prepare_faces, print_promotion, print_published, publish_best
+from visage.commands import judges_of, prepare_faces, print_promotion, print_published
 from visage.config import Experiment, Serving, read_config
 from visage.errors import UserError
+from visage.search_commands import publish_best
+from visage.terminal import console
 
 if TYPE_CHECKING:
     from visage.client import Answer
@@ -28,7 +30,9 @@ def run(keep: bool = False) -> None:
     from visage.cluster import local_ray
     from visage.demo.report import write_report
     from visage.registry.models import Registry
+    from visage.registry.record import seen
     from visage.search.progress import progress_bar
+    from visage.search.record import conclude
     from visage.search.tune import tune
 
     experiment = read_config(Experiment, CONFIG)
@@ -41,7 +45,7 @@ def run(keep: bool = False) -> None:
         networks = judges_of(faces, experiment.judge)
     with local_ray():
         with _stage("tune", seconds), progress_bar() as progress:
-            study = tune(experiment, progress=progress)
+            study = tune(experiment, progress=progress, tags=seen(faces, networks))
         if study.best is None:
             raise UserError(f"search.name = {study.name}: no trial was completed; see runs/demo/studies.")
         with _stage("register", seconds):
@@ -49,6 +53,7 @@ def run(keep: bool = False) -> None:
             print_published(published)
         with _stage("gate", seconds):
             promotion = Registry(experiment.registry.tracking_uri).promote(published.model)
+            conclude(experiment, study.best.number, promotion)
             print_promotion(promotion)
         if promotion.alias != "champion":
             raise UserError(

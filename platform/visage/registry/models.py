@@ -110,6 +110,18 @@ class Registry:
             return read_bundle(Path(model)).facts
         return _facts(*self._find(model))
 
+    def version_of(self, run_id: str) -> str | None:
+        """The newest version that came from a run, as name/version; None for a run without one."""
+        with store_faults(self.uri):
+            found = self.client.search_model_versions(f"run_id = '{run_id}'")
+        newest = max(found, key=lambda version: int(version.version), default=None)
+        return f"{newest.name}/{newest.version}" if newest else None
+
+    def is_champion(self, model: str) -> bool:
+        """Whether `name/version` is its model's champion."""
+        found, _ = self._find(model)
+        return self._aliases(found.name).get(CHAMPION) == str(found.version)
+
     def list(self) -> "list[Version]":
         """All versions, by name and then the newest first."""
         lines = []

@@ -5,11 +5,14 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from visage.config import Experiment, written
+from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.registry.store import absolute, database_of, open_store, store_faults
 from visage.registry.versions import versions
@@ -27,8 +30,11 @@ STATUS = {
 }
 PARENT = "mlflow.parentRunId"
 STATE = "visage.state"
-PARAM_LENGTH = 6_000  # MLflow's limits
-BATCH = 100
+NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description
+EXPERIMENT = "experiment.yaml"
+PARAM_LENGTH, TAG_LENGTH = 6_000, 8_000  # MLflow's limits
+BATCH, POINTS = 100, 1_000  # parameters and metrics of one call
+NO_TAGS: Mapping[str, str] = {}
 
 
 class Tracking:
@@ -50,24 +56,36 @@ class Tracking:
         parent: str | None = None,
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        experiment: Experiment | None = None,
     ) -> "RunLog":
-        """A new run. parent: the run_id of its study. params: nested or flat; kept under dotted names."""
+        """A new run. parent: the run_id of its study. params: nested or flat; kept under dotted names.
+
+        experiment: kept whole as experiment.yaml, for `visage train --from-run`; MLflow cuts long parameters.
+        """
         from mlflow.entities import Param
 
-        given = {**_provenance(), **(tags or {})}
+        given = {**_provenance(), STATE: "running", **(tags or {})}
         if parent:
             given[PARENT] = parent
         with store_faults(self.uri):
             run = self.client.create_run(self.experiment_id, tags=given, run_name=name)
-            all_params = [Param(key, value[:PARAM_LENGTH]) for key, value in flattened(params or {})]
+            all_params = [Param(key, without_passwords(value)[:PARAM_LENGTH]) for key, value in flattened(params or {})]
             for start in range(0, len(all_params), BATCH):
                 self.client.log_batch(run.info.run_id, params=all_params[start : start + BATCH])
-        return RunLog(self.client, self.uri, run.info.run_id)
+        log = RunLog(self.client, self.uri, run.info.run_id)
+        if experiment:
+            log.picture(without_passwords(written(experiment)).encode(), EXPERIMENT)
+        return log
 
     def continue_run(self, run_id: str) -> "RunLog":
         """A run that ended or was cut off, running again."""
         with store_faults(self.uri):
             self.client.update_run(run_id, status="RUNNING")
+            self.client.set_tag(run_id, STATE, "running")
+        return RunLog(self.client, self.uri, run_id)
+
+    def run(self, run_id: str) -> "RunLog":
+        """A run to write to, left in the state that it is in."""
         return RunLog(self.client, self.uri, run_id)
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -102,16 +120,25 @@ class RunLog:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Metrics at a step (images seen, in training), in one call."""
+        self.points([(step, metrics)])
+
+    def points(self, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Metrics at several steps, in one call: each call costs the same, whatever it carries."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        given = [Metric(name, float(value), now, step) for step, metrics in points for name, value in metrics.items()]
         with store_faults(self.uri):
-            self.client.log_batch(self.run_id, metrics=points)
+            for start in range(0, len(given), POINTS):
+                self.client.log_batch(self.run_id, metrics=given[start : start + POINTS])
 
     def tag(self, name: str, value: str) -> None:
         with store_faults(self.uri):
             self.client.set_tag(self.run_id, name, value)
+
+    def note(self, text: str) -> None:
+        """The run's description, in Markdown; what is too long for MLflow is cut off."""
+        self.tag(NOTE, text[:TAG_LENGTH])
 
     def picture(self, content: bytes | Path, name: str) -> None:
         """A picture, figure or page (PNG, JSON, HTML), as bytes or a file; `name` may have folders."""
@@ -127,10 +154,13 @@ class RunLog:
         with store_faults(self.uri):
             self.client.log_artifacts(self.run_id, str(folder), name)
 
-    def finish(self, state: State) -> None:
-        """End the run: MLflow's status, and the finer state as the tag visage.state."""
+    def finish(self, state: State, tags: Mapping[str, str] = NO_TAGS) -> None:
+        """End the run: MLflow's status, and the finer state as the tag visage.state; with it more tags, in one call."""
+        from mlflow.entities import RunTag
+
         with store_faults(self.uri):
-            self.client.set_tag(self.run_id, STATE, state)
+            given = [RunTag(name, value[:TAG_LENGTH]) for name, value in {STATE: state, **tags}.items()]
+            self.client.log_batch(self.run_id, tags=given)
             self.client.set_terminated(self.run_id, STATUS[state])
 
 
@@ -143,7 +173,8 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _provenance() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def _provenance() -> Mapping[str, str]:
     """What made the run: versions, and the commit when Visage runs from a checkout."""
     made = versions()
     tags = {"mlflow.source.name": "visage", "visage.python": made.pop("python")}

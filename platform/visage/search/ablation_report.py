@@ -183,11 +183,8 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
     parent = tracking.start_run(name, tags={"visage.kind": "ablation"})
     for run in result.runs:
         tags = {"visage.kind": "ablation run", "visage.variant": run.variant}
-        log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"))
-        for point in run.points():
-            log.log(
-                {f"loss/{part}": value for part, value in point.losses.items()} | (point.metrics or {}), point.images
-            )
+        log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"), run.experiment)
+        log.points((point.images, point.figures()) for point in run.points())
         evaluation = run.evaluation()
         if evaluation is not None:
             figures = {f"test/{metric}": e.value for metric, e in evaluation.rows["model"].metrics.items()}

@@ -1,6 +1,7 @@
 """Writes a study to MLflow while it runs, from the driver alone: a run for the study, a child run for each trial."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -8,13 +9,19 @@ from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from visage.config import Experiment
+from visage.config import Experiment, replaced
 from visage.errors import UserError
-from visage.registry.tracking import RunLog, Tracking
+from visage.registry.record import THREADS
+from visage.registry.tracking import NOTE, RunLog, Tracking
 from visage.search.endings import CUT_OFF, Ending, State, divergence, metrics_of, reason_of
 from visage.search.optuna_search import StudySearch
 from visage.search.progress import StudyProgress, Watch
+from visage.search.record import describe
 from visage.search.study import StudyResult, flat
+from visage.search.summary import summarise
+from visage.training.resources import worker_threads
+
+DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -33,7 +40,10 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class StudyLog(Callback):
-    """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending."""
+    """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending.
+
+    tags: of every trial's run.
+    """
 
     fault: UserError | None = None
 
@@ -44,12 +54,16 @@ class StudyLog(Callback):
         tracking: Tracking,
         before: StudyResult,
         watch: Watch | None,
+        tags: Mapping[str, str],
     ) -> None:
         self.experiment, self.search, self.tracking, self.watch = experiment, search, tracking, watch
         self.before = before
+        self.tags = {"visage.kind": "trial", "visage.study": experiment.search.name, **tags}
+        self.tags[THREADS] = str(worker_threads(experiment.train))
         self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
         self.best = before.best.score if before.best else None
         self.runs: dict[int, RunLog] = {}
+        self.described = time.monotonic()
         settings = flat(experiment.model_dump(mode="json"))
         self.settings = {name: value for name, value in settings.items() if name.split(".")[0] != "search"}
 
@@ -62,8 +76,9 @@ class StudyLog(Callback):
         self.runs[number] = self.tracking.start_run(
             f"{self.experiment.search.name}-{number:04d}",
             parent=self.before.run_id,
-            tags={"visage.kind": "trial", "visage.study": self.experiment.search.name, "visage.trial": str(number)},
+            tags=self.tags | {"visage.trial": str(number)},
             params=self.settings | values,
+            experiment=replaced(self.experiment, values),
         )
         self.search.note(trial.trial_id, "run_id", self.runs[number].run_id)
         self._tell()
@@ -73,9 +88,10 @@ class StudyLog(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         run = self.runs[trial.config["number"]]
-        for images, losses in result.get("history", [(result.get("images", 0), result.get("losses", {}))]):
-            _log(run, {f"loss.{name}": value for name, value in losses.items()}, images)
-        _log(run, metrics_of(result), result.get("images", 0))
+        history = result.get("history", [(result.get("images", 0), result.get("losses", {}))])
+        points = [(images, {f"loss/{name}": value for name, value in losses.items()}) for images, losses in history]
+        points.append((result.get("images", 0), metrics_of(result)))
+        run.points((images, _finite(values)) for images, values in points)
         if "warning" in result:
             run.tag("visage.warning", result["warning"])
         if "faces" in result:
@@ -104,16 +120,16 @@ class StudyLog(Callback):
         """End the runs of the trials that still ran when the study stopped."""
         for number in list(self.runs):
             run = self.runs.pop(number)
-            run.tag("visage.reason", CUT_OFF)
-            run.finish("killed")
+            run.finish("killed", {"visage.reason": CUT_OFF})
 
     def _end(self, number: int, ending: Ending) -> None:
         self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1
         run = self.runs.pop(number)
-        if ending.reason:
-            run.tag("visage.reason", ending.reason)
-        run.finish(ending.state.value)
+        run.finish(ending.state.value, {NOTE: _note(number, ending, run)} | _reason(ending))
         self._tell()
+        if time.monotonic() > self.described + DESCRIBE_SECONDS:
+            describe(self.tracking.run(self.before.run_id), summarise(self.search.study, weights={}))
+            self.described = time.monotonic()
 
     def _tell(self) -> None:
         if self.watch:
@@ -123,10 +139,17 @@ class StudyLog(Callback):
             )
 
 
-def _log(run: RunLog, values: Mapping[str, float], images: int) -> None:
-    finite = {name: value for name, value in values.items() if math.isfinite(value)}
-    if finite:
-        run.log(finite, images)
+def _reason(ending: Ending) -> dict[str, str]:
+    return {"visage.reason": ending.reason} if ending.reason else {}
+
+
+def _note(number: int, ending: Ending, run: RunLog) -> str:
+    because = f": {ending.reason}" if ending.reason else ""
+    return f"Trial {number}, {ending.state.value}{because}.\n\nRepeat it: `visage train --from-run {run.run_id}`"
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _error_of(trial: Any) -> BaseException | None:

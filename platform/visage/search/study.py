@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,8 +22,9 @@ SQLITE = "sqlite:///"
 CONNECT_SECONDS = 10
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
-    r"search\.(trials|concurrency|storage|warm_start)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
+    r"search\.(trials|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
 )
+WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final")
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        whole = not isinstance(value, Mapping) or path in ("search.space", "search.objectives", "search.constraints")
+        whole = not isinstance(value, Mapping) or path in WHOLE
         leaves |= {path: value} if whole else flat(value, f"{path}.")
     return leaves
 
@@ -236,6 +238,14 @@ def _nearest(complete: list["FrozenTrial"]) -> str:
         f"none of the {len(complete)} complete trials meets all of {', '.join(near.constraints)}; "
         f"the nearest, trial {near.number}, misses {' and '.join(reached)}"
     )
+
+
+def runs_now(study: "Study") -> bool:
+    """Whether a process works at the study; one on another machine is taken at its word."""
+    driver = study.user_attrs.get("driver")
+    if not driver or driver["host"] != socket.gethostname():
+        return bool(driver)
+    return Path(f"/proc/{driver['pid']}").exists()
 
 
 def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:

@@ -10,6 +10,7 @@ from visage.config import Experiment, replaced
 from visage.config.experiment import Judge, Train
 from visage.search.endings import DIVERGED
 from visage.training.progress import Diverged, Progress
+from visage.training.resources import worker_threads
 
 Trainable = Callable[[dict[str, Any]], None]
 
@@ -38,7 +39,7 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 
         from visage.training.loop import train
 
-        torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
+        torch.set_num_threads(worker_threads(experiment.train))
         faces, networks = _loaded(experiment.data.dir, experiment.judge)
         history: list[tuple[int, dict[str, float]]] = []
 

@@ -1,13 +1,12 @@
 """A study: Ray Tune runs trials that Optuna suggests, and what they reached is kept whatever happens."""
 
-import csv
-import json
 import logging
 import os
-import tempfile
+import signal
+import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from visage.cluster import local_ray
 from visage.config import Experiment, replaced
 from visage.errors import UserError
-from visage.search import plots
 from visage.search.progress import Watch
-from visage.search.study import StudyResult, counted, end_cut_off, open_study, result_of, study_folder, table
+from visage.search.study import StudyResult, counted, end_cut_off, flat, open_study, result_of, study_folder
 from visage.search.trial import Trainable, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import cluster_nodes, concurrency
@@ -32,6 +30,7 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the database is the state
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables whatever its verbosity
 }
+NO_TAGS: Mapping[str, str] = {}
 
 
 def tune(
@@ -41,12 +40,13 @@ def tune(
     progress: Watch | None = None,
     say: Callable[[str], object] = lambda sentence: None,
     trials: Callable[[Experiment, Path], Trainable] = training,
+    tags: Mapping[str, str] = NO_TAGS,
 ) -> StudyResult:
     """Run the experiment's study to `search.trials` trials and return what came out.
 
     resume: go on with a study that was cut off, or make a finished one longer. say: told, before the first
     trial, what of an earlier study's values was left out. trials: makes the function that Tune runs for a trial, given
-    the experiment and the study's folder.
+    the experiment and the study's folder. tags: for the study's run in MLflow and each trial's.
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
     says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
@@ -61,7 +61,8 @@ def tune(
         trainable = trials(experiment, folder)
         for sentence in warm_start(study, experiment.search, good):
             say(f"{sentence}, and was left out")
-        _run(experiment, study, trainable, folder, min(at_once, experiment.search.concurrency or at_once), progress)
+        at_once = min(at_once, experiment.search.concurrency or at_once)
+        _run(experiment, study, trainable, folder, at_once, progress, tags)
     result = result_of(study, experiment.search.storage)
     if result.trials < experiment.search.trials:
         raise KeyboardInterrupt(
@@ -77,30 +78,35 @@ def tune(
 
 
 def _run(
-    experiment: Experiment, study: "Study", trainable: Trainable, folder: Path, at_once: int, watch: Watch | None
-) -> None:
+    experiment: Experiment, study: "Study", trainable: Trainable, folder: Path, at_once: int, watch: Watch | None,
+    tags: Mapping[str, str],
+) -> None:  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told."""
     from ray import tune
 
     from visage.registry.tracking import Tracking
     from visage.search.log import StudyLog, StudyStopper
     from visage.search.optuna_search import StudySearch
+    from visage.search.record import record_study
     from visage.search.strategy import sampler, scheduler
 
     search = experiment.search
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    tags = {"visage.kind": "study", "visage.study": search.name}
     if "run_id" in study.user_attrs:
         run = tracking.continue_run(study.user_attrs["run_id"])
     else:
-        run = tracking.start_run(search.name, tags=tags, params={})
+        kind = {"visage.kind": "study", "visage.study": search.name}
+        params = flat(experiment.model_dump(mode="json"))
+        run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         study.set_user_attr("run_id", run.run_id)
     for trial in end_cut_off(study):
         if "run_id" in trial.user_attrs:
             tracking.continue_run(trial.user_attrs["run_id"]).finish("killed")
     suggester = StudySearch(study, search, experiment.train.images, sampler(study, search))
-    log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch)
+    log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch, tags)
     remaining = search.trials - len(counted(study))
+    study.set_user_attr("trials", search.trials)
+    study.set_user_attr("driver", {"host": socket.gethostname(), "pid": os.getpid()})
     try:
         if remaining > 0:
             tune.Tuner(
@@ -125,28 +131,11 @@ def _run(
     finally:
         log.cut_off()
         end_cut_off(study)
+        study.set_user_attr("driver", None)
     if log.fault:
         raise UserError(f"{str(log.fault).rstrip('.')}; then go on with --resume.")
-    with tempfile.TemporaryDirectory(prefix="visage-") as drawn:
-        write_record(study, Path(drawn))
-        run.artifacts(Path(drawn), "study")
+    record_study(study, run)
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")
-
-
-def write_record(study: "Study", folder: Path) -> None:
-    """What the study's run holds: trials.csv, trials.json, figures.html, and each figure as JSON."""
-    rows = table(study)
-    (folder / "trials.json").write_text(json.dumps(rows, indent=1))
-    with (folder / "trials.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        drawn = plots.figures(study)
-    for name, figure in drawn.items():
-        figure.write_json(folder / f"{name}.json")
-    (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))
 
 
 def _trial_name(trial: Any) -> str:
@@ -171,6 +160,7 @@ def _quiet() -> Iterator[None]:
     optuna_level = optuna.logging.get_verbosity()
     tune_log = logging.getLogger("ray.tune")
     tune_level = tune_log.level
+    handler = signal.getsignal(signal.SIGINT)
     os.environ.update(QUIET)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tune_log.setLevel(logging.CRITICAL)
@@ -179,6 +169,8 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
+        if signal.getsignal(signal.SIGINT) is not handler:  # Tune's own stays, and would swallow the next Ctrl-C
+            signal.signal(signal.SIGINT, handler)
         tune_log.setLevel(tune_level)
         optuna.logging.set_verbosity(optuna_level)
         for name, value in before.items():

@@ -27,6 +27,10 @@ class Progress:
     checkpoint: Path | None = None
     warning: str | None = None
 
+    def figures(self) -> dict[str, float]:
+        """Losses, as loss/NAME, and metrics: the curves of a run."""
+        return {f"loss/{name}": value for name, value in self.losses.items()} | (self.metrics or {})
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
 

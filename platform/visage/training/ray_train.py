@@ -13,6 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from visage.config import Experiment
 from visage.config.experiment import Train
 from visage.training.progress import Diverged, Progress, append
+from visage.training.resources import worker_threads
 
 PICTURE = "faces.png"
 RESTARTS = 2  # times that lost workers are started again from the last checkpoint
@@ -89,7 +90,7 @@ def _worker(settings: dict[str, Any]) -> str | None:
     faces = FaceSet.open(experiment.data.dir)
     context = ray.train.get_context()
     # Ray sets one thread a process; the cores that this worker was given may be used.
-    torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
+    torch.set_num_threads(worker_threads(experiment.train))
     place = Place(
         context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), ray.train.torch.prepare_model
     )

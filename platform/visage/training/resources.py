@@ -32,6 +32,11 @@ def _workers(node: Mapping[str, float], train: Train) -> int:
     return int(fits + 1e-9)
 
 
+def worker_threads(train: Train) -> int:
+    """CPU threads of a worker or a trial: the cores that it was given."""
+    return max(1, int(train.cpus_per_worker))
+
+
 def this_machine() -> list[dict[str, float]]:
     """The resources of this machine, as `cluster_nodes` gives those of a cluster."""
     import torch

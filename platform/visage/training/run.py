@@ -8,12 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from visage.config import Experiment
+from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_whole
 from visage.judging.train import FaceNetworks
 from visage.training.checkpoint import FILE, load
 from visage.training.progress import JOURNAL, Progress, Report, append
+from visage.training.resources import worker_threads
 
 CHECKPOINT = "checkpoint"
 POLL_SECONDS = 0.5
@@ -30,7 +32,7 @@ def run(
     """
     start = out / CHECKPOINT if resume else None
     forget_after(out / JOURNAL, load(start)["images"] if start else 0)
-    if experiment.train.workers > 1 or os.environ.get("RAY_ADDRESS"):
+    if under_ray(experiment.train):
         return _under_ray(experiment, faces, out, report, start)
     from visage.training.loop import train
 
@@ -39,6 +41,17 @@ def run(
         report(point)
 
     return train(experiment, faces, out, note, networks=networks, resume=start)
+
+
+def under_ray(train: Train) -> bool:
+    return train.workers > 1 or bool(os.environ.get("RAY_ADDRESS"))
+
+
+def threads(train: Train) -> int:
+    """CPU threads that a run of `train` computes with when it starts now."""
+    import torch
+
+    return worker_threads(train) if under_ray(train) else torch.get_num_threads()
 
 
 @contextmanager

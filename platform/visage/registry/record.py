@@ -1,0 +1,77 @@
+"""What a run keeps of itself, read back: enough to do it again."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.config import Experiment, read_config
+from visage.errors import UserError
+from visage.registry.store import open_store, store_faults
+from visage.registry.tracking import EXPERIMENT
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
+
+FACES, JUDGES, THREADS = "visage.data_sha256", "visage.judges_sha256", "visage.threads"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run in MLflow. experiment: as it ran. tags: all of its tags."""
+
+    run_id: str
+    name: str
+    experiment: Experiment
+    tags: Mapping[str, str]
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of its training in one process: sums in another order give other bits."""
+        return int(self.tags[THREADS]) if THREADS in self.tags else None
+
+
+def seen(faces: "FaceSet", networks: "FaceNetworks") -> dict[str, str]:
+    """Tags that say by hash what a training sees."""
+    return {FACES: faces.sha256, JUDGES: networks.sha256}
+
+
+def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> Record:
+    """The record of a run in the store at `uri`, with `key.path=value` settings laid over its experiment.
+
+    Raises UserError for a run that is not there, keeps no experiment, or is the run of a whole study.
+    """
+    client = open_store(uri)
+    with store_faults(uri):
+        run = client.get_run(run_id)
+        kept = {item.path for item in client.list_artifacts(run_id)}
+    kind = run.data.tags.get("visage.kind")
+    if kind == "study":
+        raise UserError(
+            f"run {run_id}: is the whole study {run.info.run_name}; give the run_id of one of its trials, or repeat "
+            f"the study with `visage tune` and the {EXPERIMENT} among its artifacts."
+        )
+    if EXPERIMENT not in kept:
+        raise UserError(
+            f"run {run_id}: keeps no {EXPERIMENT}, so it is no training or of an older Visage; give another run_id, "
+            "as `visage ui` shows it."
+        )
+    with tempfile.TemporaryDirectory(prefix="visage-") as folder:
+        with store_faults(uri):
+            file = Path(client.download_artifacts(run_id, EXPERIMENT, folder))
+        experiment = read_config(Experiment, file, [*settings, f"registry.tracking_uri={uri}"])
+    return Record(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
+
+
+def check_faces(record: Record, faces: "FaceSet", networks: "FaceNetworks") -> str:
+    """Refuse faces that the run did not see; what else differs, as a sentence, or an empty string."""
+    if record.tags.get(FACES, faces.sha256) != faces.sha256:
+        raise UserError(
+            f"data.dir = {faces.dir}: are not the faces that run {record.run_id} saw (sha256 "
+            f"{record.tags[FACES][:12]}); give that face set with --set data.dir=DIR."
+        )
+    if record.tags.get(JUDGES, networks.sha256) != networks.sha256:
+        return "the face set's judges were trained again since that run, so its figures will not come back to the bit"
+    return ""

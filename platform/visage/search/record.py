@@ -1,0 +1,67 @@
+"""What the study's run in MLflow holds: a description for people, figures, and all trials as a table."""
+
+import csv
+import json
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.config import Experiment
+from visage.registry.models import Promotion
+from visage.registry.tracking import RunLog, Tracking
+from visage.search import plots
+from visage.search.note import note
+from visage.search.study import load_study, table
+from visage.search.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+def record_study(study: "Study", run: RunLog) -> None:
+    """Description, counts and best values, and under study/ the figures and the table."""
+    describe(run, summarise(study))
+    with tempfile.TemporaryDirectory(prefix="visage-") as folder:
+        write_record(study, Path(folder))
+        run.artifacts(Path(folder), "study")
+
+
+def describe(run: RunLog, summary: Summary) -> None:
+    """The study's description and, as metrics that MLflow's tables sort by, its counts and its best trial's values."""
+    run.note(note(summary))
+    figures = {f"trials/{state.replace(' ', '_')}": float(count) for state, count in summary.counts.items()}
+    if summary.best:
+        reached = {"score": summary.best.score or 0.0, **summary.best.values}
+        figures |= {"best/trial": float(summary.best.number)} | {f"best/{name}": v for name, v in reached.items()}
+    run.log(figures, sum(summary.counts.values()))
+
+
+def conclude(experiment: Experiment, trial: int, promotion: Promotion) -> None:
+    """Add to the study, in its database and in MLflow, what became of its best trial's setting."""
+    facts, verdict = promotion.facts, promotion.verdict
+    model = f"{facts.name}/{facts.version}"
+    study = load_study(experiment.search.name, experiment.search.storage)
+    outcome = {"trial": trial, "model": model, "run_id": facts.run_id, "alias": promotion.alias}
+    study.set_user_attr("outcome", outcome | {"decision": verdict.decision, "reasons": list(verdict.reasons)})
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    run = tracking.run(study.user_attrs["run_id"])
+    run.note(note(summarise(study)))
+    run.tag("visage.model", model)
+    run.tag("visage.verdict", verdict.decision)
+
+
+def write_record(study: "Study", folder: Path) -> None:
+    """What the study's run holds: trials.csv, trials.json, figures.html, and each figure as JSON."""
+    rows = table(study)
+    (folder / "trials.json").write_text(json.dumps(rows, indent=1))
+    with (folder / "trials.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawn = plots.figures(study)
+    for name, figure in drawn.items():
+        figure.write_json(folder / f"{name}.json")
+    (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))

@@ -1,0 +1,206 @@
+"""A study in short: what ended how, which trial leads and why, what mattered. The terminal and MLflow both show it."""
+
+import json
+import math
+import shlex
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from visage.config import Dimension
+from visage.config.experiment import Registry, Search
+from visage.config.read import without_passwords
+from visage.search.endings import CUT_OFF, State
+from visage.search.study import feasible
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+RUNNING, CUT = "running", "cut off"
+EDGE = 0.02  # share of a range (of its logarithm, on a log scale) that counts as its edge
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trial of the table. values: by objective, empty where it reached none. seconds: None before the first report.
+
+    feasible: whether it is complete and meets all constraints.
+    """
+
+    number: int
+    state: str
+    reason: str
+    score: float | None
+    values: dict[str, float]
+    params: dict[str, Any]
+    images: int
+    seconds: float | None
+    run_id: str
+    feasible: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study as it stands. lines: by rank: the feasible complete trials by score, then the others.
+
+    trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
+    of the trials that none is better than in every objective; none with one objective. importances: share of the
+    differences in score, by path. space: by path, in words. outcome: of the final training and the gate, if it came
+    to that. registry, storage: where it is kept.
+    """
+
+    name: str
+    run_id: str
+    trials: int
+    counts: dict[str, int]
+    objectives: dict[str, str]
+    constraints: tuple[str, ...]
+    space: dict[str, str]
+    lines: tuple[Line, ...]
+    why: tuple[str, ...]
+    front: tuple[int, ...]
+    importances: dict[str, float]
+    outcome: dict[str, Any]
+    registry: str
+    storage: str
+
+    @property
+    def repeat(self) -> str:
+        """The command that trains the best trial's setting again; empty without one."""
+        option = "" if self.registry == Registry().tracking_uri else f" --registry {self.registry}"
+        return f"visage train --from-run {self.best.run_id}{option}" if self.best else ""
+
+    @property
+    def look(self) -> str:
+        """The command that shows the study in a terminal."""
+        option = "" if self.storage == Search().storage else f" --storage {self.storage}"
+        return f"visage study {shlex.quote(self.name)}{option}"
+
+    @property
+    def best(self) -> Line | None:
+        return self.lines[0] if self.lines and self.lines[0].feasible else None
+
+    def __str__(self) -> str:
+        done = sum(count for state, count in self.counts.items() if state not in (RUNNING, CUT))
+        found = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        best = f"; best trial {self.best.number} with score {self.best.score:.3f}" if self.best else ""
+        return f"study {self.name}: {done} of {self.trials} trials ({found or 'none yet'}){best}"
+
+
+def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summary:
+    """The study now, read from its database. weights: the importances, where they are known; they take a second."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
+    experiment = json.loads(study.user_attrs["experiment"])
+    search = experiment["search"]
+    lines = sorted((_line(trial, list(search["objectives"])) for trial in trials), key=_rank)
+    counts = Counter(line.state for line in lines)
+    space = {path: Dimension.model_validate(found) for path, found in search["space"].items()}
+    front = _front(study)
+    constraints = tuple(f"{metric} {rule}" for metric, rule in search.get("constraints", {}).items())
+    return Summary(
+        name=study.study_name,
+        run_id=study.user_attrs.get("run_id", ""),
+        trials=study.user_attrs.get("trials", search["trials"]),
+        counts={state: counts.get(state, 0) for state in (*map(str, State), RUNNING, CUT)},
+        objectives=search["objectives"],
+        constraints=constraints,
+        space={path: _range(dimension) for path, dimension in space.items()},
+        lines=tuple(lines),
+        why=tuple(_why(lines, front, space, constraints, experiment["train"]["seed"])),
+        front=front,
+        importances=importances_of(study) if weights is None else weights,
+        outcome=study.user_attrs.get("outcome", {}),
+        registry=without_passwords(experiment["registry"]["tracking_uri"]),
+        storage=without_passwords(search["storage"]),
+    )
+
+
+def _line(trial: "FrozenTrial", objectives: Sequence[str]) -> Line:
+    kept = trial.user_attrs
+    state = kept.get("state", RUNNING)
+    if kept.get("reason") == CUT_OFF:
+        state = CUT
+    return Line(
+        number=trial.number,
+        state=state,
+        reason=kept.get("reason", ""),
+        score=kept.get("score"),
+        values={name: kept[name] for name in objectives if name in kept},
+        params=trial.params,
+        images=kept.get("images", 0),
+        seconds=kept.get("time_total_s"),
+        run_id=kept.get("run_id", ""),
+        feasible=state == State.COMPLETE and feasible(trial),
+    )
+
+
+def _rank(line: Line) -> tuple[bool, bool, float, int]:
+    score = -math.inf if line.score is None else line.score
+    return not line.feasible, line.state != State.COMPLETE, -score, line.number
+
+
+def _why(
+    lines: list[Line], front: tuple[int, ...], space: dict[str, Dimension], constraints: tuple[str, ...], seed: int
+) -> list[str]:
+    complete = [line for line in lines if line.state == State.COMPLETE]
+    able = [line for line in complete if line.feasible]
+    if not able:
+        missing = f" meets {' and '.join(constraints)}" if complete and constraints else " is complete yet"
+        return [f"No trial{missing}."]
+    best, *others = able
+    among = f"the {len(complete)} complete trials" if len(complete) > 1 else "all, as the one complete trial"
+    if constraints:
+        among = f"the {len(able)} of {len(complete)} complete trials that meet {' and '.join(constraints)}"
+    said = [f"Trial {best.number} has the highest score of {among}: {best.score:.4f}."]
+    if others:
+        margin = (best.score or 0) - (others[0].score or 0)
+        said.append(
+            f"That is {margin:.4f} above the second, trial {others[0].number}. Each setting was trained once (seed "
+            f"{seed}), so a margin that another seed would move says little."
+        )
+    if front:
+        place = "stands on" if best.number in front else "does not stand on"
+        said.append(f"It {place} the Pareto front, which holds {len(front)} of the {len(complete)} complete trials.")
+    edges = [path for path, value in best.params.items() if path in space and _at_edge(space[path], value)]
+    if edges:
+        said.append(f"At the edge of its range: {', '.join(edges)}; a wider range may hold a better value.")
+    return said
+
+
+def _at_edge(dimension: Dimension, value: Any) -> bool:
+    if dimension.choice is not None:
+        return False
+    low, high = dimension.ends()
+    if dimension.log_uniform is not None:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return not EDGE < (value - low) / (high - low) < 1 - EDGE
+
+
+def _range(dimension: Dimension) -> str:
+    if dimension.choice is not None:
+        return "one of " + ", ".join(map(str, dimension.choice))
+    low, high = dimension.ends()
+    return f"{low:g} to {high:g}{', log scale' if dimension.log_uniform is not None else ''}"
+
+
+def _front(study: "Study") -> tuple[int, ...]:
+    return tuple(trial.number for trial in study.best_trials) if len(study.directions) > 1 else ()
+
+
+def importances_of(study: "Study") -> dict[str, float]:
+    """What share of the differences in score goes with each searched setting, by path.
+
+    Empty while there are not two complete trials of different scores.
+    """
+    from optuna.importance import get_param_importances
+
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("state") == State.COMPLETE]
+    if len({trial.user_attrs["score"] for trial in complete}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Optuna measures what makes a target low, and low of the negative is high of the score.
+        return get_param_importances(study, target=lambda trial: -float(trial.user_attrs["score"]))

@@ -1,0 +1,153 @@
+"""What the commands of a search do: a study from its first trial to the gate, one looked at, and an ablation."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.commands import judges_of, prepare_faces, print_promotion, print_published, train_and_publish, train_run
+from visage.config import Experiment, replaced
+from visage.errors import UserError
+from visage.terminal import bar, console, going_on_with, judged_later, typed
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
+    from visage.publish import Published
+    from visage.registry.models import Registry
+    from visage.search.study import BestTrial, StudyResult
+
+
+def tune_and_publish(experiment: Experiment, resume: bool) -> None:
+    """Run the study, train the chosen setting to its full length, register the model, and let the gate judge it."""
+    from visage.registry.models import Registry
+    from visage.registry.record import seen
+    from visage.search.progress import progress_bar
+    from visage.search.record import conclude
+    from visage.search.study import is_begun
+    from visage.search.tune import tune
+
+    faces = prepare_faces(experiment.data)
+    networks = judges_of(faces, experiment.judge)
+
+    def again() -> str:
+        return typed("--resume") if is_begun(experiment.search) else typed()
+
+    with going_on_with(again):
+        with progress_bar() as progress:
+            result = tune(experiment, resume=resume, progress=progress, say=console.print, tags=seen(faces, networks))
+        best = result.best
+        print_study(result)
+        if best is None:
+            raise UserError(
+                f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume."
+            )
+        registry = Registry(experiment.registry.tracking_uri)
+        model = publish_chosen(experiment, result, best, faces, networks, registry)
+    if registry.is_champion(model):
+        console.print(f"{model} is the champion already; next: visage serve")
+        return
+    promotion = registry.promote(model)
+    conclude(experiment, best.number, promotion)
+    print_promotion(promotion)
+
+
+def publish_chosen(
+    experiment: Experiment, result: "StudyResult", best: "BestTrial", faces: "FaceSet", networks: "FaceNetworks",
+    registry: "Registry",
+) -> str:  # fmt: skip
+    """Register the best trial's setting, once, and return it as name/version.
+
+    Its model is that of a new training with `search.final` over the setting, or without one the trial's own. A
+    training that was cut off goes on; another best trial, or other settings, train in a folder of their own.
+    """
+    from visage.search.study import study_folder
+    from visage.training.run import held, resumable
+
+    folder = Path("runs/tune") / study_folder(experiment).name
+    if not experiment.search.final:
+        if model := registry.version_of(best.run_id):
+            console.print(f"trial {best.number} is registered as {model} already")
+            return model
+        with judged_later(best.checkpoint):
+            published = publish_best(experiment, best, folder / "bundle", faces, networks)
+        print_published(published)
+        return published.model
+
+    from visage.registry.tracking import Tracking
+
+    chosen = replaced(experiment, {**best.params, **experiment.search.final})
+    name = f"{result.name}-final-{best.number:04d}"
+    decides = chosen.model_dump_json(exclude={"search", "ablation", "registry"})
+    out = folder / f"final-{best.number:04d}-{sha256(decides.encode()).hexdigest()[:8]}"
+    if (out / "run_id").is_file() and (model := registry.version_of((out / "run_id").read_text())):
+        console.print(f"the final training of trial {best.number} is registered as {model} already")
+        return model
+    console.print(f"training the setting of trial {best.number} for {chosen.train.images} images, in {out}")
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    tags = {"visage.kind": "final", "visage.study": result.name, "visage.trial": str(best.number)}
+    with held(out, resume=resumable(out)), judged_later(out / "checkpoint"):
+        published = train_run(
+            chosen, faces, networks, out, tracking, resume=resumable(out), name=name, tags=tags, parent=result.run_id
+        )
+    print_published(published)
+    return published.model
+
+
+def publish_best(
+    experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks"
+) -> "Published":
+    """Register the model of a study's best trial under that trial's run."""
+    from visage.publish import publish
+    from visage.registry.tracking import Tracking
+
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    log = tracking.continue_run(best.run_id)
+    try:
+        return publish(best.checkpoint, out, experiment, faces, networks, log)
+    finally:
+        log.finish("complete")
+
+
+def print_study(result: "StudyResult") -> None:
+    best = result.best
+    console.print(
+        f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "
+        f"best trial {best.number if best else 'none'}"
+    )
+    for name, value in best.params.items() if best else ():
+        console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
+
+
+def repeat_run(run_id: str, settings: list[str], registry: str, out: Path | None, resume: bool) -> None:
+    """Train again what a run or a trial in MLflow was, from its record alone."""
+    from visage.registry.record import read_record
+
+    record = read_record(registry, run_id, settings)
+    train_and_publish(record.experiment, out or Path("runs/train") / f"repeat-{run_id[:8]}", resume, record)
+
+
+def show_study(name: str, storage: str) -> None:
+    """Print a study; while it runs, follow it."""
+    from visage.search.show import follow
+
+    follow(name, storage, console)
+
+
+def ablate_and_record(experiment: Experiment, out: Path) -> None:
+    """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
+    from visage.registry.tracking import Tracking
+    from visage.search.ablation import ablate, runs_of
+    from visage.search.ablation_report import record, table
+
+    runs_of(experiment, out)  # refuses what cannot be run before hours are spent
+    tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+    faces = prepare_faces(experiment.data)
+    networks = judges_of(faces, experiment.judge)
+    with going_on_with(typed), bar("training") as update:
+        result = ablate(experiment, faces, networks, out, update)
+    console.print(table(result))
+    for run in result.runs:
+        if reason := run.diverged():
+            console.print(f"{run.name} diverged: {reason}")
+    run_id = record(result, tracking, experiment.ablation.name, out)
+    console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
