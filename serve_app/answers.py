@@ -86,7 +86,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
             mine = Edited(edited.faces[part], edited.similarity[part], edited.confidence[part])
             files = None
             if job.located is None:
-                files = _encode(job.form, located, mine)
+                files = _encode(job.form, job.model, located, mine)
             results[number] = Done(located, mine, files)
     return results  # type: ignore[return-value]  # every job has got its own by now
 
@@ -163,7 +163,7 @@ class Answers:
         if alone:
             files = done.files
             if files is None:
-                files = await loop.run_in_executor(self._pictures, _encode, form, done.located, done.edited)
+                files = await loop.run_in_executor(self._pictures, _encode, form, model, done.located, done.edited)
             return Response(files[0], media_type=f"image/{form.format}")
         body = await loop.run_in_executor(self._pictures, _document, form, model, wanted, done)
         return Response(body, media_type="application/json")
@@ -177,12 +177,13 @@ class Answers:
             raise Problem(422, str(error)) from None
 
 
-def _encode(form: Form, located: Located, edited: Edited) -> tuple[bytes, ...]:
-    """The files of a job's faces: a PNG for each, or one WebP with all of them as its frames."""
+def _encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[bytes, ...]:
+    """The files of a job's faces: a PNG for each, or one WebP with all as its frames; with their provenance."""
     pictures = (located.view(face, form.view) for face in edited.faces)
+    xmp = model.xmp(form.view)
     if form.format == "webp":
-        return (_animation(pictures),)
-    return tuple(write_png(None, picture) for picture in pictures)
+        return (_animation(pictures, xmp),)
+    return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
 
 
 def _require_few_pixels(form: Form, located: Located, count: int) -> None:
@@ -196,19 +197,20 @@ def _require_few_pixels(form: Form, located: Located, count: int) -> None:
         )
 
 
-def _animation(pictures: Iterable[np.ndarray]) -> bytes:
+def _animation(pictures: Iterable[np.ndarray], xmp: str) -> bytes:
     """An animated WebP that stays at its last picture for a moment and begins again."""
     first, *others = [Image.fromarray(picture) for picture in pictures]
     duration = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
     buffer = io.BytesIO()
-    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, quality=90, method=2)
+    options = {"append_images": others, "duration": duration, "loop": 0, "quality": 90, "method": 2}
+    first.save(buffer, "WEBP", save_all=True, xmp=xmp.encode(), **options)
     return buffer.getvalue()
 
 
 def _document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: Done) -> bytes:
     """The JSON answer."""
     results: list[dict[str, Any]] = []
-    files = done.files or _encode(form, done.located, done.edited)
+    files = done.files or _encode(form, model, done.located, done.edited)
     # Of an animation the values of the last picture, as that is the one asked for.
     similarity = _numbers(done.edited.similarity[-len(wanted) :])
     confidence = _numbers(done.edited.confidence[-len(wanted) :])

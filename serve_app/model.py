@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from visage.config import Serving
-from visage.editing import Editor
+from visage.editing import Editor, View
 from visage.errors import UserError
+from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import ModelFacts
 
 RETRY_SECONDS = 5.0
@@ -30,6 +31,10 @@ class Model:
     def reference(self) -> dict[str, Any]:
         """What names the model in an answer."""
         return asdict(self.facts)
+
+    def xmp(self, view: View) -> str:
+        """The provenance that a picture of this model carries."""
+        return xmp_packet(self.facts.name, self.facts.version, self.facts.run_id, view)
 
     def description(self) -> dict[str, Any]:
         return {

@@ -53,6 +53,8 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "rollback": ["--registry", "name"],
         "ui": ["--port", "--registry"],
         "edit": ["--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
+        "export": ["--format", "--out", "--registry", "model"],
+        "inspect": ["file"],
         "serve": ["--set", "config"],
         "demo": ["--keep"],
     }
@@ -97,6 +99,7 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
         ("promote", "visage-ucgan/7"),
         ("rollback", "visage-ucgan"),
         ("edit", "photo.jpg", "--to", "happy", "--out", "a.png"),
+        ("export", "visage-ucgan@champion", "--format", "onnx", "--out", "a.onnx"),
         ("serve",),
     ):
         done = visage(*arguments, folder=tmp_path)
@@ -131,3 +134,25 @@ def test_preparing_says_what_it_found(tmp_path: Path) -> None:
     assert (tmp_path / "faces" / "contact.png").is_file()
     refused = visage(*arguments[:-1], "2", folder=tmp_path)
     assert_one_sentence(refused, "faces")
+
+
+def test_inspecting_a_picture(tmp_path: Path) -> None:
+    import numpy as np
+
+    from visage.faces.picture import write_picture
+    from visage.faces.provenance import xmp_packet
+
+    picture = np.zeros((20, 20, 3), np.uint8)
+    write_picture(tmp_path / "made.webp", picture, xmp=xmp_packet("visage-ucgan", 12, "abc123", "photo"))
+    write_picture(tmp_path / "plain.jpg", picture)
+    (tmp_path / "text.png").write_text("no picture")
+    made = visage("inspect", "made.webp", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    for word in ("visage-ucgan", "12", "abc123", "compositeWithTrainedAlgorithmicMedia"):
+        assert word in made.stdout
+    plain = visage("inspect", "plain.jpg", folder=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.startswith("plain.jpg: carries no provenance")
+    assert len(plain.stdout.strip().splitlines()) == 1
+    assert_one_sentence(visage("inspect", "text.png", folder=tmp_path), "text.png", "no picture")
+    assert_one_sentence(visage("inspect", "none.png", folder=tmp_path), "none.png", "no such file")

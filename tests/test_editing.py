@@ -11,6 +11,7 @@ from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
 from visage.editing import Editor, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
+from visage.faces.provenance import Provenance, read_provenance
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +68,14 @@ def test_expression_and_intensity_matter(editor: Editor) -> None:
     assert np.abs(edited[0] - edited[2]).max() > 0
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG"])
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG", ".webp"])
 def test_an_aligned_face_is_written_by_the_ending(bundle: Any, aligned: Path, tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"out{ending}"
     edit(aligned, out, bundle, "happy", view="face", aligned=True)
     with Image.open(out) as image:
-        assert image.format == ("PNG" if ending == ".png" else "JPEG")
+        assert image.format == {".png": "PNG", ".webp": "WEBP"}.get(ending, "JPEG")
         assert image.size == (SIZE, SIZE)
+    assert read_provenance(out) == Provenance("visage-ucgan", None, "0" * 32, "trainedAlgorithmicMedia")
 
 
 def test_a_larger_aligned_picture_keeps_its_size_in_the_photo_view(bundle: Any, tmp_path: Path) -> None:
@@ -81,6 +83,9 @@ def test_a_larger_aligned_picture_keeps_its_size_in_the_photo_view(bundle: Any, 
     Image.fromarray(photo).save(tmp_path / "large.png")
     edit(tmp_path / "large.png", tmp_path / "out.png", bundle, "happy", view="photo", aligned=True)
     edited = opened((tmp_path / "out.png").read_bytes())
+    assert read_provenance(tmp_path / "out.png") == Provenance(
+        "visage-ucgan", None, "0" * 32, "compositeWithTrainedAlgorithmicMedia"
+    )
     assert edited.shape == photo.shape
     assert np.array_equal(edited[:2], photo[:2])
     assert not np.array_equal(edited[40:60, 30:60], photo[40:60, 30:60])

@@ -182,7 +182,7 @@ def ui(
 def edit(
     photo: Annotated[Path, typer.Argument(help="Photograph with one face", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp", show_default=False)],
     intensity: Annotated[float, typer.Option(help="0 to 1.5")] = 1.0,
     model: Annotated[str, typer.Option(help="name@alias, name/version, or the folder of a bundle")] = (
         "visage-ucgan@champion"
@@ -192,10 +192,35 @@ def edit(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph another expression."""
-    from visage.commands import edit_photo
+    from visage.pictures import edit_photo
 
     edit_photo(photo, to, out, intensity, model, url, view, registry)
     typer.echo(f"{out}: written.")
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="File to write, such as model.onnx", show_default=False)],
+    kind: Annotated[Literal["onnx"], typer.Option("--format", help="Kind of file")] = "onnx",
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Write a model as one file that runs without Visage, proven to give the same faces."""
+    from visage.registry.export import export_onnx
+    from visage.registry.models import Registry
+
+    found = export_onnx(Registry(registry).fetch(model), out)
+    typer.echo(f"{out}: written; in onnxruntime it differs from torch by {127.5 * found:.2g} of 255 levels at most.")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)],
+) -> None:
+    """Show what a picture says of itself: the model that made it, and what kind of picture it is."""
+    from visage.pictures import inspect_picture
+
+    inspect_picture(file)
 
 
 @app.command()

@@ -189,28 +189,6 @@ def promote_model(model: str, force: bool, registry: str) -> None:
     print_promotion(Registry(registry).promote(model, force))
 
 
-def edit_photo(
-    photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
-    view: Literal["photo", "face"], registry: str,
-) -> None:  # fmt: skip
-    """Edit in this process with a model, or by an endpoint."""
-    from visage.editing import check_ending, edit
-
-    check_ending(out)
-    if url is None:
-        from visage.registry.models import Registry
-
-        edit(photo, out, Registry(registry).fetch(model), to, intensity=intensity, view=view)
-        return
-    from visage.client import Client
-    from visage.editing import write_picture
-    from visage.faces.picture import read_picture
-
-    with Client(url) as client:
-        answer = client.expressions(photo, [to], intensity=intensity, view=view)
-    write_picture(out, read_picture(answer.results[0].image))
-
-
 def print_published(published: "Published") -> None:
     from visage.judging.table import table
 

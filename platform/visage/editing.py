@@ -1,7 +1,6 @@
 """Editing: from a picture to the same face with another expression. One road for `visage edit` and the endpoint."""
 
 import copy
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from visage.errors import UserError
 from visage.faces import align as alignment
-from visage.faces.picture import read_picture, write_png, write_whole
+from visage.faces.picture import check_ending, read_picture, write_picture
+from visage.faces.provenance import xmp_packet
 from visage.models.condition import conditions
 from visage.models.precision import uses_bfloat16
 
@@ -171,10 +171,10 @@ def edit(
     photo: Path, out: Path, bundle: "Bundle", expression: str, *, intensity: float = 1.0, view: View = "photo",
     aligned: bool = False,
 ) -> None:  # fmt: skip
-    """Write the picture at `photo` with another expression to `out` (.png, .jpg or .jpeg).
+    """Write the picture at `photo` with another expression to `out` (.png, .jpg, .jpeg or .webp).
 
-    view: the whole photograph with the new face blended in, or the aligned face alone. Raises UserError for a picture,
-    expression, intensity or path that does not do.
+    The file says what made it: see `faces.provenance`. view: the whole photograph with the new face blended in, or the
+    aligned face alone. Raises UserError for a picture, expression, intensity or path that does not do.
     """
     check_ending(out)
     index = expression_index(bundle.card.expressions, expression)
@@ -183,21 +183,6 @@ def edit(
     editor = Editor(bundle)
     located = locate(picture, editor.size, None if aligned else alignment.Detector(), str(photo))
     edited = editor.run(np.stack([located.face]), [0], [index], [intensity])
-    write_picture(out, located.view(edited.faces[0], view))
-
-
-def check_ending(path: Path) -> None:
-    """Raise UserError when a path names no picture that can be written."""
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UserError(f"{path}: ends in {path.suffix or 'nothing'}; give a name that ends in .png or .jpg.")
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write uint8 H,W,3 as PNG or JPEG by the path's ending; nothing half-written stays. Raises UserError."""
-    check_ending(path)
-    if path.suffix.lower() == ".png":
-        write_png(path, picture)
-        return
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling=0)
-    write_whole(path, buffer.getvalue())
+    facts = bundle.facts
+    xmp = xmp_packet(facts.name, facts.version, facts.run_id, view)
+    write_picture(out, located.view(edited.faces[0], view), xmp=xmp)

@@ -93,7 +93,7 @@ def test_the_model_says_what_it_is(client: Client, registry: Any) -> None:
 def test_all_expressions_of_one_face(client: Client) -> None:
     answer = client.expressions(png(face()), aligned=True)
     assert [result.expression for result in answer.results] == list(EXPRESSIONS)
-    assert answer.model["version"] == 1
+    assert answer.model.version == 1
     for result in answer.results:
         assert opened(result.image).shape == (32, 32, 3)
         assert result.identity_similarity is not None

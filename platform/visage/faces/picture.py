@@ -3,8 +3,10 @@
 import io
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -13,8 +15,17 @@ from visage.errors import UserError, one_line
 
 MEGAPIXELS = 50
 SHORTEST_SIDE = 16
+LARGEST_FILE = 500_000_000  # bytes; MEGAPIXELS of the deepest pixels, uncompressed, are less
 # Formats whose decoders read pixels only. Others start programs (EPS) or open further files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# What can be written: the format and its options by a name's ending. PNG's level 1 costs a third of the time of the
+# default for files a tenth larger.
+ENDINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {"compress_level": 1}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 95}),
+}
 # What counts as a picture in a folder. Those of the second row cannot be read, and are named instead of passed over.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
                       ".heic", ".heif", ".avif", ".jp2"))  # fmt: skip
@@ -35,7 +46,22 @@ def read_picture(data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: st
     over the limit, both by the header alone, and UserError when the pixels turn out truncated.
     """
     name = name or (str(data) if isinstance(data, Path) else "the picture")
+    with opened(content_of(data, name), megapixels, name) as image:
+        width, height = image.size
+        if min(width, height) < SHORTEST_SIDE:
+            raise UserError(f"{name}: is {width} x {height} pixels; give at least {SHORTEST_SIDE} x {SHORTEST_SIDE}.")
+        image.load()
+        return np.array(_to_rgb(_upright(image)))
+
+
+def content_of(data: bytes | Path, name: str) -> bytes:
+    """The bytes of a file that may be a picture. Raises UserError."""
     try:
+        if isinstance(data, Path):
+            if data.exists() and not data.is_file():  # a device or pipe may never end
+                raise UserError(f"{name}: cannot be read (it is no regular file); give a readable picture.")
+            if (size := data.stat().st_size) > LARGEST_FILE:
+                raise UserError(f"{name}: has {size // 10**6} megabytes; give at most {LARGEST_FILE // 10**6}.")
         content = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError:
         raise UserError(f"{name}: there is no such file; give the path of a picture.") from None
@@ -43,26 +69,29 @@ def read_picture(data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: st
         raise UserError(f"{name}: cannot be read ({error.strerror}); give a readable picture.") from None
     if not content:
         raise UserError(f"{name}: is empty (0 bytes); give a whole picture file.")
+    return content
+
+
+@contextmanager
+def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image]:
+    """The picture in `content`, its pixels not decoded yet. What fails in the block is a damaged picture too.
+
+    Raises UserError and TooManyPixels as `read_picture`.
+    """
     too_many = TooManyPixels(f"{name}: has more than {megapixels:g} megapixels; make it smaller first.")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > megapixels * 1e6:
+                raise too_many
+            yield image
+    except UserError:
+        raise
     except Image.DecompressionBombError:
         raise too_many from None
     except UnidentifiedImageError:
         raise UserError(f"{name}: is no picture that can be read; give a JPEG, PNG, WebP, TIFF or BMP.") from None
-    except Exception as error:  # decoders raise anything on a hostile header
+    except Exception as error:  # decoders raise anything on hostile headers and pixels
         raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
-    with image:
-        width, height = image.size
-        if width * height > megapixels * 1e6:
-            raise too_many
-        if min(width, height) < SHORTEST_SIDE:
-            raise UserError(f"{name}: is {width} x {height} pixels; give at least {SHORTEST_SIDE} x {SHORTEST_SIDE}.")
-        try:
-            image.load()
-            return np.array(_to_rgb(_upright(image)))
-        except Exception as error:  # as above, for hostile pixels
-            raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
 
 
 def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
@@ -70,16 +99,37 @@ def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None)
 
     `xmp` is an XMP packet to carry along. Raises UserError when the path cannot be written; nothing half-written stays.
     """
-    info = PngImagePlugin.PngInfo()
-    if xmp is not None:
-        info.add_itxt("XML:com.adobe.xmp", xmp)
-    buffer = io.BytesIO()
-    # Level 1 costs a third of the time of the default for files a tenth larger.
-    Image.fromarray(picture, "RGB").save(buffer, "PNG", pnginfo=info, compress_level=1)
-    content = buffer.getvalue()
+    content = encode(picture, ".png", xmp=xmp)
     if path is not None:
         write_whole(path, content)
     return content
+
+
+def encode(picture: np.ndarray, ending: str, *, xmp: str | None = None) -> bytes:
+    """uint8 H,W,3 RGB as a file of the kind that a name's ending (of ENDINGS) says, with an XMP packet if given."""
+    kind, options = ENDINGS[ending]
+    options = dict(options)
+    if kind == "PNG":
+        options["pnginfo"] = info = PngImagePlugin.PngInfo()
+        if xmp is not None:
+            info.add_itxt("XML:com.adobe.xmp", xmp)
+    elif xmp is not None:
+        options["xmp"] = xmp.encode()
+    buffer = io.BytesIO()
+    Image.fromarray(picture, "RGB").save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def check_ending(path: Path) -> None:
+    """Raise UserError when a path names no picture that can be written."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"{path}: ends in {path.suffix or 'nothing'}; give a name that ends in .png, .jpg or .webp.")
+
+
+def write_picture(path: Path, picture: np.ndarray, *, xmp: str | None = None) -> None:
+    """Write uint8 H,W,3 RGB as PNG, JPEG or WebP by the path's ending; nothing half-written stays. Raises UserError."""
+    check_ending(path)
+    write_whole(path, encode(picture, path.suffix.lower(), xmp=xmp))
 
 
 def write_whole(path: Path, content: bytes) -> None:

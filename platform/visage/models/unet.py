@@ -135,7 +135,8 @@ def smooth_flow(raw: Tensor) -> Tensor:
 
 def moved(face: Tensor, flow: Tensor) -> Tensor:
     """The face (N,3,S,S) read at each pixel's place plus the flow (N,2,S,S: x, y)."""
-    identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(len(face), 2, 3)
+    # shape[0] and not len(), which an export would take for a constant.
+    identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(face.shape[0], 2, 3)
     grid = F.affine_grid(identity, list(face.shape), align_corners=False) + flow.permute(0, 2, 3, 1)
     return F.grid_sample(face.to(flow.dtype), grid, padding_mode="border", align_corners=False)
 

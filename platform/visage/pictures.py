@@ -1,0 +1,55 @@
+"""What the commands do that deal with single pictures: edit one, and read what one says of itself."""
+
+from pathlib import Path
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from visage.terminal import console
+
+MEANINGS = {
+    "compositeWithTrainedAlgorithmicMedia": "a photograph with a generated face in it",
+    "trainedAlgorithmicMedia": "generated as a whole",
+}
+
+
+def edit_photo(
+    photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
+    view: Literal["photo", "face"], registry: str,
+) -> None:  # fmt: skip
+    """Edit in this process with a model, or by an endpoint."""
+    from visage.faces.picture import check_ending, read_picture, write_picture
+
+    check_ending(out)
+    if url is None:
+        from visage.editing import edit
+        from visage.registry.models import Registry
+
+        edit(photo, out, Registry(registry).fetch(model), to, intensity=intensity, view=view)
+        return
+    from visage.client import Client
+    from visage.faces.provenance import xmp_packet
+
+    with Client(url) as client:
+        answer = client.expressions(photo, [to], intensity=intensity, view=view)
+    made_by = answer.model
+    xmp = xmp_packet(made_by.name, made_by.version, made_by.run_id, view)
+    write_picture(out, read_picture(answer.results[0].image), xmp=xmp)
+
+
+def inspect_picture(file: Path) -> None:
+    """Print the provenance of a picture as a table, or one sentence where it carries none."""
+    from visage.faces.provenance import read_provenance
+
+    found = read_provenance(file)
+    if found is None:
+        console.print(f"{file}: carries no provenance of Visage; it was not made by it, or was saved again since.")
+        return
+    table = Table("field", "value", box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    kind = MEANINGS.get(found.source_type)
+    table.add_row("model", found.model)
+    table.add_row("version", found.version or "none: no registry gave it")
+    table.add_row("run_id", found.run_id)
+    table.add_row("digital source type", f"{found.source_type} ({kind})" if kind else found.source_type)
+    console.print(table)

@@ -1,0 +1,95 @@
+"""A registered generator as one ONNX file that needs nothing of Visage to run."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.errors import UserError
+from visage.faces.picture import write_whole
+
+if TYPE_CHECKING:
+    from visage.models.unet import UNet
+    from visage.registry.bundle import Bundle
+
+INPUTS, OUTPUT = ("face", "condition"), "result"
+BATCHES = (1, 3)  # the export traces with 2
+HALF_A_LEVEL = 1 / 255  # of 255 levels over -1..1
+
+
+def export_onnx(bundle: "Bundle", out: Path) -> float:
+    """Write the generator to `out` and return the largest difference to torch that was found on random faces.
+
+    The file's inputs are face (float32 N,3,S,S in -1..1) and condition (float32 N,K, see `models.condition`), its
+    output is result (float32 N,3,S,S in -1..1), N any number. The card's facts are its metadata, as text or JSON.
+    Before it is written, the file runs in onnxruntime for every expression and must give torch's faces to half a
+    level of 255. Raises UserError when it does not, or when `out` cannot be written.
+    """
+    generator = bundle.generator()
+    content = _converted(generator, facts_of(bundle))
+    found = _largest_difference(generator, content)
+    if not found <= HALF_A_LEVEL:
+        raise UserError(
+            f"{bundle.facts.name}: its ONNX file differs from it by {found:.2g} of at most {HALF_A_LEVEL:.2g}, so it "
+            "was not written; update onnxscript and onnxruntime."
+        )
+    write_whole(out, content)
+    return found
+
+
+def facts_of(bundle: "Bundle") -> dict[str, str]:
+    """What the file says of itself: the card but for its per-file hashes and long tables, and the registry's names."""
+    card = bundle.card.model_dump(mode="json", exclude={"evaluation", "files", "self_check", "format"})
+    facts: dict[str, Any] = card | {"name": bundle.facts.name, "version": bundle.facts.version}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+
+
+def _converted(generator: "UNet", facts: dict[str, str]) -> bytes:
+    import torch
+
+    faces = torch.zeros(2, 3, generator.size, generator.size)
+    condition = torch.zeros(2, generator.conditions)
+    count = torch.export.Dim("N")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of torch about its own parts
+        program = torch.onnx.export(
+            generator,
+            (faces, condition),
+            dynamo=True,
+            verbose=False,
+            input_names=INPUTS,
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: count}, {0: count}),
+        )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name = "visage"
+    del model.metadata_props[:]
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value)
+    for node in model.graph.node:  # where in our files each node came from is nobody's business
+        del node.metadata_props[:]
+    return model.SerializeToString()
+
+
+def _largest_difference(generator: "UNet", content: bytes) -> float:
+    """The largest difference between the file and torch, over all expressions in batches of several sizes."""
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    shown = np.eye(generator.conditions, dtype=np.float32)
+    largest = 0.0
+    for size in BATCHES:
+        for start in range(0, len(shown), size):
+            condition = shown[np.arange(start, start + size) % len(shown)]
+            faces = rng.uniform(-1, 1, (size, 3, generator.size, generator.size)).astype(np.float32)
+            (made,) = session.run([OUTPUT], dict(zip(INPUTS, (faces, condition), strict=True)))
+            with torch.inference_mode():
+                expected = generator(torch.from_numpy(faces), torch.from_numpy(condition)).numpy()
+            largest = max(largest, float(np.abs(made - expected).max()))
+    return largest

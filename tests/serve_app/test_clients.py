@@ -1,0 +1,98 @@
+"""The clients and `visage edit --url` against the endpoint's own application, on a real socket without Ray."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serve_app.samples import EXPRESSIONS, face, opened, png
+from tests.servers import running
+from visage.client import AsyncClient, Client, ClientError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Any) -> Iterator[str]:
+    from serve_app.answers import Answers, run_jobs
+    from serve_app.model import Model
+    from serve_app.routes import build_app
+    from visage.config.serving import Limits
+    from visage.editing import Editor
+
+    class Held:
+        model: Model | None = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
+        fault = ""
+
+    async def run_alone(job: Any) -> Any:
+        return run_jobs([job])[0]
+
+    with running(build_app(Held(), Answers(run_alone, megapixels=50, self_check=True), Limits())) as url:
+        yield url
+
+
+def test_both_clients_get_the_same(url: str) -> None:
+    async def ask() -> Any:
+        async with AsyncClient(url, timeout=300) as client:
+            assert await client.healthz()
+            return await client.model(), await client.expressions(png(face()), intensity=0.5, aligned=True)
+
+    model, answer = asyncio.run(ask())
+    with Client(url, timeout=300) as client:
+        assert client.healthz()
+        assert client.model() == model
+        assert client.expressions(png(face()), intensity=0.5, aligned=True) == answer
+    assert model.expressions == EXPRESSIONS
+    assert [result.expression for result in answer.results] == list(EXPRESSIONS)
+    assert answer.model.run_id == model.run_id
+    assert opened(answer.results[1].image).shape == (32, 32, 3)
+
+
+def test_several_intensities_are_one_answer(url: str) -> None:
+    with Client(url, timeout=300) as client:
+        answer = client.expressions(png(face()), ["happy", "sad"], intensity=[0.5, 1], aligned=True)
+    found = {(result.expression, result.intensity) for result in answer.results}
+    assert found == {("happy", 0.5), ("happy", 1), ("sad", 0.5), ("sad", 1)}
+    assert len(answer.results) == 4
+
+
+def test_its_faults_are_sentences(url: str) -> None:
+    with Client(url, timeout=300) as client:
+        for status, content, more in (
+            (400, b"text", {}),
+            (422, png(face()), {"intensity": 2.0}),
+            (422, png(face()), {"expressions": ["smug"]}),
+        ):
+            with pytest.raises(ClientError, match=r"\.$") as fault:
+                client.expressions(content, aligned=True, **more)
+            assert fault.value.status == status
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
+def test_editing_by_an_address_keeps_the_provenance(url: str, london: Path, tmp_path: Path, ending: str) -> None:
+    from visage.faces.provenance import Provenance, read_provenance
+    from visage.pictures import edit_photo
+
+    photo, out = min((london / "neutral_front").glob("*.jpg")), tmp_path / f"out{ending}"
+    edit_photo(photo, "happy", out, 1.0, "", url, "photo", "")
+    expected = Provenance("visage-ucgan", None, "0" * 32, "compositeWithTrainedAlgorithmicMedia")
+    assert read_provenance(out) == expected
+    assert opened(out.read_bytes()).shape == opened(photo.read_bytes()).shape
+
+
+def test_the_page_s_examples_run(url: str, london: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "client.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    photo = min((london / "neutral_front").glob("*.jpg")).read_bytes()
+    for path in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Path(path).write_bytes(photo)
+    for example in examples:
+        exec(compile(example.replace("http://127.0.0.1:8000", url), "client.md", "exec"), {})
+    for name in ("smiling.png", "a_happy.png", "b_happy.png"):
+        assert opened(Path(name).read_bytes()).ndim == 3
