@@ -58,6 +58,13 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ("search.constraints={identity: '> high'}", ["> high", "'>= 0.6'"]),
         ("search.constraints={identity: '>= 1.2'}", ["identity: >= 1.2", "0..1"]),
         ("search.constraints={frechet: '<= -1'}", ["frechet: <= -1", "never"]),
+        ("search.scheduler=pbt", ["scheduler pbt", "sampler tpe", "sampler none"]),
+        ("search.sampler=none", ["scheduler asha", "sampler none"]),
+        ("search={scheduler: pbt, sampler: none, warm_start: earlier}", ["pbt", "no warm_start"]),
+        (
+            "search={scheduler: pbt, sampler: none, space: {method.width: {choice: [8, 16]}}}",
+            ["method.width", "cannot change"],
+        ),
         ("search.sampler=grid", ["search.sampler", "grid", "qmc"]),
         ("train.gpus_per_worker=1.5", ["1.5", "whole number"]),
         ("search.objectives={}", ["search.objectives", "at least 1"]),

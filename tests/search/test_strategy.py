@@ -14,7 +14,7 @@ from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.search.endings import Ending, State
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_search import Record, StudySearch
 from visage.search.space import Space
 from visage.search.strategy import InTurn, sampler, scheduler
 from visage.search.study import feasible, load_study, open_study
@@ -92,14 +92,15 @@ def test_the_database_holds_each_ending(tmp_path: Path, database: str, request: 
     limits = {"identity": ">= 0.6", "frechet": "<= 3"}
     asked = experiment(tmp_path, "", storage=storage, name="endings", objectives=OBJECTIVES, constraints=limits)
     study = open_study(asked, resume=False)
-    search = StudySearch(study, asked.search, GOAL, sampler(study, asked.search))
+    record = Record(study, asked.search, GOAL)
+    search = StudySearch(record, asked.search, sampler(study, asked.search))
     reached = {"identity_similarity": 0.5, "identity": 0.7, "frechet": 4.0, "score": 0.4, "images": GOAL}
     numbers = [search.suggest(f"tune {place}")["number"] for place in range(5)]
     search.on_trial_complete("tune 0", reached)
     search.on_trial_complete("tune 1", reached | {"images": 300})
     search.on_trial_complete("tune 2", reached | {"identity": math.nan})
     search.on_trial_complete("tune 3", error=True)
-    search.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
+    record.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
     search.on_trial_complete("tune 4", {name: value for name, value in reached.items() if name != "identity"})
 
     trials = load_study("endings", storage).trials

@@ -14,7 +14,7 @@ from visage.errors import UserError
 from visage.registry.record import THREADS
 from visage.registry.tracking import NOTE, RunLog, Tracking
 from visage.search.endings import CUT_OFF, Ending, State, divergence, metrics_of, reason_of
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_search import Record
 from visage.search.progress import StudyProgress, Watch
 from visage.search.record import describe
 from visage.search.study import StudyResult, flat
@@ -50,7 +50,7 @@ class StudyLog(Callback):
     def __init__(
         self,
         experiment: Experiment,
-        search: StudySearch,
+        search: Record,
         tracking: Tracking,
         before: StudyResult,
         watch: Watch | None,
@@ -73,6 +73,8 @@ class StudyLog(Callback):
     @guarded
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, values = trial.config["number"], trial.config["values"]
+        if number in self.runs:  # one of a population, which had made room for another
+            return
         self.runs[number] = self.tracking.start_run(
             f"{self.experiment.search.name}-{number:04d}",
             parent=self.before.run_id,
@@ -91,6 +93,9 @@ class StudyLog(Callback):
         history = result.get("history", [(result.get("images", 0), result.get("losses", {}))])
         points = [(images, {f"loss/{name}": value for name, value in losses.items()}) for images, losses in history]
         points.append((result.get("images", 0), metrics_of(result)))
+        if self.experiment.search.scheduler == "pbt":
+            chosen = {name: value for name, value in trial.config["values"].items() if isinstance(value, (int, float))}
+            points.append((result.get("images", 0), {f"setting/{name}": value for name, value in chosen.items()}))
         run.points((images, _finite(values)) for images, values in points)
         if "warning" in result:
             run.tag("visage.warning", result["warning"])

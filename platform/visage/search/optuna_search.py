@@ -25,46 +25,34 @@ STATES = {
 }
 
 
-class StudySearch(OptunaSearch):
-    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}} and tells the four endings.
+class Record:
+    """What the trials of this process reached, told to Optuna; trials are named as Tune names them.
 
-    goal: images of a whole trial. `endings` holds how each trial of this process ended, by its number.
+    goal: images of a whole trial. `endings` holds how each trial ended, by Optuna's number of it.
     """
 
-    def __init__(self, study: Study, search: Search, goal: int, sampler: BaseSampler) -> None:
-        super().__init__(
-            space=Space(search.space),
-            metric=list(search.objectives),
-            mode=list(search.objectives.values()),
-            sampler=sampler,
-            study_name=study.study_name,
-            storage=study._storage,
-        )
+    def __init__(self, study: Study, search: Search, goal: int) -> None:
         self.study, self.goal = study, goal
-        self.constraints = search.bounds()
+        self.objectives, self.constraints = list(search.objectives), search.bounds()
         self.needed = [*search.objectives, *search.constraints]
+        self.trials: dict[str, Trial] = {}
         self.endings: dict[int, Ending] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        values = super().suggest(trial_id)
-        return {"number": self._ot_trials[trial_id].number, "values": values}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # Tune says that a trial crashed but not why; the callback knows, and calls `end` right after.
-        if not error:
-            self.end(trial_id, ending_of(result or {}, self.needed, self.goal), result or {})
+    def ended(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Record a trial that did not crash. result: its last one."""
+        self.end(trial_id, ending_of(result, self.needed, self.goal), result)
 
     def end(self, trial_id: str, ending: Ending, result: Mapping[str, Any]) -> None:
-        """Record the ending in the database; the metrics and the reason become user attributes.
+        """Record the ending in the study; the metrics and the reason become user attributes.
 
         A constraint is set where the trial is complete: a pruned one might have met it later.
         """
-        trial: Trial = self._ot_trials.pop(trial_id)
+        trial = self.trials.pop(trial_id)
         for name, value in (kept(result) | {"state": str(ending.state), "reason": ending.reason}).items():
             trial.set_user_attr(name, value)
         values = None
         if ending.state is State.COMPLETE:
-            values = [result[name] for name in self.metric]
+            values = [result[name] for name in self.objectives]
             for constraint in self.constraints:
                 trial.set_constraint(str(constraint), constraint.violation(result[constraint.metric]))
         self.study.tell(trial, values, state=STATES[ending.state])
@@ -72,7 +60,32 @@ class StudySearch(OptunaSearch):
 
     def note(self, trial_id: str, name: str, value: Any) -> None:
         """Keep a user attribute of a trial that runs."""
-        self._ot_trials[trial_id].set_user_attr(name, value)
+        self.trials[trial_id].set_user_attr(name, value)
+
+
+class StudySearch(OptunaSearch):
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}} and tells the four endings."""
+
+    def __init__(self, record: Record, search: Search, sampler: BaseSampler) -> None:
+        super().__init__(
+            space=Space(search.space),
+            metric=list(search.objectives),
+            mode=list(search.objectives.values()),
+            sampler=sampler,
+            study_name=record.study.study_name,
+            storage=record.study._storage,
+        )
+        self.record = record
+        self._ot_trials = record.trials
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        values = super().suggest(trial_id)
+        return {"number": self._ot_trials[trial_id].number, "values": values}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # Tune says that a trial crashed but not why; the callback knows, and tells the record right after.
+        if not error:
+            self.record.ended(trial_id, result or {})
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
         """Nothing: the database is the state, and a study goes on by a new Tuner on it."""

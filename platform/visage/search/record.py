@@ -39,6 +39,8 @@ def describe(run: RunLog, summary: Summary) -> None:
 
 def conclude(experiment: Experiment, trial: int, promotion: Promotion) -> None:
     """Add to the study, in its database and in MLflow, what became of its best trial's setting."""
+    if experiment.search.scheduler == "pbt":  # no database holds it
+        return
     facts, verdict = promotion.facts, promotion.verdict
     model = f"{facts.name}/{facts.version}"
     study = load_study(experiment.search.name, experiment.search.storage)

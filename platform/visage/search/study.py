@@ -16,6 +16,7 @@ from visage.search.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 SQLITE = "sqlite:///"
@@ -81,9 +82,12 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     the one it was begun with, and when the database cannot be used.
     """
     import optuna
-    from optuna.study import StudyDirection
 
     search = experiment.search
+    if search.scheduler == "pbt":
+        if resume:
+            raise UserError("search.scheduler = pbt: a population cannot be resumed; leave --resume out to begin anew.")
+        return _create(experiment, optuna.storages.InMemoryStorage())
     storage = _storage(search.storage)
     try:
         study = optuna.load_study(study_name=search.name, storage=storage)
@@ -104,9 +108,16 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
         return study
     if study:  # begun and left before its first trial, so perhaps with other objectives
         optuna.delete_study(study_name=search.name, storage=storage)
-    directions = [
-        StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in search.objectives.values()
-    ]
+    return _create(experiment, storage)
+
+
+def _create(experiment: Experiment, storage: "BaseStorage") -> "Study":
+    import optuna
+    from optuna.study import StudyDirection
+
+    search = experiment.search
+    modes = search.objectives.values()
+    directions = [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in modes]
     study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
     study.set_metric_names(list(search.objectives))
     study.set_user_attr("experiment", experiment.model_dump_json())
@@ -253,7 +264,7 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         number=trial.number,
         score=trial.user_attrs["score"],
         values=dict(zip(study.metric_names or (), trial.values, strict=True)),
-        params=trial.params,
+        params={path: trial.user_attrs.get(path, value) for path, value in trial.params.items()},  # a population's last
         checkpoint=Path(trial.user_attrs["checkpoint_path"]),
         run_id=trial.user_attrs["run_id"],
     )

@@ -1,6 +1,7 @@
 """What Tune runs for a trial: the training loop with the suggested values, in one process or under Ray Train."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,22 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 
         torch.set_num_threads(worker_threads(experiment.train))
         faces, networks = _loaded(experiment.data.dir, experiment.judge)
+        population = experiment.search.scheduler == "pbt"
         history: list[tuple[int, dict[str, float]]] = []
 
         def report(point: Progress) -> None:
             history.append((point.images, point.losses))
             if point.metrics is not None:
-                tune.report(as_result(point) | {"history": list(history)})
+                # Of a population, a trial goes on from the checkpoint that Tune gives it: its own or another's.
+                kept = tune.Checkpoint.from_directory(str(point.checkpoint)) if population else None
+                tune.report(as_result(point) | {"history": list(history)}, checkpoint=kept)
                 history.clear()
 
         chosen = replaced(experiment, config["values"])
-        with_divergence(lambda: train(chosen, faces, folder_of(study, config["number"]), report, networks=networks))
+        given = tune.get_checkpoint()
+        with given.as_directory() if given else nullcontext() as place:
+            start, out = Path(place) if place else None, folder_of(study, config["number"])
+            with_divergence(lambda: train(chosen, faces, out, report, networks=networks, resume=start))
 
     return trial
 

@@ -86,7 +86,8 @@ def _run(
 
     from visage.registry.tracking import Tracking
     from visage.search.log import StudyLog, StudyStopper
-    from visage.search.optuna_search import StudySearch
+    from visage.search.optuna_search import Record, StudySearch
+    from visage.search.population import CHECKPOINTS, Population
     from visage.search.record import record_study
     from visage.search.strategy import sampler, scheduler
 
@@ -102,19 +103,28 @@ def _run(
     for trial in end_cut_off(study):
         if "run_id" in trial.user_attrs:
             tracking.continue_run(trial.user_attrs["run_id"]).finish("killed")
-    suggester = StudySearch(study, search, experiment.train.images, sampler(study, search))
-    log = StudyLog(experiment, suggester, tracking, result_of(study, search.storage), watch, tags)
+    record = Record(study, search, experiment.train.images)
+    log = StudyLog(experiment, record, tracking, result_of(study, search.storage), watch, tags)
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
     study.set_user_attr("driver", {"host": socket.gethostname(), "pid": os.getpid()})
     try:
         if remaining > 0:
+            choice: dict[str, Any]
+            if search.scheduler == "pbt":
+                population = Population(record, search)
+                first, choice = population.first_settings(), {"scheduler": population}
+            else:
+                suggester = StudySearch(record, search, sampler(study, search))
+                first, choice = (
+                    {},
+                    {"scheduler": scheduler(experiment), "search_alg": suggester, "num_samples": remaining},
+                )
             tune.Tuner(
                 tune.with_resources(trainable, resources(experiment.train)),
+                param_space=first,
                 tune_config=tune.TuneConfig(
-                    search_alg=suggester,
-                    scheduler=scheduler(experiment),
-                    num_samples=remaining,
+                    **choice,
                     max_concurrent_trials=at_once,
                     # A nested trainer's process waits for its workers and cannot be handed to another trial.
                     reuse_actors=experiment.train.workers == 1,
@@ -125,6 +135,7 @@ def _run(
                     storage_path=str(folder / "tune"),
                     callbacks=[log],
                     stop=StudyStopper(log),
+                    checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS),
                     verbose=0,
                 ),
             ).fit()

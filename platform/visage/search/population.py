@@ -1,0 +1,74 @@
+"""Population based training: poor trials take over the state of good ones and change their weights while they train.
+
+What comes out is a schedule of weights and no point of a space, so no sampler suggests it and no database keeps it:
+it is in MLflow alone. It leans on private names of Ray 2.60 (`_get_new_config`), as optuna_search.py does.
+"""
+
+from typing import Any
+
+from optuna.samplers import RandomSampler
+from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.search.sample import Domain
+
+from visage.config import Dimension
+from visage.config.experiment import Search
+from visage.search.optuna_search import Record
+from visage.search.space import Space
+
+CHECKPOINTS = 4  # kept of each trial, as another may be about to take one over
+
+
+class Population(PopulationBasedTraining):
+    """Gives every trial of a population its first values, perturbs them, and tells the record how trials ended.
+
+    Each trial is looked at every `grace_images`; one of the last quarter goes on from one of the first, with its
+    values times 0.8 or 1.2, or drawn anew.
+    """
+
+    def __init__(self, record: Record, search: Search) -> None:
+        super().__init__(
+            time_attr="images",
+            metric="score",
+            mode="max",
+            perturbation_interval=search.grace_images,
+            hyperparam_mutations={"values": {path: _domain(one) for path, one in search.space.items()}},
+            require_attrs=False,  # a trial that diverged reports no metrics
+            log_config=False,
+        )
+        self.record, self.space = record, search.space
+        record.study.sampler = RandomSampler(seed=search.seed)
+        self.members = [record.study.ask() for _ in range(search.trials)]
+        for member in self.members:
+            Space(search.space)(member)
+
+    def first_settings(self) -> dict[str, Any]:
+        """What Tune gives the trials: {"number", "values"}, as `StudySearch` suggests."""
+        values = [member.params for member in self.members]
+        numbers = tune.grid_search(list(range(len(values))))
+        return {"number": numbers, "values": tune.sample_from(lambda spec: dict(values[spec["config"]["number"]]))}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self.record.trials[trial.trial_id] = self.members[trial.config["number"]]
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, trial, result)
+        for path, value in trial.config["values"].items():
+            self.record.note(trial.trial_id, path, value)
+        self.record.ended(trial.trial_id, trial.last_result)
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        taken, how = super()._get_new_config(trial, trial_to_clone)
+        values = {path: self.space[path].nearest(value) for path, value in taken["values"].items()}
+        return {"number": trial.config["number"], "values": values}, how  # or it would write to the other's folder
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # the Tuner pickles its settings for a restore that is never made
+
+
+def _domain(dimension: Dimension) -> Domain | list[Any]:
+    if dimension.choice is not None:
+        return list(dimension.choice)
+    low, high = dimension.ends()
+    return tune.loguniform(low, high) if dimension.log_uniform else tune.uniform(low, high)
