@@ -13,6 +13,7 @@ from serve_app.answers import Answers
 from serve_app.documents import FORM, PICTURES, Expressions, ModelDescription, add_docs, problems
 from serve_app.form import read_form
 from serve_app.model import Model
+from serve_app.pages import add_page
 from serve_app.problems import Problem
 from visage.config.serving import Limits
 
@@ -70,6 +71,8 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
         except TimeoutError:
             detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
             raise Problem(503, detail, {"Retry-After": "5"}) from None
+
+    add_page(app)
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:

@@ -1,0 +1,57 @@
+// The endpoint as the page sees it. Every fault becomes a Fault: one sentence to show, and its HTTP status (0: none).
+
+export class Fault extends Error {
+  constructor(sentence, status = 0) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+const KEY = "visage-key";
+export const setKey = (key) => sessionStorage.setItem(KEY, key);
+
+async function send(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Fault("The server cannot be reached. Check the connection and that it still runs, then try again.");
+  }
+  if (answer.ok) return answer;
+  throw new Fault(await sentence(answer), answer.status);
+}
+
+async function sentence(answer) {
+  if (answer.status === 401) return "This server asks for an API key. Enter yours to go on.";
+  const problem = await answer.json().catch(() => ({}));
+  if (!problem.detail) return `The server answered with fault ${answer.status}. Try again in a moment.`;
+  const wait = Number(answer.headers.get("Retry-After"));
+  return problem.detail + (answer.status === 429 && wait ? ` Try again in ${wait} s.` : "");
+}
+
+export const model = async () => (await send("v1/model")).json();
+export const sample = async (url) => (await send(url)).blob();
+
+function form({ image, aligned }, fields) {
+  const data = new FormData();
+  data.append("image", image, "image");
+  data.append("aligned", String(aligned));
+  for (const [name, value] of Object.entries(fields)) data.append(name, value);
+  return data;
+}
+
+/** All expressions of a picture {image, aligned} in one request: the endpoint's JSON answer. */
+export async function all(picture, intensity, signal) {
+  return (await send("v1/expressions", { method: "POST", body: form(picture, { intensity }), signal })).json();
+}
+
+/** One expression of a picture, as a PNG. */
+export async function one(picture, expression, intensity, view, signal) {
+  const body = form(picture, { expression, intensity, view });
+  return (await send("v1/expressions", { method: "POST", body, signal, headers: { Accept: "image/png" } })).blob();
+}
+
+export const png = async (base64) => new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
