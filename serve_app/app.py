@@ -41,7 +41,7 @@ class Endpoint:
         from ray import serve
 
         from serve_app.answers import Answers
-        from serve_app.model import Holder
+        from serve_app.holder import Holder
 
         serving = Serving.model_validate(settings)
         torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))

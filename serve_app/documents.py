@@ -21,10 +21,18 @@ class ModelReference(BaseModel):
     run_id: str = Field(description="the training run in MLflow", examples=["0f5b6c1d2e3f40718293a4b5c6d7e8f9"])
 
 
+class RefusedVersion(BaseModel):
+    """A version that the alias names and that is not served, as it failed its checks."""
+
+    version: int | None = Field(examples=[4])
+    reason: str
+
+
 class ModelDescription(ModelReference):
     expressions: list[str] = Field(examples=[["neutral", "happy", "sad"]])
     image_size: int = Field(description="side of the aligned face in pixels", examples=[128])
     loaded_at: str = Field(examples=["2026-01-31T09:30:00+00:00"])
+    refused: RefusedVersion | None = Field(None, description="there only while a version is refused")
 
 
 class ExpressionResult(BaseModel):

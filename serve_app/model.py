@@ -1,12 +1,8 @@
 """The model that a replica answers with: fetched, checked and warmed up there, or the reason why there is none."""
 
-import logging
-import re
-import threading
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +10,13 @@ from visage.config import Serving
 from visage.editing import Editor, View
 from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
-from visage.registry.bundle import ModelFacts
+from visage.registry.bundle import Bundle, ModelFacts
 
-RETRY_SECONDS = 5.0
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from visage.registry.models import Registry
+
+# Mean difference of served faces from those of the plain network, in levels of 255.
+LEVELS = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,18 @@ class Model:
         }
 
 
-def load(serving: Serving) -> Model:
-    """Fetch the configured model, load it and run it once for every batch size. Raises UserError."""
+def load(serving: Serving, registry: "Registry") -> Model:
+    """Fetch the configured model, check and load it, run it once for every batch size, and compare its golden picture.
+
+    Raises UserError.
+    """
     import torch
 
-    from visage.registry.models import Registry
-
-    bundle = Registry(serving.tracking_uri).fetch(serving.model)
+    bundle = registry.fetch(serving.model)
     device = "cuda" if serving.replicas.num_gpus > 0 and torch.cuda.is_available() else "cpu"
     editor = Editor(bundle, self_check=serving.self_check, device=device)
     warm_up(editor, serving.batching.size)
+    compare_golden(editor, bundle)
     return Model(
         editor,
         facts=bundle.facts,
@@ -69,36 +70,27 @@ def warm_up(editor: Editor, largest: int) -> None:
         editor.run(faces, range(count), [0] * count, [1.0] * count, [True] * count)
 
 
-class Holder:
-    """Holds the model of a replica. While there is none, it tries again every few seconds, in the background."""
+def compare_golden(editor: Editor, bundle: Bundle) -> None:
+    """One picture with every expression, as it is served and by the bundle's plain float32 network on the CPU. Raises
+    UserError where they differ, and for a network that does not give numbers.
+    """
+    import torch
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
-        self.model: Model | None = None
-        self.fault = "The model is being loaded; try again in a moment."
-        if not self._attempt():
-            threading.Thread(target=self._retry, name="load-model", daemon=True).start()
+    from visage.models.condition import conditions
 
-    def _attempt(self) -> bool:
-        try:
-            self.model = load(self._serving)
-        except UserError as error:
-            self.fault = self._public(str(error))
-            logger.warning("No model to answer with: %s", error)
-            return False
-        except Exception:
-            # The reason may hold paths and addresses, so it goes into the log alone.
-            self.fault = f"{self._serving.model}: could not be loaded; the replica's log says why."
-            logger.exception("No model to answer with")
-            return False
-        return True
-
-    def _public(self, sentence: str) -> str:
-        """A fault of the registry without its address, which may hold a password, and without folders."""
-        sentence = sentence.replace(self._serving.tracking_uri, "the registry")
-        return re.sub(r"\S*/cache/", "", sentence)
-
-    def _retry(self) -> None:
-        while self.model is None:
-            time.sleep(RETRY_SECONDS)
-            self._attempt()
+    count, model = len(editor.expressions), f"{bundle.facts.name}/{bundle.facts.version}"
+    rows, columns = np.mgrid[: editor.size, : editor.size] * (255 / (editor.size - 1))
+    face = np.stack([rows, columns, 255 - (rows + columns) / 2], axis=2).astype(np.uint8)
+    served = editor.run(face[None], [0] * count, range(count), [1.0] * count).faces
+    pixels = torch.from_numpy(face).permute(2, 0, 1).float().div(127.5).sub(1).expand(count, -1, -1, -1)
+    with torch.inference_mode():
+        plain = bundle.generator()(pixels, conditions(editor.expressions, torch.arange(count)))
+    if not bool(torch.isfinite(plain).all()):
+        raise UserError(f"{model}: its network gives no numbers for the golden picture; register another version.")
+    exact = plain.clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1).numpy()
+    levels = float(np.abs(served - exact).mean())
+    if levels > LEVELS:
+        raise UserError(
+            f"{model}: its golden picture differs by {levels:.1f} levels of 255 from that of its plain network, and "
+            f"{LEVELS:g} are allowed; register another version."
+        )

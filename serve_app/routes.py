@@ -2,7 +2,7 @@
 
 import asyncio
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,8 @@ class Held(Protocol):
 
     model: Model | None
     fault: str
+
+    def description(self) -> dict[str, Any] | None: ...
 
 
 def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
@@ -53,7 +55,7 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
         found = model_or_fault()
         if method is not None and method != found.facts.name.removeprefix("visage-"):
             raise Problem(404, f"method = {method[:40]!r}: is not served; {found.facts.name} is.")
-        return JSONResponse(found.description())
+        return JSONResponse(held.description())
 
     @app.post(
         "/v1/expressions",

@@ -25,12 +25,17 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
     from visage.editing import Editor
 
     class Held:
-        model: Model | None = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
+        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
         fault = ""
+
+        def description(self) -> dict[str, Any]:
+            return self.model.description()
 
     class Nothing:
         model: Model | None = None
         fault = "visage-ucgan@champion: visage-ucgan has no alias champion; promote a version."
+
+        def description(self) -> None: ...
 
     async def run_alone(job: Any) -> Any:
         return run_jobs([job])[0]

@@ -11,8 +11,10 @@ EXPRESSIONS = ("neutral", "happy", "sad", "anger")
 SIZE = 32
 
 
-def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: int = SIZE, width: int = 8) -> Any:
-    """A bundle of untrained networks, the same ones each time."""
+def make_bundle(
+    out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: int = SIZE, width: int = 8, broken: bool = False
+) -> Any:
+    """A bundle of untrained networks, the same ones each time. broken: the generator gives no numbers."""
     import torch
 
     from tests.evaluations import sample
@@ -22,9 +24,12 @@ def make_bundle(out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: 
     from visage.registry.bundle import write_bundle
 
     torch.manual_seed(0)
+    generator = UNet(size, width, len(expressions))
+    if broken:
+        torch.nn.init.constant_(next(generator.parameters()), float("nan"))
     return write_bundle(
         out,
-        generator=UNet(size, width, len(expressions)),
+        generator=generator,
         encoder=CompactEncoder(dimensions=8),
         check=ExpressionCheck(expressions),
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),

@@ -24,8 +24,11 @@ def url(bundle: Any) -> Iterator[str]:
     from visage.editing import Editor
 
     class Held:
-        model: Model | None = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
+        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
         fault = ""
+
+        def description(self) -> dict[str, Any]:
+            return self.model.description()
 
     async def run_alone(job: Any) -> Any:
         return run_jobs([job])[0]

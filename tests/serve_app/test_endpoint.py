@@ -1,6 +1,7 @@
 """The endpoint under Ray Serve: one deployment, asked over HTTP as anyone would."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +164,42 @@ def test_a_real_photograph_is_changed_in_the_face_alone(client: Client, london: 
     assert x0 - margin <= columns.min()
     assert columns.max() <= x1 + margin
     assert len(answer.landmarks) == 5
+
+
+@pytest.mark.serve
+def test_a_promotion_and_a_rollback_lose_no_request(url: str, registry: Any, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "second")
+    second = registry.register(tmp_path / "second", registry.list()[0].run_id)
+    content, ended = png(face()), threading.Event()
+    answered: list[tuple[int, int | None]] = []
+
+    def ask() -> None:
+        files = {"image": ("face.png", content), "expression": (None, "sad"), "aligned": (None, "true")}
+        with httpx.Client(timeout=120) as http:
+            while not ended.is_set():
+                answer = http.post(f"{url}/v1/expressions", files=files)
+                answered.append((answer.status_code, answer.json().get("model", {}).get("version")))
+
+    def wait_for(version: int) -> None:
+        seen, deadline = len(answered), time.monotonic() + 240
+        while not any(found == version for _, found in answered[seen:]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    with ThreadPoolExecutor(32) as threads:
+        clients = [threads.submit(ask) for _ in range(32)]
+        try:
+            wait_for(1)
+            registry.promote(f"visage-ucgan/{second}", force=True)
+            wait_for(second)
+            assert registry.rollback("visage-ucgan").version == 1
+            wait_for(1)
+        finally:
+            ended.set()
+        for client in clients:
+            client.result()  # raises what a connection that broke raised
+    assert {status for status, _ in answered} == {200}
+    assert {version for _, version in answered} == {1, second}
 
 
 @pytest.mark.serve

@@ -1,0 +1,97 @@
+"""Holds a replica's model, and follows its alias: a new champion is loaded beside the old one and takes its place."""
+
+import logging
+import re
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from serve_app.model import Model, load
+from visage.config import Serving
+from visage.errors import UserError
+from visage.registry.bundle import ModelFacts
+from visage.registry.models import Registry
+
+POLL_SECONDS = 2.0
+# A refused version may only have met a full disk or a store that was away.
+REFUSED_SECONDS = 60.0
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that the alias names and this replica does not answer with."""
+
+    version: int | None
+    reason: str
+
+
+class Holder:
+    """Holds the model of a replica: `model` is None while there is none, and `fault` then says why.
+
+    A thread asks the registry every few seconds what the model's name means. Whatever is new is fetched, checked and
+    warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
+    A version that fails is `refused`, and the model that was there goes on.
+    """
+
+    def __init__(self, serving: Serving, poll_seconds: float = POLL_SECONDS) -> None:
+        self._serving, self._poll_seconds = serving, poll_seconds
+        self._registry: Registry | None = None
+        self._again = 0.0
+        self.model: Model | None = None
+        self.refused: Refusal | None = None
+        self.fault = "The model is being loaded; try again in a moment."
+        self._look()
+        # A version or a folder never means anything else, once it is there.
+        if self.model is None or "@" in serving.model:
+            threading.Thread(target=self._follow, name="follow-model", daemon=True).start()
+
+    def description(self) -> dict[str, Any] | None:
+        """What /v1/model says; None while there is no model."""
+        model, refused = self.model, self.refused
+        if model is None:
+            return None
+        return model.description() | ({"refused": asdict(refused)} if refused else {})
+
+    def _follow(self) -> None:
+        while self.model is None or "@" in self._serving.model:
+            time.sleep(self._poll_seconds)
+            self._look()
+
+    def _look(self) -> None:
+        """Ask the registry, and load what is new."""
+        named: ModelFacts | None = None
+        try:
+            if self._registry is None:
+                self._registry = Registry(self._serving.tracking_uri)
+            named = self._registry.find(self._serving.model)
+            if self.model is not None and named.version == self.model.facts.version:
+                self.refused = None
+                return
+            if self.refused and self.refused.version == named.version and time.monotonic() < self._again:
+                return
+            self.model = load(self._serving, self._registry)
+            self.refused = None
+            logger.warning("The model is now version %s", self.model.facts.version)
+        except UserError as error:
+            self._fail(named, self._public(str(error)))
+        except Exception:
+            # The reason may hold paths and addresses, so it goes into the log alone.
+            logger.exception("A model could not be loaded")
+            self._fail(named, f"{self._serving.model}: could not be loaded; the replica's log says why.")
+
+    def _fail(self, named: ModelFacts | None, reason: str) -> None:
+        if reason != self.fault:
+            logger.warning("No new model: %s", reason)
+        self.fault = reason
+        if named is not None:  # else the registry did not answer, which speaks against no version
+            self.refused = Refusal(named.version, reason)
+            self._again = time.monotonic() + (REFUSED_SECONDS if self.model else 0)
+
+    def _public(self, sentence: str) -> str:
+        """A fault of the registry without its address, which may hold a password, and without folders."""
+        sentence = sentence.replace(
+            self._registry.uri if self._registry else self._serving.tracking_uri, "the registry"
+        )
+        return re.sub(r"\S*/cache/", "", sentence.replace(self._serving.tracking_uri, "the registry"))
