@@ -5,16 +5,16 @@ It leans on private names of Ray 2.60 (`_ot_trials`), hence that pin and the tes
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from visage.config.experiment import Search
-from visage.search.endings import Ending, State, ending_of, metrics_of
+from visage.search.endings import HALTED, RETRIED, Ending, State, ending_of, metrics_of
 from visage.search.space import Space
 
 STATES = {
@@ -26,12 +26,16 @@ STATES = {
 
 
 class StudySearch(OptunaSearch):
-    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}} and tells the four endings.
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, "study": the study's run_id}, and
+    tells the four endings.
 
-    goal: images of a whole trial. `endings` holds how each trial of this process ended, by its number.
+    goal: images of a whole trial. begun: trials that were cut off, which go on before new ones start. `endings` holds
+    how each trial of this process ended, by its number.
     """
 
-    def __init__(self, study: Study, search: Search, goal: int, sampler: BaseSampler) -> None:
+    def __init__(
+        self, study: Study, search: Search, goal: int, sampler: BaseSampler, begun: Sequence[FrozenTrial] = ()
+    ) -> None:
         super().__init__(
             space=Space(search.space),
             metric=list(search.objectives),
@@ -40,18 +44,21 @@ class StudySearch(OptunaSearch):
             study_name=study.study_name,
             storage=study._storage,
         )
-        self.study, self.goal = study, goal
+        self.study, self.goal, self.begun = study, goal, list(begun)
+        self.run_id: str = study.user_attrs["run_id"]
         self.constraints = search.bounds()
         self.needed = [*search.objectives, *search.constraints]
         self.endings: dict[int, Ending] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        values = super().suggest(trial_id)
-        return {"number": self._ot_trials[trial_id].number, "values": values}
+        if self.begun:
+            self._ot_trials[trial_id] = Trial(self.study, self.begun.pop(0)._trial_id)
+        values = super().suggest(trial_id)  # of a trial that was begun: the values that it has
+        return {"number": self._ot_trials[trial_id].number, "values": values, "study": self.run_id}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         # Tune says that a trial crashed but not why; the callback knows, and calls `end` right after.
-        if not error:
+        if not error and HALTED not in (result or {}):
             self.end(trial_id, ending_of(result or {}, self.needed, self.goal), result or {})
 
     def end(self, trial_id: str, ending: Ending, result: Mapping[str, Any]) -> None:
@@ -70,6 +77,10 @@ class StudySearch(OptunaSearch):
         self.study.tell(trial, values, state=STATES[ending.state])
         self.endings[trial.number] = ending
 
+    def noted(self, trial_id: str, name: str) -> Any:
+        """A user attribute of a trial that runs, None without it."""
+        return self._ot_trials[trial_id].user_attrs.get(name)
+
     def note(self, trial_id: str, name: str, value: Any) -> None:
         """Keep a user attribute of a trial that runs."""
         self._ot_trials[trial_id].set_user_attr(name, value)
@@ -84,5 +95,5 @@ class StudySearch(OptunaSearch):
 def kept(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the database keeps of a trial's last result, whatever its ending."""
     finite = {name: value for name, value in metrics_of(result).items() if math.isfinite(value)}
-    places = {name: result[name] for name in ("images", "checkpoint_path", "time_total_s") if name in result}
+    places = {name: result[name] for name in ("images", "checkpoint_path", "time_total_s", RETRIED) if name in result}
     return finite | places
