@@ -13,5 +13,9 @@ def one_line(error: BaseException, longest: int = 200) -> str:
     return " ".join(str(error).split())[:longest].rstrip(".") or type(error).__name__
 
 
+class NotWritten(UserError):
+    """The disk refuses a file. What was there before is whole, so the work can go on once there is room."""
+
+
 class JudgesRefused(UserError):
     """A judge reads real faces no better than chance, so its figures would say nothing."""

@@ -30,16 +30,26 @@ def experiment(folder: Path, tracking: str, **search: Any) -> Experiment:
 
 
 def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable[[Experiment, Path], Any]:
-    """Trials whose score is behaviour(number, values, images); what it raises, they raise."""
+    """Trials whose score is behaviour(number, values, images); what it raises, they raise.
+
+    As real ones they go on from where they were: after each report of a trial its folder says how far it came.
+    """
 
     def make(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
         def trial(config: dict[str, Any]) -> None:
             from ray import tune
 
-            for images in range(100, GOAL + 1, 100):
-                score = behaviour(config["number"], config["values"], images)
-                tune.report(
-                    {
+            from visage.search.trial import begun, told, with_endings
+
+            last: dict[str, Any] = {}
+
+            def attempt(chosen: Experiment) -> None:
+                reached = begun(folder, config) / "reached"
+                start = int(reached.read_text()) if reached.exists() else 0
+                for images in range(start + 100, GOAL + 1, 100):
+                    score = behaviour(config["number"], config["values"], images)
+                    reached.write_text(str(images))
+                    result = {
                         "images": images,
                         "losses": {"pixel": 1 / images},
                         "identity_similarity": score,
@@ -47,9 +57,11 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                         "score": score,
                         "identity": score,
                         "frechet": 2 - score,
-                        "checkpoint_path": str(folder / "checkpoint"),
+                        "checkpoint_path": str(reached.parent),
                     }
-                )
+                    tune.report(told(result, last))
+
+            with_endings(attempt, experiment, last)
 
         return trial
 

@@ -1,11 +1,6 @@
 """Studies in a real Tune on real databases, with trials that train nothing."""
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +87,8 @@ def test_all_four_endings_are_told_truthfully(
     assert diverged.user_attrs["reason"] == "identity_similarity is nan at 300 images"
     assert crashed.user_attrs["reason"] == "RuntimeError: the disk"
     assert died.user_attrs["reason"].startswith("ActorDiedError")
+    assert died.user_attrs["reason"].endswith(", the last of 3 starts")
+    assert died.user_attrs["images"] == 100
     assert pruned.values is None
     assert pruned.user_attrs["identity_similarity"] == pytest.approx(0.01)
     assert pruned.user_attrs["expression_probability"] == pytest.approx(0.99)
@@ -222,50 +219,3 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path: Path, t
     with pytest.raises(UserError, match=r"search\.space"):
         tune(experiment(tmp_path, tracking, space={}), trials=trials(rising))
     assert not (tmp_path / "optuna.db").exists()
-
-
-CUT_OFF = """
-    import time
-    from pathlib import Path
-    from tests.search.fakes import experiment, trials
-    from visage.search.study import load_study
-from visage.search.tune import tune
-
-    def behaviour(number, values, images):
-        if number:
-            Path("{folder}/second").touch()
-            time.sleep(600)
-        return images / 900
-
-    try:
-        tune(experiment(Path("{folder}"), "{tracking}", trials=3, concurrency=1), trials=trials(behaviour))
-    except KeyboardInterrupt as cut:
-        print(cut)
-"""
-
-
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
-def test_a_study_that_was_cut_off_goes_on(tmp_path: Path, tracking: str, kill: signal.Signals) -> None:
-    script = textwrap.dedent(CUT_OFF).format(folder=tmp_path, tracking=tracking)
-    environment = os.environ | {"PYTHONPATH": f"platform{os.pathsep}."}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    while not (tmp_path / "second").exists():
-        assert process.poll() is None
-        time.sleep(0.1)
-    if kill is signal.SIGINT:
-        os.killpg(process.pid, kill)  # a terminal sends it to Ray's processes too
-    else:
-        process.kill()
-    said, _ = process.communicate(timeout=120)
-    if kill is signal.SIGINT:
-        assert "cut off after 1 of 3 trials" in said
-
-    result = tune(experiment(tmp_path, tracking, trials=3), trials=trials(rising), resume=True)
-    assert (result.complete, result.failed) == (3, 0)
-    kept, cut, *new = study_of(tmp_path).trials
-    assert kept.state is TrialState.COMPLETE
-    assert (cut.state, cut.user_attrs["reason"]) == (TrialState.FAIL, "cut off")
-    assert cut.params in [trial.params for trial in new]
-    assert runs(tracking, result.run_id)["1"].data.tags["visage.state"] == "killed"

@@ -46,16 +46,17 @@ def worker(settings: dict[str, Any]) -> None:
 
 def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
+        from visage.search.trial import begun
         from visage.search.workers import run_workers
         from visage.training import ray_train
 
         ray_train.RESTARTS = 0
         settings = {"number": config["number"]}
 
-        def fit(out: Path, report: Any) -> None:
-            ray_train.torch_trainer(experiment.train, worker, settings, out, callbacks=[report]).fit()
+        def fit(chosen: Experiment, out: Path, report: Any) -> None:
+            ray_train.torch_trainer(chosen.train, worker, settings, out, callbacks=[report]).fit()
 
-        run_workers(folder / str(config["number"]), fit)
+        run_workers(experiment, lambda: begun(folder, config), fit)
 
     return trial
 

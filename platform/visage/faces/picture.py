@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from visage.errors import UserError, one_line
+from visage.errors import NotWritten, UserError, one_line
 
 MEGAPIXELS = 50
 SHORTEST_SIDE = 16
@@ -97,7 +97,8 @@ def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image
 def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
     """Encode uint8 H,W,3 RGB as PNG, write it to `path` if there is one, and return the bytes.
 
-    `xmp` is an XMP packet to carry along. Raises UserError when the path cannot be written; nothing half-written stays.
+    `xmp` is an XMP packet to carry along. Raises NotWritten when the disk refuses; nothing half-written
+    stays.
     """
     content = encode(picture, ".png", xmp=xmp)
     if path is not None:
@@ -133,13 +134,13 @@ def write_picture(path: Path, picture: np.ndarray, *, xmp: str | None = None) ->
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and rename it, so that nothing half-written stays. Raises UserError."""
+    """Write a file beside `path` and rename it, so that nothing half-written stays. Raises NotWritten."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
+        raise NotWritten(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
     finally:
         with suppress(OSError):  # of a folder that is none, or a name that is too long
             partial.unlink(missing_ok=True)

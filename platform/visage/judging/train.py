@@ -94,6 +94,16 @@ def stored_networks(faces: FaceSet) -> FaceNetworks | None:
     return _load(folder, _wanted(faces, judge))
 
 
+def fingerprints(folder: Path) -> dict[str, str]:
+    """What the scores on the face set in `folder` depend on, each as a hash; empty where no judges are stored."""
+    try:
+        card = json.loads((folder / "networks" / "networks.json").read_text())
+        judges = hashlib.sha256("".join(card["files"].values()).encode()).hexdigest()
+        return {"pixels": card["faces"], "names and split": card["labels"], "judges": judges}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
     """What the networks depend on. Stored ones that differ in any of it are trained anew."""
     labels = hashlib.sha256()

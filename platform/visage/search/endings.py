@@ -8,8 +8,10 @@ from typing import Any
 
 from visage.cluster import root
 
-DIVERGED = "diverged"  # key of a result: why the trial ended itself
-CUT_OFF = "cut off"
+# Keys of a result with which a trial ends itself, and why; the last one stops the study, and the trial goes on later.
+DIVERGED, FAILED, HALTED = "diverged", "failed", "halted"
+RETRIED = "retried"  # key of a result: why the trial went on at a smaller batch
+CUT_OFF = "cut off"  # state of a trial that nobody runs at present
 
 
 class State(StrEnum):
@@ -54,6 +56,8 @@ def ending_of(result: Mapping[str, Any], needed: Sequence[str], goal: int) -> En
     """
     if reason := divergence(result):
         return Ending(State.DIVERGED, reason)
+    if FAILED in result:
+        return Ending(State.FAILED, str(result[FAILED]))
     missing = [name for name in ("images", *needed) if name not in result]
     if missing:
         return Ending(State.FAILED, f"ended without reporting {', '.join(missing)}")

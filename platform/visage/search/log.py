@@ -13,7 +13,18 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.registry.record import THREADS
 from visage.registry.tracking import NOTE, RunLog, Tracking
-from visage.search.endings import CUT_OFF, Ending, State, divergence, metrics_of, reason_of
+from visage.search.endings import (
+    CUT_OFF,
+    DIVERGED,
+    FAILED,
+    HALTED,
+    RETRIED,
+    Ending,
+    State,
+    divergence,
+    metrics_of,
+    reason_of,
+)
 from visage.search.optuna_search import Record
 from visage.search.progress import StudyProgress, Watch
 from visage.search.record import describe
@@ -22,6 +33,8 @@ from visage.search.summary import summarise
 from visage.training.resources import worker_threads
 
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs
+
+RUNNING = "running"
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -73,7 +86,14 @@ class StudyLog(Callback):
     @guarded
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, values = trial.config["number"], trial.config["values"]
-        if number in self.runs:  # one of a population, which had made room for another
+        if number in self.runs:  # it goes on: its process died, or it had made room for another of a population
+            return
+        begun = self.search.noted(trial.trial_id, "run_id")
+        if begun:  # cut off with an earlier part of the study
+            self.search.note(trial.trial_id, "state", RUNNING)
+            self.runs[number] = self.tracking.continue_run(begun)
+            self.runs[number].tag("visage.reason", "")
+            self._tell()
             return
         self.runs[number] = self.tracking.start_run(
             f"{self.experiment.search.name}-{number:04d}",
@@ -90,6 +110,10 @@ class StudyLog(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         run = self.runs[trial.config["number"]]
+        if HALTED in result:
+            raise UserError(result[HALTED])
+        if FAILED in result or DIVERGED in result:  # the rest of it was reported before
+            return
         history = result.get("history", [(result.get("images", 0), result.get("losses", {}))])
         points = [(images, {f"loss/{name}": value for name, value in losses.items()}) for images, losses in history]
         points.append((result.get("images", 0), metrics_of(result)))
@@ -99,6 +123,8 @@ class StudyLog(Callback):
         run.points((images, _finite(values)) for images, values in points)
         if "warning" in result:
             run.tag("visage.warning", result["warning"])
+        if RETRIED in result:
+            run.tag("visage.retried", result[RETRIED])
         if "faces" in result:
             run.picture(Path(result["faces"]), f"faces/{result['images']:08d}.png")
 
@@ -112,20 +138,27 @@ class StudyLog(Callback):
         self._end(number, ending)
 
     @guarded
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if trial.config["number"] in self.runs:  # its process may have died before it could start
+            self.runs[trial.config["number"]].tag("visage.restarts", str(trial.num_failures))
+
+    @guarded
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = trial.config["number"]
         if number not in self.runs:  # it failed before it could start
             self.on_trial_start(iteration, trials, trial)
-        ending = Ending(State.FAILED, reason_of(_error_of(trial)))
+        started = f", the last of {trial.num_failures} starts" if trial.num_failures > 1 else ""
+        ending = Ending(State.FAILED, f"{reason_of(_error_of(trial))}{started}")
         self.search.end(trial.trial_id, ending, trial.last_result)
         self._end(number, ending)
 
-    @guarded
     def cut_off(self) -> None:
-        """End the runs of the trials that still ran when the study stopped."""
-        for number in list(self.runs):
-            run = self.runs.pop(number)
-            run.finish("killed", {"visage.reason": CUT_OFF})
+        """End the runs of the trials that still ran when the study stopped, if the store can still be written."""
+        try:
+            for number in list(self.runs):
+                self.runs.pop(number).finish("killed", {"visage.reason": CUT_OFF})
+        except UserError as error:
+            self.fault = self.fault or error
 
     def _end(self, number: int, ending: Ending) -> None:
         self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1
@@ -166,13 +199,13 @@ def _error_of(trial: Any) -> BaseException | None:
 
 
 class StudyStopper(Stopper):
-    """Ends a trial that diverged, and the study when its log cannot be written."""
+    """Ends a trial that says so, and the study when its log cannot be written or the disk is full."""
 
     def __init__(self, log: StudyLog) -> None:
         self.log = log
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return bool(divergence(result))
+        return bool(divergence(result)) or FAILED in result or HALTED in result
 
     def stop_all(self) -> bool:
         return self.log.fault is not None

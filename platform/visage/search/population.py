@@ -43,10 +43,11 @@ class Population(PopulationBasedTraining):
             Space(search.space)(member)
 
     def first_settings(self) -> dict[str, Any]:
-        """What Tune gives the trials: {"number", "values"}, as `StudySearch` suggests."""
+        """What Tune gives the trials: {"number", "values", "study"}, as `StudySearch` suggests."""
         values = [member.params for member in self.members]
         numbers = tune.grid_search(list(range(len(values))))
-        return {"number": numbers, "values": tune.sample_from(lambda spec: dict(values[spec["config"]["number"]]))}
+        drawn = tune.sample_from(lambda spec: dict(values[spec["config"]["number"]]))
+        return {"number": numbers, "values": drawn, "study": self.record.run_id}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
@@ -61,7 +62,7 @@ class Population(PopulationBasedTraining):
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         taken, how = super()._get_new_config(trial, trial_to_clone)
         values = {path: self.space[path].nearest(value) for path, value in taken["values"].items()}
-        return {"number": trial.config["number"], "values": values}, how  # or it would write to the other's folder
+        return trial.config | {"values": values}, how  # with its own number, or it would write to the other's folder
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # the Tuner pickles its settings for a restore that is never made

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Experiment
 from visage.config.experiment import Search
 from visage.errors import UserError, one_line
+from visage.search.driver import require_undriven
 from visage.search.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study as it stands. Trials that were cut off are repeated when it goes on, and not counted.
+    """A study as it stands. Trials that were cut off go on with it, and are not counted before they end.
 
     failed: diverged ones and crashed ones. best: None while no complete trial meets the constraints. nearest: which
     came nearest to them then, in words. run_id: the study's run in MLflow.
@@ -79,7 +80,7 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     """The study of the experiment's name, new or, with `resume`, as it was left.
 
     Raises UserError when it exists and is not resumed, when there is nothing to resume, when the experiment is not
-    the one it was begun with, and when the database cannot be used.
+    the one it was begun with, when another machine drives it, and when the database cannot be used.
     """
     import optuna
 
@@ -93,6 +94,8 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
         study = optuna.load_study(study_name=search.name, storage=storage)
     except KeyError:
         study = None
+    if study:
+        require_undriven(study)
     begun = len(study.get_trials(deepcopy=False)) if study else 0
     if not resume and begun:
         raise UserError(
@@ -197,25 +200,37 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def end_cut_off(study: "Study") -> list["FrozenTrial"]:
-    """Record the trials that nobody runs any more as failed, and queue their values to be tried again."""
-    from optuna.trial import Trial, TrialState
+def unfinished(study: "Study") -> list["FrozenTrial"]:
+    """The trials that were begun and have no ending: those that run, or that were cut off and will go on."""
+    from optuna.trial import TrialState
 
-    ended = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for frozen in ended:
-        trial = Trial(study, frozen._trial_id)
-        trial.set_user_attr("state", str(State.FAILED))
-        trial.set_user_attr("reason", CUT_OFF)
-        study.tell(trial, state=TrialState.FAIL)
-        if frozen.params:
-            study.enqueue_trial(frozen.params, user_attrs={"repeats": frozen.number})
-    return ended
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def note_cut_off(study: "Study") -> None:
+    """Mark the trials that nobody runs any more: Optuna has no state for them but RUNNING."""
+    for trial in unfinished(study):
+        study._storage.set_trial_user_attr(trial._trial_id, "state", CUT_OFF)
 
 
 def counted(study: "Study") -> list["FrozenTrial"]:
-    """The trials that ended by themselves, in order."""
-    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    return [trial for trial in finished if trial.user_attrs.get("reason") != CUT_OFF]
+    """The trials that ended, in order."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def require_same_faces(study: "Study", experiment: Experiment) -> None:
+    """Raises UserError when the faces or their judges are not those that the study's scores were reached with."""
+    from visage.judging.train import fingerprints
+
+    now = fingerprints(experiment.data.dir)
+    begun = study.user_attrs.get("faces")
+    if begun is None:
+        study.set_user_attr("faces", now)
+    elif changed := [name for name in sorted(begun) if now.get(name) != begun[name]]:
+        raise UserError(
+            f"data.dir = {experiment.data.dir}: the {changed[0]} changed since the study {study.study_name} was begun, "
+            "and scores from before and after cannot be compared; put them back, or give search.name another value."
+        )
 
 
 def result_of(study: "Study", storage: str) -> StudyResult:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Dimension
 from visage.config.experiment import Registry, Search
 from visage.config.read import without_passwords
-from visage.search.endings import CUT_OFF, State
+from visage.search.endings import State
 from visage.search.study import feasible
 
 if TYPE_CHECKING:
@@ -121,8 +121,6 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
 def _line(trial: "FrozenTrial", objectives: Sequence[str]) -> Line:
     kept = trial.user_attrs
     state = kept.get("state", RUNNING)
-    if kept.get("reason") == CUT_OFF:
-        state = CUT
     return Line(
         number=trial.number,
         state=state,

@@ -7,16 +7,27 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.cluster import local_ray
 from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.search.driver import heartbeat, held
 from visage.search.progress import Watch
-from visage.search.study import StudyResult, counted, end_cut_off, flat, open_study, result_of, study_folder
-from visage.search.trial import Trainable, resources, training
+from visage.search.study import (
+    StudyResult,
+    counted,
+    flat,
+    note_cut_off,
+    open_study,
+    require_same_faces,
+    result_of,
+    study_folder,
+    unfinished,
+)
+from visage.search.trial import RESTARTS, Trainable, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import cluster_nodes, concurrency
 
@@ -54,15 +65,17 @@ def tune(
         raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
-    with _quiet(), local_ray():
+    with _quiet(), held(folder, experiment.search), local_ray():
         at_once = concurrency(cluster_nodes(), experiment.train)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
-        trainable = trials(experiment, folder)
-        for sentence in warm_start(study, experiment.search, good):
-            say(f"{sentence}, and was left out")
-        at_once = min(at_once, experiment.search.concurrency or at_once)
-        _run(experiment, study, trainable, folder, at_once, progress, tags)
+        with heartbeat(study):
+            trainable = trials(experiment, folder)
+            require_same_faces(study, experiment)
+            for sentence in warm_start(study, experiment.search, good):
+                say(f"{sentence}, and was left out")
+            at_once = min(at_once, experiment.search.concurrency or at_once)
+            _run(experiment, study, trainable, folder, at_once, progress, tags)
     result = result_of(study, experiment.search.storage)
     if result.trials < experiment.search.trials:
         raise KeyboardInterrupt(
@@ -100,9 +113,6 @@ def _run(
         params = flat(experiment.model_dump(mode="json"))
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         study.set_user_attr("run_id", run.run_id)
-    for trial in end_cut_off(study):
-        if "run_id" in trial.user_attrs:
-            tracking.continue_run(trial.user_attrs["run_id"]).finish("killed")
     record = Record(study, search, experiment.train.images)
     log = StudyLog(experiment, record, tracking, result_of(study, search.storage), watch, tags)
     remaining = search.trials - len(counted(study))
@@ -115,7 +125,7 @@ def _run(
                 population = Population(record, search)
                 first, choice = population.first_settings(), {"scheduler": population}
             else:
-                suggester = StudySearch(record, search, sampler(study, search))
+                suggester = StudySearch(record, search, sampler(study, search), unfinished(study))
                 first, choice = (
                     {},
                     {"scheduler": scheduler(experiment), "search_alg": suggester, "num_samples": remaining},
@@ -134,6 +144,8 @@ def _run(
                     name=f"{time.time_ns()}",
                     storage_path=str(folder / "tune"),
                     callbacks=[log],
+                    # Of a process that died: what a trial itself ends with is a result and no failure.
+                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
                     stop=StudyStopper(log),
                     checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS),
                     verbose=0,
@@ -141,9 +153,11 @@ def _run(
             ).fit()
     finally:
         log.cut_off()
-        end_cut_off(study)
+        note_cut_off(study)
         study.set_user_attr("driver", None)
     if log.fault:
+        with suppress(UserError):
+            run.finish("killed")
         raise UserError(f"{str(log.fault).rstrip('.')}; then go on with --resume.")
     record_study(study, run)
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")

@@ -12,7 +12,7 @@ from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from visage.config import Experiment, replaced
-from visage.search.trial import Trainable, folder_of, with_divergence
+from visage.search.trial import Trainable, begun, told, with_endings
 
 PICTURE = "faces.png"  # in the checkpoints that `train_on_ray` reports
 
@@ -23,30 +23,46 @@ def on_workers(experiment: Experiment, study: Path) -> Trainable:
     def trial(config: dict[str, Any]) -> None:
         from visage.training.ray_train import train_on_ray
 
-        chosen = replaced(experiment, config["values"])
+        # A run that was cut off in the same folder goes on from its last checkpoint by itself.
         run_workers(
-            folder_of(study, config["number"]), lambda out, report: train_on_ray(chosen, out, callbacks=[report])
+            replaced(experiment, config["values"]),
+            lambda: begun(study, config),
+            lambda chosen, out, report: train_on_ray(chosen, out, callbacks=[report]),
         )
 
     return trial
 
 
-def run_workers(out: Path, fit: Callable[[Path, TuneReportCallback], object]) -> None:
-    """Run a Ray Train run from within a trial. fit: given the run's folder and the callback that tells Tune."""
+def run_workers(
+    experiment: Experiment, place: Callable[[], Path], fit: Callable[[Experiment, Path, TuneReportCallback], object]
+) -> None:
+    """Run a Ray Train run from within a trial.
+
+    place: makes the run's folder. fit: given the experiment, that folder and the callback that tells Tune.
+    """
     # Train's helper that frees a stopped trial's workers looks for a Ray on this machine, dies when it finds two (a
     # served model's beside the study's), and the next trial waits for ever. Only Train's own list of variables
     # reaches the helper.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
-    with_divergence(lambda: fit(out, EvaluationReport(out)))
+    last: dict[str, Any] = {}
+
+    def attempt(chosen: Experiment) -> None:
+        out = place()
+        fit(chosen, out, EvaluationReport(out, last))
+
+    with_endings(attempt, experiment, last)
 
 
 class EvaluationReport(TuneReportCallback):
-    """Tells Tune each evaluation, and keeps its picture, which goes when the next checkpoint replaces this one."""
+    """Tells Tune each evaluation, and keeps its picture, which goes when the next checkpoint replaces this one.
 
-    def __init__(self, out: Path) -> None:
+    last: the trial's last result, as `told` keeps it.
+    """
+
+    def __init__(self, out: Path, last: dict[str, Any]) -> None:
         super().__init__()
-        self.out = out
+        self.out, self.last = out, last
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         picture = Path(checkpoint.path) / PICTURE if checkpoint else None
@@ -55,4 +71,5 @@ class EvaluationReport(TuneReportCallback):
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, kept)
             metrics = [metrics[0] | {"faces": str(kept)}, *metrics[1:]]
+        metrics = [told(metrics[0], self.last), *metrics[1:]]
         super().after_report(run_context, metrics, checkpoint)

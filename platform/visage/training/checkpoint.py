@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from visage.config import Experiment, validated
-from visage.errors import UserError, one_line
+from visage.errors import NotWritten, UserError, one_line
 from visage.models.unet import UNet, build_generator
 
 FILE = "state.pt"
@@ -16,14 +16,14 @@ FORMAT = 1
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the one before stays until the new one is whole. Raises UserError when the disk refuses."""
+    """Write a checkpoint; the one before stays until the new one is whole. Raises NotWritten when the disk refuses."""
     temporary = folder / f"{FILE}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.save({"format": FORMAT, **state}, temporary)
         os.replace(temporary, folder / FILE)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise UserError(
+        raise NotWritten(
             f"{folder}: the checkpoint cannot be written ({one_line(error)}); free space or mend permissions."
         ) from None
     finally:

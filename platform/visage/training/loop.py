@@ -12,10 +12,11 @@ import torch
 from visage.config import Experiment
 from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
+from visage.judging.judges import Judges
 from visage.judging.train import FaceNetworks
 from visage.methods.ucgan import Parts
 from visage.training.health import discriminator_warning
-from visage.training.memory import GIB, out_of_memory
+from visage.training.memory import GIB, OutOfMemory, out_of_memory
 from visage.training.progress import Progress, Report
 from visage.training.trainer import Place, Trainer, here
 from visage.training.validation import Validation
@@ -33,11 +34,14 @@ def train(
     networks: FaceNetworks,
     place: Place | None = None,
     resume: Path | None = None,
+    judges: Judges | None = None,
 ) -> Progress:
     """Train to `train.images` and return the last evaluation.
 
     out: folder for the checkpoint and the pictures. report: told the losses now and then and each evaluation; every
     worker calls it at the same points, and only the first one's carry metrics. resume: a checkpoint folder.
+    judges: those of the validation people on the place's device, where the caller has them for several runs: they look
+    at every real face first.
     Raises Diverged when the networks are not finite any more, and leaves the checkpoint before that. On Ctrl-C the
     checkpoint is written first.
     """
@@ -46,18 +50,13 @@ def train(
     if resume:
         trainer.restore(resume)
     goal, every = experiment.train.images, experiment.train.evaluate_every
-    validation = (
-        Validation(
-            faces,
-            networks,
-            experiment.train.evaluate_pairs,
-            place.device,
-            experiment.train.precision,
-            frechet=experiment.search.needs_frechet(),
+    validation = None
+    if not place.rank:
+        judges = judges or Judges(networks, faces, "validation", place.device)
+        settings = experiment.train
+        validation = Validation(
+            judges, settings.evaluate_pairs, settings.precision, frechet=experiment.search.needs_frechet()
         )
-        if not place.rank
-        else None
-    )
     means, window = Means(), list[dict[str, float]]()
     steps = 0
     last = Progress(trainer.images)
@@ -88,7 +87,7 @@ def train(
             raise UserError(fault) from None
         if not out_of_memory(error):
             raise
-        raise UserError(
+        raise OutOfMemory(
             f"train.batch = {experiment.train.batch}: is too much for the memory of {place.device}; lower it, or add "
             "workers (train.workers)."
         ) from None

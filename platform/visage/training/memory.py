@@ -19,8 +19,12 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's
 REFUSED = ("can't allocate memory", "not enough memory")  # what torch's CPU allocator says
 
 
+class OutOfMemory(UserError):
+    """A step of `train.batch` does not fit."""
+
+
 def check_memory(method: UCGAN, batches: Batches, train: Train, workers: int) -> None:
-    """Raise UserError when a step of `train.batch` cannot fit into this machine's memory.
+    """Raise OutOfMemory when a step of `train.batch` cannot fit into this machine's memory.
 
     Two small steps are run forward and what they keep for the way back is counted. On a GPU nothing is done: there
     the allocator refuses in time.
@@ -33,7 +37,7 @@ def check_memory(method: UCGAN, batches: Batches, train: Train, workers: int) ->
     need, there = (two - one) * share, machine_memory()
     if need > there:
         fits = int(share * there / need) * workers
-        raise UserError(
+        raise OutOfMemory(
             f"train.batch = {train.batch}: a step needs about {need / GIB:.0f} GiB in each worker, and this machine "
             f"has {there / GIB:.0f} GiB; use {max(fits, workers)} or less."
         )

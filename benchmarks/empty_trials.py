@@ -1,0 +1,88 @@
+"""What a study costs beside its trials: the seconds of a trial that does nothing.
+
+    python benchmarks/empty_trials.py [TRIALS] [SIDE_BY_SIDE]
+
+Each trial reports one result and ends. What is measured is the whole study, with Ray running already: suggestions (of
+a random sampler, as TPE's own cost grows with the trials), Tune, Optuna's database and MLflow, both SQLite. Ray's
+published figure for Tune alone is 9 ms a trial on 16 cores.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from visage.config import Experiment
+
+
+def empty(experiment: Experiment, study: Path) -> Callable[[dict[str, Any]], None]:
+    def trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        tune.report(
+            {
+                "images": experiment.train.images,
+                "identity_similarity": 0.5,
+                "expression_probability": 0.5,
+                "score": 0.5,
+                "checkpoint_path": str(study),
+            }
+        )
+
+    return trial
+
+
+def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
+    import optuna
+    import ray
+
+    from visage.cluster import local_ray
+    from visage.search.tune import tune
+
+    with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder, local_ray():
+        search = {
+            "trials": trials,
+            "concurrency": side_by_side,
+            "scheduler": "none",
+            "storage": f"sqlite:///{folder}/optuna.db",
+            "space": {"loss.pixel.weight": {"log_uniform": [1, 200]}},
+        }
+        if "sampler" in type(Experiment.model_fields["search"].default).model_fields:
+            search["sampler"] = "random"
+        experiment = Experiment.model_validate(
+            {
+                "data": {"dir": f"{folder}/faces"},
+                "search": search,
+                "registry": {"tracking_uri": f"sqlite:///{folder}/mlflow.db"},
+            }
+        )
+        began, cpu = time.perf_counter(), time.process_time()
+        result = tune(experiment, trials=empty)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    print(
+        json.dumps(
+            {
+                "trials": trials,
+                "complete": result.complete,
+                "side_by_side": side_by_side,
+                "milliseconds_of_a_trial": round(1_000 * seconds / trials, 1),
+                "milliseconds_of_the_drivers_cpu": round(1_000 * cpu / trials, 1),
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "versions": {
+                    "python": sys.version.split()[0],
+                    "ray": ray.__version__,
+                    "optuna": optuna.__version__,
+                },
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
