@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch_fidelity import feature_extractor_inceptionv3 as fidelity
 
+from tests.judging.conftest import Make
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.fid import inception_distances
@@ -29,22 +30,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_grey_faces_are_further_from_real_ones_than_real_ones_are(
-    judged: tuple[FaceSet, FaceNetworks], weights: Path
-) -> None:
-    faces, networks = judged
-    judges = Judges(networks, faces, "validation")
-    some = pairs(faces, "validation", seed=0)
-    found = inception_distances(weights, judges, lambda inputs, _: inputs * 0, some.take(torch.arange(32).numpy()))
+@pytest.fixture(scope="module")
+def judges(judged: tuple[FaceSet, FaceNetworks], make_faces: Make) -> Judges:
+    """Of few faces, as the network takes long for one."""
+    people = [f"p{number}" for number in range(16)]
+    rows = [(person, shown, "0") for person in people for shown in judged[0].expressions]
+    return Judges(judged[1], make_faces(rows), "validation")
+
+
+def test_grey_faces_are_further_from_real_ones_than_real_ones_are(judges: Judges, weights: Path) -> None:
+    some = pairs(judges.faces, "validation", seed=0)
+    found = inception_distances(weights, judges, lambda inputs, _: inputs * 0, some)
     assert 0 <= found["real"].value < found["model"].value
     assert shown("fid", found["model"], 1, frozenset())[1] == ""
 
 
-def test_a_file_that_holds_something_else_is_one_sentence(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path) -> None:
-    faces, networks = judged
-    judges = Judges(networks, faces, "validation")
+def test_a_file_that_holds_something_else_is_one_sentence(judges: Judges, tmp_path: Path) -> None:
     for name, content in (("nothing.pth", None), ("text.pth", b"weights"), ("code.pth", pickle.dumps(print))):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"--inception .*{name}: holds no Inception weights"):
-            inception_distances(tmp_path / name, judges, None, pairs(faces, "validation", seed=0))
+            inception_distances(tmp_path / name, judges, None, pairs(judges.faces, "validation", seed=0))

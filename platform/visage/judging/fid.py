@@ -36,12 +36,9 @@ def inception_distances(
     rows: dict[str, Iterator[Tensor]] = {"real": _real(judges, faces.part(judges.part))}
     if generator is not None:
         rows["model"] = (made for _, made in judges.generated(generator, asked))
-    found = {}
-    for name, pictures in rows.items():
-        means, covariances = _moments(network, pictures)
-        distance = gaussian_distance(mean, covariance, means[None], covariances[None])
-        found[name] = Estimate(float(distance[0]), float("nan"), float("nan"))
-    return found
+    means, covariances = zip(*(_moments(network, pictures) for pictures in rows.values()), strict=True)
+    distances = gaussian_distance(mean, covariance, np.stack(means), np.stack(covariances))
+    return {name: Estimate(float(one), float("nan"), float("nan")) for name, one in zip(rows, distances, strict=True)}
 
 
 def _network(weights: Path) -> nn.Module:
