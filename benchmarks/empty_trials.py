@@ -49,11 +49,10 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
             "trials": trials,
             "concurrency": side_by_side,
             "scheduler": "none",
+            "sampler": "random",
             "storage": f"sqlite:///{folder}/optuna.db",
             "space": {"loss.pixel.weight": {"log_uniform": [1, 200]}},
         }
-        if "sampler" in type(Experiment.model_fields["search"].default).model_fields:
-            search["sampler"] = "random"
         experiment = Experiment.model_validate(
             {
                 "data": {"dir": f"{folder}/faces"},

@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.search.fakes import GOAL, experiment
 from visage.errors import UserError
 from visage.registry.tracking import TAG_LENGTH
+from visage.search.driver import CLAIM
 from visage.search.note import note
 from visage.search.show import follow, view
 from visage.search.study import load_study
@@ -126,7 +127,7 @@ def test_a_study_whose_process_is_gone_is_not_waited_for(tmp_path: Path) -> None
 
     storage = f"sqlite:///{tmp_path}/optuna.db"
     study = made(tmp_path, [0.2])
-    study.set_user_attr("driver", {"host": socket.gethostname(), "pid": 2**22 + 1})  # above the largest
+    study.set_user_attr(CLAIM, f"{socket.gethostname()}:{2**22 + 1}:0")  # above the largest process id
     study.ask(dict(RANGES))
     console = Console(file=io.StringIO(), width=100)
     follow("test", storage, console)

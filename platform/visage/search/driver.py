@@ -43,6 +43,15 @@ def held(folder: Path, search: Search) -> Iterator[None]:
         yield
 
 
+def driver_of(study: "Study") -> tuple[str, int] | None:
+    """Host and process id that the claim on a study names; None where there is no claim."""
+    claim = study.user_attrs.get(CLAIM, "")
+    if not claim:
+        return None
+    host, process, _ = claim.split(":")
+    return host, int(process)
+
+
 def require_undriven(study: "Study") -> None:
     """Raises UserError when a process on another machine drives the study, by its claim in the database.
 
@@ -50,14 +59,13 @@ def require_undriven(study: "Study") -> None:
     alone. A claim counts until it was not renewed for `SILENT_BEATS` beats, as seen from here, so that no clocks are
     compared. The caller holds the lock: a claim of this very machine is a dead process's.
     """
-    claim = study.user_attrs.get(CLAIM, "")
-    host, _, rest = claim.partition(":")
-    if not claim or host == socket.gethostname():
+    claim, driver = study.user_attrs.get(CLAIM, ""), driver_of(study)
+    if driver is None or driver[0] == socket.gethostname():
         return
     for _ in range(SILENT_BEATS):
         time.sleep(BEAT_SECONDS)
         if study.user_attrs.get(CLAIM) != claim:
-            raise _refused(study.study_name, f"process {rest.split(':')[0]} on {host}")
+            raise _refused(study.study_name, f"process {driver[1]} on {driver[0]}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Experiment
 from visage.config.experiment import Search
 from visage.errors import UserError, one_line
-from visage.search.driver import require_undriven
+from visage.search.driver import driver_of, require_undriven
 from visage.search.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
@@ -268,10 +268,10 @@ def _nearest(complete: list["FrozenTrial"]) -> str:
 
 def runs_now(study: "Study") -> bool:
     """Whether a process works at the study; one on another machine is taken at its word."""
-    driver = study.user_attrs.get("driver")
-    if not driver or driver["host"] != socket.gethostname():
-        return bool(driver)
-    return Path(f"/proc/{driver['pid']}").exists()
+    driver = driver_of(study)
+    if driver is None or driver[0] != socket.gethostname():
+        return driver is not None
+    return Path(f"/proc/{driver[1]}").exists()
 
 
 def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -117,7 +116,6 @@ def _run(
     log = StudyLog(experiment, record, tracking, result_of(study, search.storage), watch, tags)
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
-    study.set_user_attr("driver", {"host": socket.gethostname(), "pid": os.getpid()})
     try:
         if remaining > 0:
             choice: dict[str, Any]
@@ -154,7 +152,6 @@ def _run(
     finally:
         log.cut_off()
         note_cut_off(study)
-        study.set_user_attr("driver", None)
     if log.fault:
         with suppress(UserError):
             run.finish("killed")
