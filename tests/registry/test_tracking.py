@@ -1,11 +1,13 @@
 import json
 import resource
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -208,6 +210,30 @@ def test_models_of_pickles_stay_closed(store: str):
 
     open_store(store)
     assert MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
+
+
+def test_ctrl_c_waits_for_the_store(tracking: Tracking) -> None:
+    """Within a write it would leave the transaction open, and SQLite locked."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    run = tracking.start_run("x")
+    sent: list[str] = []
+
+    def interrupt(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("INSERT INTO metrics") and not sent:
+            sent.append(statement)
+            signal.raise_signal(signal.SIGINT)
+
+    event.listen(Engine, "after_cursor_execute", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.log({"score": 0.5}, 1)
+    finally:
+        event.remove(Engine, "after_cursor_execute", interrupt)
+    assert sent
+    assert tracking.history(run.run_id, "score") == [(1, 0.5)]
+    Tracking(tracking.uri, "visage").run(run.run_id).finish("killed")
 
 
 def test_parameters_are_json(tracking: Tracking):

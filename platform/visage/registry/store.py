@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from visage.errors import UserError, one_line
+from visage.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,13 +78,17 @@ def database_of(uri: str) -> Path | None:
 
 @contextmanager
 def store_faults(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into the one sentence."""
+    """Turns what MLflow raises into the one sentence, and holds Ctrl-C until the store has answered.
+
+    An interrupted write would leave its transaction open, and with it SQLite locked for this process's next write.
+    """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with uninterrupted():
+            yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         raise UserError(
             f"tracking_uri = {uri}: MLflow's store refused ({one_line(error)}); mend it or give another one."

@@ -1,9 +1,5 @@
 """The training loop: the same in this process, in a Ray Train worker and in a Tune trial. It knows no Ray."""
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import torch
 from visage.config import Experiment
 from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
+from visage.interrupt import uninterrupted
 from visage.judging.judges import Judges
 from visage.judging.train import FaceNetworks
 from visage.methods.ucgan import Parts
@@ -65,7 +62,7 @@ def train(
             before, after = trainer.images, trainer.images + experiment.train.batch
             evaluate = after >= goal or crossed(before, after, every)
             log = evaluate or crossed(before, after, max(1, every // LOGS_PER_EVALUATION))
-            with uninterrupted():
+            with uninterrupted():  # a checkpoint with half a step in it would not go on exactly
                 means.add(trainer.step(gradients=log))
             steps += 1
             if not log:
@@ -99,22 +96,6 @@ def train(
         last = evaluated(trainer, last, validation, out)
         report(last)
     return last
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: a checkpoint with half a step in it would not go on exactly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals never come here
-        return
-    seen: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if seen:
-        raise KeyboardInterrupt
 
 
 def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, out: Path) -> Progress:
