@@ -4,8 +4,9 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from serve_app.model import Model, load
 from visage.config import Serving
@@ -17,6 +18,11 @@ POLL_SECONDS = 2.0
 # A refused version may only have met a full disk or a store that was away.
 REFUSED_SECONDS = 60.0
 logger = logging.getLogger(__name__)
+Event = Literal["loaded", "refused"]
+
+
+def nobody(event: Event, version: int | None) -> None:
+    """Hears of a reload, and does nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,17 @@ class Holder:
 
     A thread asks the registry every few seconds what the model's name means. Whatever is new is fetched, checked and
     warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
-    A version that fails is `refused`, and the model that was there goes on.
+    A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
+    version that was loaded or refused.
     """
 
-    def __init__(self, serving: Serving, poll_seconds: float = POLL_SECONDS) -> None:
-        self._serving, self._poll_seconds = serving, poll_seconds
+    def __init__(
+        self,
+        serving: Serving,
+        poll_seconds: float = POLL_SECONDS,
+        tell: Callable[[Event, int | None], None] = nobody,
+    ) -> None:
+        self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
         self._registry: Registry | None = None
         self._again = 0.0
         self.model: Model | None = None
@@ -74,6 +86,7 @@ class Holder:
             self.model = load(self._serving, self._registry)
             self.refused = None
             logger.warning("The model is now version %s", self.model.facts.version)
+            self._tell("loaded", self.model.facts.version)
         except UserError as error:
             self._fail(named, self._public(str(error)))
         except Exception:
@@ -88,6 +101,7 @@ class Holder:
         if named is not None:  # else the registry did not answer, which speaks against no version
             self.refused = Refusal(named.version, reason)
             self._again = time.monotonic() + (REFUSED_SECONDS if self.model else 0)
+            self._tell("refused", named.version)
 
     def _public(self, sentence: str) -> str:
         """A fault of the registry without its address, which may hold a password, and without folders."""

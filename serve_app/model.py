@@ -11,12 +11,10 @@ from visage.editing import Editor, View
 from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import Bundle, ModelFacts
+from visage.registry.golden import make_golden
 
 if TYPE_CHECKING:
     from visage.registry.models import Registry
-
-# Mean difference of served faces from those of the plain network, in levels of 255.
-LEVELS = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Model:
 
 
 def load(serving: Serving, registry: "Registry") -> Model:
-    """Fetch the configured model, check and load it, run it once for every batch size, and compare its golden picture.
+    """Fetch the configured model, check and load it, run it once for every batch size, and compare its golden pictures.
 
     Raises UserError.
     """
@@ -71,26 +69,18 @@ def warm_up(editor: Editor, largest: int) -> None:
 
 
 def compare_golden(editor: Editor, bundle: Bundle) -> None:
-    """One picture with every expression, as it is served and by the bundle's plain float32 network on the CPU. Raises
-    UserError where they differ, and for a network that does not give numbers.
+    """The golden pictures as they are served here and as they were when the bundle was written. Raises UserError where
+    they differ by more than they may.
+
+    Without stored ones, in a bundle of an older Visage, the bundle's plain float32 network makes them now.
     """
-    import torch
-
-    from visage.models.condition import conditions
-
-    count, model = len(editor.expressions), f"{bundle.facts.name}/{bundle.facts.version}"
-    rows, columns = np.mgrid[: editor.size, : editor.size] * (255 / (editor.size - 1))
-    face = np.stack([rows, columns, 255 - (rows + columns) / 2], axis=2).astype(np.uint8)
-    served = editor.run(face[None], [0] * count, range(count), [1.0] * count).faces
-    pixels = torch.from_numpy(face).permute(2, 0, 1).float().div(127.5).sub(1).expand(count, -1, -1, -1)
-    with torch.inference_mode():
-        plain = bundle.generator()(pixels, conditions(editor.expressions, torch.arange(count)))
-    if not bool(torch.isfinite(plain).all()):
-        raise UserError(f"{model}: its network gives no numbers for the golden picture; register another version.")
-    exact = plain.clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1).numpy()
-    levels = float(np.abs(served - exact).mean())
-    if levels > LEVELS:
+    golden = bundle.golden() or make_golden(bundle.generator(), editor.size, editor.expressions)
+    served = editor.run(
+        golden.faces, golden.source.tolist(), golden.expression.tolist(), golden.intensity.tolist()
+    ).faces
+    levels = golden.difference(served)
+    if levels > golden.levels:
         raise UserError(
-            f"{model}: its golden picture differs by {levels:.1f} levels of 255 from that of its plain network, and "
-            f"{LEVELS:g} are allowed; register another version."
+            f"{bundle.facts.name}/{bundle.facts.version}: a golden picture differs by {levels:.1f} levels of 255, and "
+            f"{golden.levels:g} are allowed; register another version, or mend the code that serves it."
         )

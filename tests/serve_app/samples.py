@@ -1,6 +1,9 @@
 """A small bundle of untrained networks, and pictures good and bad."""
 
+import hashlib
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,14 @@ SIZE = 32
 
 
 def make_bundle(
-    out: Path, *, expressions: tuple[str, ...] = EXPRESSIONS, size: int = SIZE, width: int = 8, broken: bool = False
+    out: Path,
+    *,
+    expressions: tuple[str, ...] = EXPRESSIONS,
+    size: int = SIZE,
+    width: int = 8,
+    seed: int = 0,
 ) -> Any:
-    """A bundle of untrained networks, the same ones each time. broken: the generator gives no numbers."""
+    """A bundle of untrained networks; those of the self-check are the same for every seed of the generator."""
     import torch
 
     from tests.evaluations import sample
@@ -23,15 +31,14 @@ def make_bundle(
     from visage.models.unet import UNet
     from visage.registry.bundle import write_bundle
 
-    torch.manual_seed(0)
-    generator = UNet(size, width, len(expressions))
-    if broken:
-        torch.nn.init.constant_(next(generator.parameters()), float("nan"))
+    torch.manual_seed(1000)
+    encoder, check = CompactEncoder(dimensions=8), ExpressionCheck(expressions)
+    torch.manual_seed(seed)
     return write_bundle(
         out,
-        generator=generator,
-        encoder=CompactEncoder(dimensions=8),
-        check=ExpressionCheck(expressions),
+        generator=UNet(size, width, len(expressions)),
+        encoder=encoder,
+        check=check,
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),
         results=[],
         method="ucgan",
@@ -43,6 +50,31 @@ def make_bundle(
         run_id="0" * 32,
         self_check={},
     )
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda weights: None, **card: Any) -> None:
+    """Change the generator's weights and the card of a bundle, and make the card's hashes agree with the files."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "generator.safetensors")
+    change(weights)
+    save_file(weights, folder / "generator.safetensors")
+    values = json.loads((folder / "card.json").read_text()) | card
+    values["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in values["files"]}
+    values["sha256"] = values["files"]["generator.safetensors"]
+    (folder / "card.json").write_text(json.dumps(values))
+
+
+def without_golden(folder: Path) -> None:
+    """Make a bundle one of an older Visage, which stored no golden pictures."""
+    (folder / "golden.safetensors").unlink()
+    files = json.loads((folder / "card.json").read_text())["files"]
+    forge(folder, files={name: sha256 for name, sha256 in files.items() if name != "golden.safetensors"})
+
+
+def not_numbers(weights: dict[str, Any]) -> None:
+    for value in weights.values():
+        value.fill_(float("nan"))
 
 
 def png(picture: np.ndarray) -> bytes:

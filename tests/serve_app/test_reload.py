@@ -1,41 +1,86 @@
 """A new champion takes the old one's place in a running replica; a broken one does not."""
 
+import hashlib
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serve_app.holder import Holder
-from tests.serve_app.samples import make_bundle
+from tests.serve_app.samples import forge, make_bundle, not_numbers, without_golden
 from visage.config import Serving, validated
-from visage.registry.models import CHAMPION, Registry
+from visage.registry.models import CARD_HASH, CHAMPION, Registry
 from visage.registry.tracking import Tracking
 
+NAME = "visage-ucgan"
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    """A registry with two versions that answer and a third whose network gives no numbers; the first is champion."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracking, registry = Tracking(uri, "test"), Registry(uri)
-    for number, broken in enumerate((False, False, True)):
-        folder = tmp_path / str(number)
-        make_bundle(folder, broken=broken)
-        registry.register(folder, tracking.start_run("run").run_id)
+
+def other_faces(weights: dict[str, Any]) -> None:
+    for name, value in weights.items():
+        if name.endswith("weight"):
+            value.mul_(-2)
+
+
+def other_shapes(weights: dict[str, Any]) -> None:
+    name = next(name for name, value in weights.items() if value.ndim == 4)
+    weights[name] = weights[name][:-1].contiguous()
+
+
+# What may have happened to a version since it was registered, and the words of its refusal.
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "bytes": (lambda folder: (folder / "generator.safetensors").write_bytes(b"damaged"), "sha256"),
+    "no weights": (lambda folder: (folder / "check.safetensors").unlink(), "check.safetensors is missing"),
+    "no golden": (lambda folder: (folder / "golden.safetensors").unlink(), "golden.safetensors is missing"),
+    "format": (lambda folder: forge(folder, format=2), "format 2 is unknown"),
+    "shapes": (lambda folder: forge(folder, other_shapes), "has the shape"),
+    "no numbers": (lambda folder: forge(folder, not_numbers), "a golden picture differs"),
+    "other faces": (lambda folder: forge(folder, other_faces), "a golden picture differs"),
+}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Versions 1 and 2 answer, 3 does so without golden pictures; from 4 on each has one of DAMAGES; 1 is champion."""
+    folder = tmp_path_factory.mktemp("reload")
+    registry = Registry(f"sqlite:///{folder}/mlflow.db")
+    tracking = Tracking(registry.uri, "test")
+    make_bundle(folder / "sound")
+    make_bundle(folder / "older")
+    without_golden(folder / "older")
+    for number, kind in enumerate(["sound", "sound", "older", *["sound"] * len(DAMAGES)], 1):
+        assert registry.register(folder / kind, tracking.start_run("run").run_id) == number
     point(registry, 1)
     return registry
 
 
 def point(registry: Registry, version: int) -> None:
     """Move the alias as `promote` and `rollback` do in the end, whatever the gate would say."""
-    registry.client.set_registered_model_alias("visage-ucgan", CHAMPION, str(version))
+    registry.client.set_registered_model_alias(NAME, CHAMPION, str(version))
 
 
-def holder_of(registry: Registry) -> Holder:
+@pytest.fixture(scope="module")
+def told() -> list[tuple[str, int | None]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def holder(registry: Registry, told: list[tuple[str, int | None]]) -> Holder:
+    """One for all tests, as its thread follows the alias for ever."""
     tree = {"tracking_uri": registry.uri, "batching": {"size": 2}}
-    return Holder(validated(Serving, tree, "test"), poll_seconds=0.1)
+    serving = validated(Serving, tree, "test")
+    return Holder(serving, poll_seconds=0.1, tell=lambda event, version: told.append((event, version)))
+
+
+@pytest.fixture(autouse=True)
+def first_version(registry: Registry, holder: Holder) -> Iterator[None]:
+    """Each test begins and ends with version 1."""
+    yield
+    point(registry, 1)
+    wait_for(lambda: version(holder) == 1 and holder.refused is None)
 
 
 def wait_for(condition: Callable[[], Any]) -> None:
@@ -50,8 +95,7 @@ def version(holder: Holder) -> int | None:
     return holder.model.facts.version
 
 
-def test_the_alias_is_followed_there_and_back_and_there_is_always_a_model(registry: Registry) -> None:
-    holder = holder_of(registry)
+def test_the_alias_is_followed_there_and_back_and_there_is_always_a_model(registry: Registry, holder: Holder) -> None:
     assert version(holder) == 1
     ended, gaps = threading.Event(), []
 
@@ -62,7 +106,7 @@ def test_the_alias_is_followed_there_and_back_and_there_is_always_a_model(regist
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for number in (2, 1):
+    for number in (2, 3, 1):
         point(registry, number)
         wait_for(lambda number=number: version(holder) == number)
     ended.set()
@@ -71,37 +115,53 @@ def test_the_alias_is_followed_there_and_back_and_there_is_always_a_model(regist
     assert holder.refused is None
 
 
-def test_a_broken_version_is_refused_and_the_old_one_goes_on(registry: Registry) -> None:
-    holder = holder_of(registry)
-    point(registry, 3)
+@pytest.mark.parametrize("number", range(4, 4 + len(DAMAGES)), ids=list(DAMAGES))
+def test_a_broken_version_is_refused_and_the_old_one_goes_on(
+    registry: Registry, holder: Holder, told: list[tuple[str, int | None]], number: int
+) -> None:
+    damage, words = list(DAMAGES.values())[number - 4]
+    found = registry.client.get_model_version(NAME, str(number))
+    source = Path(found.source.removeprefix("file://"))
+    damage(source)
+    # The card as the registry knows it, or no forged bundle would be looked at any further.
+    card = hashlib.sha256((source / "card.json").read_bytes()).hexdigest()
+    registry.client.set_model_version_tag(NAME, str(number), CARD_HASH, card)
+    point(registry, number)
     wait_for(lambda: holder.refused)
-    assert version(holder) == 1
     description = holder.description()
     assert description is not None
     assert description["version"] == 1
-    assert description["refused"]["version"] == 3
-    assert "no numbers" in description["refused"]["reason"]
+    assert description["refused"]["version"] == number
+    reason = description["refused"]["reason"]
+    assert words in reason
+    assert reason.endswith(".")
+    assert str(registry.cache.parent) not in reason  # a place on the server's disk is nobody's business
+    wait_for(lambda: ("refused", number) in told)
     point(registry, 2)
     wait_for(lambda: version(holder) == 2)
     assert holder.refused is None
+    assert told[-1] == ("loaded", 2)
 
 
-def test_a_damaged_version_is_refused_and_its_place_on_the_disk_is_not_told(registry: Registry) -> None:
-    holder = holder_of(registry)
-    source = Path(registry.client.get_model_version("visage-ucgan", "2").source.removeprefix("file://"))
-    (source / "generator.safetensors").write_bytes(b"damaged")
+def test_a_card_that_was_not_registered_is_refused(registry: Registry, holder: Holder) -> None:
+    source = Path(registry.client.get_model_version(NAME, "2").source.removeprefix("file://"))
+    shutil.rmtree(registry.cache, ignore_errors=True)
+    whole = (source / "card.json").read_bytes()
+    forge(source, metrics={})
+    (source / "card.json").write_bytes((source / "card.json").read_bytes() + b" ")
     point(registry, 2)
     wait_for(lambda: holder.refused)
-    assert holder.refused is not None
-    assert "sha256" in holder.refused.reason
-    assert str(registry.cache.parent) not in holder.refused.reason
+    assert "not the one that was registered" in holder.refused.reason
     assert version(holder) == 1
+    (source / "card.json").write_bytes(whole)
 
 
-def test_a_registry_that_is_away_changes_nothing(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_is_away_changes_nothing(
+    registry: Registry, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from visage.errors import UserError
 
-    holder, asked = holder_of(registry), threading.Event()
+    asked = threading.Event()
 
     def away(*_: Any) -> None:
         asked.set()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
-from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, MODEL_CARD, RESULTS, Card, read_card
+from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, GOLDEN, MODEL_CARD, RESULTS, Card, read_card
+from visage.registry.golden import Golden, golden_file, make_golden, read_golden
 from visage.registry.results import Results, read_results, write_results
 from visage.registry.versions import versions
 
@@ -62,6 +63,12 @@ class Bundle:
             networks[name].eval().requires_grad_(False)
         return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
 
+    def golden(self) -> Golden | None:
+        """The golden pictures; None for a bundle of an older Visage. Raises UserError when they do not fit."""
+        if GOLDEN not in self.card.files:
+            return None
+        return read_golden(self.dir / GOLDEN, self.card.image_size, len(self.card.expressions))
+
     def results(self) -> dict[str, Results]:
         """The per-face test results by row name."""
         return read_results(self.dir / RESULTS)
@@ -88,8 +95,9 @@ def write_bundle(
 
     encoder, check: the endpoint's self-check networks. results: entries with the columns of results.csv. metrics:
     metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`. self_check:
-    name of the value to its quantiles. The model card is written from the card. The same weights give the same
-    sha256. Raises UserError when `out` is something else or the disk refuses.
+    name of the value to its quantiles. The model card is written from the card, the golden pictures by the generator.
+    The same weights give the same sha256. Raises UserError when `out` is something else, the generator gives no
+    numbers, or the disk refuses.
     """
     from safetensors.torch import save
 
@@ -99,18 +107,20 @@ def write_bundle(
         raise UserError(f"{out}: is there already and is no bundle; give another folder or remove it.")
     both = {f"encoder.{key}": value for key, value in _weights(encoder).items()}
     both |= {f"check.{key}": value for key, value in _weights(check).items()}
+    expressions = tuple(expressions)
     contents = {
         GENERATOR: save(_weights(generator)),
         CHECK: save(both),
         FACES: faces_png,
         RESULTS: write_results(results),
+        GOLDEN: golden_file(make_golden(generator, generator.size, expressions)),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
             "method": method,
             "image_size": generator.size,
-            "expressions": list(expressions),
+            "expressions": expressions,
             "architecture": {
                 "generator": generator.architecture(),
                 "encoder": encoder.architecture(),
@@ -159,6 +169,7 @@ def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
     if CARD in missing:
         raise UserError(f"{folder}: is no bundle, as it has no {CARD}; give a folder that holds one.")
     card = read_card(folder)  # first: an older bundle lacks files, and its card says that it is older
+    missing += [name for name in card.files if name not in FILES and not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: {missing[0]} is missing; {MEND}.")
     for name, expected in card.files.items():

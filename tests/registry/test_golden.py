@@ -1,0 +1,70 @@
+"""The pictures that a bundle keeps of its own generator."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from visage.errors import UserError
+from visage.models.condition import conditions
+from visage.models.unet import UNet
+from visage.registry.golden import ARRAYS, LEVELS, golden_file, make_golden, read_golden
+
+EXPRESSIONS = ("neutral", "happy", "sad")
+
+
+@pytest.fixture(scope="module")
+def generator() -> UNet:
+    torch.manual_seed(0)
+    return UNet(32, 8, len(EXPRESSIONS)).train()
+
+
+def test_they_are_every_expression_as_the_plain_network_makes_it(generator: UNet, tmp_path: Path) -> None:
+    (tmp_path / "golden").write_bytes(golden_file(make_golden(generator, 32, EXPRESSIONS)))
+    golden = read_golden(tmp_path / "golden", 32, 3)
+    assert golden.levels == LEVELS
+    assert generator.training  # as it was before
+    assert set(zip(golden.expression.tolist(), golden.intensity.tolist(), strict=True)) == {
+        (number, intensity) for number in range(3) for intensity in (0.5, 1.0)
+    }
+    condition = conditions(EXPRESSIONS, torch.tensor([1]), 0.5)
+    place = golden.expression.tolist().index(1, 3)
+    face = torch.from_numpy(golden.faces[golden.source[place]]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        made = generator.eval()(face, condition)[0].permute(1, 2, 0).numpy()
+    generator.train()
+    assert np.abs((made + 1) * 127.5 - golden.expected[place]).max() <= 0.51
+
+
+def test_one_picture_that_differs_is_enough(generator: UNet) -> None:
+    golden = make_golden(generator, 32, EXPRESSIONS)
+    assert golden.difference(golden.expected) == 0
+    other = golden.expected.copy()
+    other[2] = 255 - other[2]
+    assert golden.difference(other) == pytest.approx(np.abs(255 - 2.0 * golden.expected[2]).mean(), rel=1e-5)
+
+
+def test_a_generator_that_gives_no_numbers_is_not_bundled(make_bundle: Any, tmp_path: Path) -> None:
+    generator = UNet(32, 8, 2)
+    torch.nn.init.constant_(next(generator.parameters()), float("nan"))
+    with pytest.raises(UserError, match="no numbers"):
+        make_bundle(tmp_path / "bundle", generator=generator)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", ["size", "expressions", "index", "array", "levels", "text"])
+def test_a_file_of_something_else_is_one_sentence(generator: UNet, tmp_path: Path, wrong: str) -> None:
+    golden, path = make_golden(generator, 32, EXPRESSIONS), tmp_path / "golden.safetensors"
+    arrays: dict[str, Any] = {name: getattr(golden, name) for name in ARRAYS}
+    if wrong == "index":
+        arrays["source"] = arrays["source"] + 5
+    if wrong == "array":
+        del arrays["expected"]
+    save_file(arrays, path, {} if wrong == "levels" else {"levels": "2"})
+    if wrong == "text":
+        path.write_text("hello")
+    with pytest.raises(UserError, match=r"golden pictures.*\.$"):
+        read_golden(path, 64 if wrong == "size" else 32, 2 if wrong == "expressions" else 3)
