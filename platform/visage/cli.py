@@ -31,7 +31,7 @@ LOCAL_STORE, LOCAL_STUDIES = "sqlite:///runs/mlflow.db", "sqlite:///runs/optuna.
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the face set to make", show_default=False)],
     layout: Annotated[
-        Literal["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic"],
+        Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"],
         typer.Option(help="How the source names its faces"),
     ],
     source: Annotated[Path | None, typer.Option(help="Folder of the photographs; none for synthetic")] = None,

@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from visage.config import Experiment, read_config, replaced, validated
-from visage.config.data import Data, Preparation
+from visage.config.data import Data, Layout, Preparation
 from visage.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -42,18 +43,19 @@ def test_preparation_reads_the_data_and_nothing_else() -> None:
         validated(Preparation, {"data": {"dir": "faces"}, "train": {"batch": 8}}, "test")
 
 
-@pytest.mark.parametrize("layout", ["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic", None])
+@pytest.mark.parametrize("layout", [*get_args(Layout), None])
 def test_an_experiment_comes_back_from_its_record(layout: str | None) -> None:
     experiment = validated(Experiment, {"data": {"dir": "faces", "layout": layout}}, "test")
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
     assert replaced(experiment, {"loss.pixel.weight": 3.0}).data == experiment.data
 
 
-@given(st.sampled_from(["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic"]))
+@given(st.sampled_from(get_args(Layout)))
 def test_only_the_layouts_own_fields_are_its_own(layout: str) -> None:
     own = Data(dir=Path("faces"), layout=layout).own()  # type: ignore[arg-type]
     named = {"kdef": {"kdef"}, "rafd": {"rafd"}, "oulu-casia": {"oulu_casia"},
-             "synthetic": {"people", "pictures", "seed", "nuisance"}}  # fmt: skip
+             "mmi": {"mmi"},
+             "synthetic": {"people", "pictures", "seed", "nuisance", "turn", "fine"}}  # fmt: skip
     assert set(own) == named.get(layout, set())
 
 

@@ -1,5 +1,6 @@
 """What every layout of photographs promises, on trees with the data sets' own names."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.layouts import LAYOUTS, LICENCES, Listing, read_layout
+from visage.faces.layouts.mmi import EMOTIONS
 from visage.faces.prepare import prepare
 from visage.faces.split import PARTS
 
@@ -63,6 +65,17 @@ def oulu(person: int, expression: str) -> str:
     return f"VL/Strong/P{person + 64:03d}/{folder}/{frame:03d}"
 
 
+def cfd(person: int, expression: str) -> str:
+    group = ("WF", "BM", "IF")[person % 3]
+    word = {"neutral": "N", "happy": "HO", "anger": "A", "fear": "F"}[expression]
+    return f"{group}-{person:03d}/CFD-{group}-{person:03d}-{person + 3:03d}-{word}"
+
+
+def mmi(person: int, expression: str) -> str:
+    clip = 100 + ("neutral", *EMOTIONS.values()).index(expression) if expression != "neutral" else 101
+    return f"Sessions/{person}{clip}/S{person:03d}-{clip}-{'0001' if expression == 'neutral' else '0002'}"
+
+
 def london(person: int, expression: str) -> str:
     return f"neutral_front/{person:03d}_03" if expression == "neutral" else f"smiling_front/{person:03d}_08"
 
@@ -75,6 +88,15 @@ NAMES = {
         lambda k: f"P{k + 64:03d}", oulu, ("neutral", *SIX), ".jpeg", "VL/Strong/P065/Anger/first.jpeg"
     ),
     "london": Names(lambda k: f"{k:03d}", london, ("neutral", "happy"), ".jpg", "neutral_front/001_3.jpg"),
+    "cfd": Names(
+        lambda k: f"{('WF', 'BM', 'IF')[k % 3]}-{k:03d}",
+        cfd,
+        ("neutral", "happy", "anger", "fear"),
+        ".jpg",
+        "WF-001/CFD-WF-001-003-X.jpg",
+    ),
+    "mmi": Names(lambda k: f"S{k:03d}", mmi, ("neutral", *SIX), ".png", "Sessions/1101/frame.png"),
+    "unpaired": Names(lambda k: f"p{k:02d}", lambda k, e: f"p{k:02d}_{e}", EXPRESSIONS, ".png", "portrait.png"),
     "folder": Names(lambda k: f"p{k:02d}", lambda k, e: f"p{k:02d}_{e}", EXPRESSIONS, ".png", "portrait.png"),
 }
 layouts = pytest.mark.parametrize("layout", NAMES)
@@ -85,7 +107,15 @@ def tree(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
+        beside(root / name)
     return root
+
+
+def beside(picture: Path) -> None:
+    """What MMI lays beside a clip's frames: its emotion by number."""
+    if clip := re.fullmatch(r"(S\d{3}-10(\d))-\d+", picture.stem):
+        facts = f'<Recording><Metatag Name="Emotion" Value="{clip[2]}"/></Recording>'
+        picture.with_name(f"{clip[1]}.xml").write_text(facts)
 
 
 def pairs(layout: str, people: int = 4) -> list[tuple[int, str]]:
@@ -163,7 +193,7 @@ def test_the_same_person_and_expression_twice_is_named_and_not_doubled(layout: s
     assert first in found.left_out[0].reason
 
 
-@pytest.mark.parametrize("layout", ["kdef", "rafd", "oulu-casia"])
+@pytest.mark.parametrize("layout", ["kdef", "rafd", "oulu-casia", "cfd"])
 def test_a_copy_in_another_folder_is_not_doubled(layout: str, tmp_path: Path) -> None:
     shown = pairs(layout)
     copies = [f"copy of it/{name}" for name in files(layout, shown[:5])]
@@ -222,8 +252,10 @@ def test_preparing_gives_a_face_set_that_opens(layout: str, tmp_path: Path) -> N
     chosen = [(person, e) for person in PEOPLE for e in ("neutral", "happy")]
     for person, expression in chosen[:-1]:
         save(source / (names.name(person, expression) + names.ending), photograph(face(person, expression), side=192))
+        beside(source / names.name(person, expression))
     blank = names.name(*chosen[-1]) + names.ending
     save(source / blank, np.full((200, 200, 3), 120, np.uint8))
+    beside(source / blank)
     (source / "Thumbs.db").touch()
     shares = Shares(train=0.4, validation=0.3, test=0.3)
     data = Data.model_validate(

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Layout = Literal["kdef", "rafd", "oulu-casia", "london", "folder", "synthetic"]
+Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"]
 
 
 class Section(BaseModel):
@@ -64,12 +64,19 @@ class OuluCasia(Section):
     )
 
 
+class Mmi(Section):
+    """Which frames of MMI: its sequences come back to rest, so that the peak lies in the middle and not at the end."""
+
+    peak_frames: int = Field(3, ge=1, description="frames of the apex, evenly spread, that show the expression")
+
+
 # The fields that say something about one layout alone.
 OWN_FIELDS = {
     "kdef": ("kdef",),
     "rafd": ("rafd",),
     "oulu-casia": ("oulu_casia",),
-    "synthetic": ("people", "pictures", "seed", "nuisance"),
+    "mmi": ("mmi",),
+    "synthetic": ("people", "pictures", "seed", "nuisance", "turn", "fine"),
 }
 
 
@@ -86,12 +93,15 @@ class Data(Section):
     kdef: Kdef = Kdef()
     rafd: Rafd = Rafd()
     oulu_casia: OuluCasia = OuluCasia()
+    mmi: Mmi = Mmi()
     people: int = Field(160, ge=10, description="`synthetic`: number of people")
     pictures: int = Field(2, ge=1, description="`synthetic`: pictures of each person and expression")
     seed: int = Field(0, ge=0, description="`synthetic`: who the people are")
     nuisance: float = Field(
         1, ge=0, le=2, description="`synthetic`: how much light, pose, hair and backdrop of a person's pictures differ"
     )
+    turn: float = Field(0, ge=0, le=15, description="`synthetic`: heads turn anew in each picture, by so many degrees")
+    fine: bool = Field(False, description="`synthetic`: each expression also at half strength, and on one side alone")
     shares: Shares = Shares()
 
     @model_validator(mode="before")

@@ -53,15 +53,18 @@ def check_expressions(faces: FaceSet, data: Data) -> None:
         )
 
 
-def check_enough(rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares) -> None:
-    """UserError unless every part has people, and the training people show each expression and two of them several."""
+def check_enough(
+    rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares, *, paired: bool = True
+) -> None:
+    """UserError unless every part has people, and the training people show each expression and, with `paired`, two of
+    them several."""
     fault = ""
     try:
         parts = split_rows(rows, shares) if rows else {}
         shown = {(row.identity, row.expression) for row in rows if parts[row.identity] == "train"}
         several = sum(count > 1 for count in Counter(person for person, _ in shown).values())
         unseen = sorted({row.expression for row in rows} - {expression for _, expression in shown})
-        if several < 2:
+        if paired and several < 2:
             fault = f"{several} training people show two expressions, and two are needed; add pictures"
         elif unseen:
             fault = f"no training person shows {unseen[0]}; add pictures of it, or leave it out (data.expressions)"

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -27,7 +28,11 @@ FORMAT = 1
 KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
         "left_out")  # fmt: skip
 KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list}
-OPTIONAL = ("session", "intensity", "angle", "group")
+OPTIONAL = ("session", "intensity", "angle", "group", "lopsided")
+
+
+# Where labels of action units are from, beside `labels.OPENFACE` and `labels.FACS`.
+EXACT, PROTOTYPE, NO_LABELS = "exact", "prototype", "none"
 
 
 class OtherFormat(Exception):
@@ -39,8 +44,9 @@ class FaceSet:
     """A face set of N faces of side S. All arrays run over the faces in the order of faces.csv.
 
     faces: uint8 N,S,S,3, mapped from DIR/faces.npy. identity, split, group, path: str N. expression: int N, an index
-    into `expressions`. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, or None where
-    they are not known. sha256: of the pixels. facts: all of set.json.
+    into `expressions`. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, NaN where one is
+    not known, or None where none is. turn: float32 N, of the head or the camera in degrees, or None where it is not
+    known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels. facts: all of set.json.
     """
 
     dir: Path
@@ -58,6 +64,8 @@ class FaceSet:
     group: np.ndarray
     path: np.ndarray
     aus: np.ndarray | None
+    turn: np.ndarray | None
+    lopsided: np.ndarray
     facts: dict[str, Any]
 
     @classmethod
@@ -91,7 +99,9 @@ class FaceSet:
             def column(name: str) -> np.ndarray:
                 return np.array([line[name] for line in table] if name in known else [""] * count, str)
 
-            aus = [[float(line[f"au_{au}"]) for au in AUS] for line in table] if f"au_{AUS[0]}" in known else None
+            aus = None
+            if f"au_{AUS[0]}" in known:
+                aus = [[float(line[f"au_{au}"] or "nan") for au in AUS] for line in table]
             return cls(
                 folder,
                 facts["name"],
@@ -108,6 +118,8 @@ class FaceSet:
                 column("group"),
                 column("path"),
                 None if aus is None else np.array(aus, np.float32),
+                _degrees(column("angle")),
+                np.array([float(line.get("lopsided") or 0) for line in table], np.float32),
                 facts,
             )
         except OtherFormat as error:
@@ -142,12 +154,14 @@ def write_face_set(
     left_out: Sequence[Mapping[str, str]] = (),
     not_chosen: Mapping[str, int] | None = None,
     suspects: Sequence[str] = (),
+    action_units: str = "",
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
     `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
-    `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong. All is
-    written beside `out` and renamed at the end. Raises UserError when a part has no people or writing fails.
+    `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong;
+    `action_units` says where the rows' AUs are from. All is written beside `out` and renamed at the end. Raises
+    UserError when a part has no people or writing fails.
     """
     from visage.faces.contact import contact_sheet
 
@@ -187,11 +201,25 @@ def write_face_set(
             "left_out": [dict(entry) for entry in left_out],
             "not_chosen": dict(not_chosen or {}),
             "suspects": list(suspects),
+            "action_units": action_units or label_source(rows),
         }
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
         write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
         (folder / "set.json").write_text(json.dumps(facts, indent=2) + "\n")
     return FaceSet.open(out)
+
+
+def label_source(rows: Sequence[Row]) -> str:
+    """Where labels of action units come from when no file gives them: weak ones from the expressions' names."""
+    return PROTOTYPE if {row.expression for row in rows} <= set(EXPRESSIONS) else NO_LABELS
+
+
+def _degrees(angles: np.ndarray) -> np.ndarray | None:
+    """Angles as numbers; None where some are none."""
+    try:
+        return angles.astype(np.float32) if len(angles) else None
+    except ValueError:
+        return None
 
 
 @contextmanager
@@ -256,5 +284,5 @@ def _write_labels(path: Path, rows: Sequence[Row], names: Sequence[str], parts: 
         writer.writerow(["path", "identity", "expression", "split", *optional, *units])
         for row, name in zip(rows, names, strict=True):
             values = [name, row.identity, row.expression, parts[row.identity], *(getattr(row, o) for o in optional)]
-            writer.writerow([*values, *(f"{value:.4g}" for value in row.aus if units)])
+            writer.writerow([*values, *("" if math.isnan(value) else f"{value:.4g}" for value in row.aus if units)])
     return path.read_bytes()

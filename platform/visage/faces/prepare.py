@@ -7,11 +7,12 @@ from typing import Any
 from visage.config.data import Data
 from visage.errors import UserError
 from visage.faces.checks import check_enough, check_expressions, check_settings, existing, listing, same_under_two_names
-from visage.faces.faceset import FaceSet, prepare_command, write_face_set
+from visage.faces.faceset import EXACT, FaceSet, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
+from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.photographs import aligned, key, name_in
-from visage.faces.rendering import rendered
+from visage.faces.rendering import count, rendered
 from visage.faces.spool import Spool, spool
 
 Progress = Callable[[int, int], None]
@@ -68,7 +69,7 @@ def _procedural(data: Data, progress: Progress) -> FaceSet:
         raise UserError(
             f"layout synthetic: makes no {unknown[0]} (data.expressions); it makes {', '.join(EXPRESSIONS)}."
         )
-    total = data.people * data.pictures * len(expressions)
+    total = count(data, expressions)
     used: dict[bytes, Row] = {}
     with closing(rendered(data, expressions)) as results, spool(data.dir, data.size, total, keep=False) as kept:
         if (there := existing(data.dir, settings)) is not None:
@@ -78,7 +79,7 @@ def _procedural(data: Data, progress: Progress) -> FaceSet:
             used[place] = row
             kept.write(place, face, "")
             progress(index + 1, total)
-        return _write(data, settings, used, kept, f"synthetic-{data.seed}")
+        return _write(data, settings, used, kept, f"synthetic-{data.seed}", action_units=EXACT)
 
 
 def _photographed(data: Data, progress: Progress) -> FaceSet:
@@ -89,33 +90,35 @@ def _photographed(data: Data, progress: Progress) -> FaceSet:
         raise UserError(f"layout {data.layout}: needs the folder of its photographs; run {command}.")
     own = data.own()
     found = read_layout(data.layout, source, getattr(data, *own) if own else None, data.expressions)
-    settings = _settings(data) | {"source_sha256": listing(found.rows, source)}
+    labels = labelled(found.rows, source)
+    settings = _settings(data) | {"source_sha256": listing(found.rows, source)} | digest(labels)
     if (there := existing(data.dir, settings)) is not None:
         return there
-    left_out = {one.path: one.reason for one in found.left_out}
+    rows, left_out = labels.rows, {one.path: one.reason for one in [*found.left_out, *labels.left_out]}
 
     def enough(rows: list[Row]) -> list[dict[str, str]]:
         entries = [{"path": name_in(source, path), "reason": reason} for path, reason in sorted(left_out.items())]
-        check_enough(rows, entries, source, data.shares)
+        check_enough(rows, entries, source, data.shares, paired=data.layout != "unpaired")
         return entries
 
-    enough(found.rows)  # what cannot work is refused before the long part
-    keys = [key(row.path, data.size) for row in found.rows]
+    enough(rows)  # what cannot work is refused before the long part
+    keys = [key(row.path, data.size) for row in rows]
     with spool(data.dir, data.size, len(keys), keep=True) as kept:
         if (there := existing(data.dir, settings)) is not None:
             return there
         progress(len(keys) - len(missing := [place for place in keys if place not in kept]), len(keys))
-        pictures = [row.path for row in found.rows]
+        pictures = [row.path for row in rows]
         with closing(aligned(pictures, [place in kept for place in keys], source, data.size)) as results:
             for done, (index, face, reason) in enumerate(results, len(keys) - len(missing) + 1):
                 kept.write(keys[index], face, reason)
                 progress(done, len(keys))
         reasons = [kept.reason(place) for place in keys]
-        left_out |= {row.path: reason for row, reason in zip(found.rows, reasons, strict=True) if reason}
-        used = {place: row for place, row in zip(keys, found.rows, strict=True) if not kept.reason(place)}
+        left_out |= {row.path: reason for row, reason in zip(rows, reasons, strict=True) if reason}
+        used = {place: row for place, row in zip(keys, rows, strict=True) if not kept.reason(place)}
         missed = enough(list(used.values()))
         suspects = same_under_two_names(list(used.values()), source)
-        return _write(data, settings, used, kept, source.resolve().name, missed, found.not_chosen, suspects)
+        name = source.resolve().name
+        return _write(data, settings, used, kept, name, missed, found.not_chosen, suspects, labels.source)
 
 
 def _write(
@@ -127,6 +130,7 @@ def _write(
     left_out: Sequence[dict[str, str]] = (),
     not_chosen: dict[str, int] | None = None,
     suspects: Sequence[str] = (),
+    action_units: str = "",
 ) -> FaceSet:
     assert data.layout
     return write_face_set(
@@ -142,4 +146,5 @@ def _write(
         left_out=left_out,
         not_chosen=not_chosen,
         suspects=suspects,
+        action_units=action_units,
     )

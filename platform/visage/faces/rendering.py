@@ -4,13 +4,16 @@ import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visage.config.data import Data
-from visage.faces.facs import EXPRESSIONS
+from visage.faces.facs import EXPRESSIONS, one_sided, prototype
 from visage.faces.layouts import Row
+
+if TYPE_CHECKING:
+    from visage.faces.synthetic.people import Variant
 
 # Below this, starting worker processes takes longer than the work.
 FEW_RENDERINGS = 400
@@ -18,11 +21,25 @@ FEW_RENDERINGS = 400
 
 def rendered(data: Data, expressions: tuple[str, ...]) -> Generator[tuple[int, Row, np.ndarray]]:
     """Every picture of the procedural people, person by person: (index, row, uint8 S,S,3)."""
-    with _pool(data.people * data.pictures * len(expressions)) as parallel:
-        settings = data.pictures, data.size, data.seed, data.nuisance, expressions
-        everybody = parallel(_person, ((person, *settings) for person in range(data.people)))
+    with _pool(count(data, expressions)) as parallel:
+        everybody = parallel(_person, ((person, data, expressions) for person in range(data.people)))
         for index, (row, face) in enumerate(itertools.chain.from_iterable(everybody)):
             yield index, row, face
+
+
+def count(data: Data, expressions: tuple[str, ...]) -> int:
+    """How many pictures `rendered` makes."""
+    return data.people * data.pictures * len(_kinds(data, expressions))
+
+
+def _kinds(data: Data, expressions: tuple[str, ...]) -> list[tuple[str, "Variant"]]:
+    """Expressions and variants of a sitting. A face at rest has no half, and contempt is one-sided already."""
+    shown = [name for name in EXPRESSIONS if name in expressions]
+    kinds: list[tuple[str, Variant]] = [(name, "full") for name in shown]
+    if data.fine:
+        kinds += [(name, "half") for name in shown if prototype(name)]
+        kinds += [(name, "one-sided") for name in shown if prototype(name) and not one_sided(name)]
+    return kinds
 
 
 @contextmanager
@@ -42,18 +59,24 @@ def _pool(total: int) -> Iterator[Callable[..., Iterable[Any]]]:
         get_reusable_executor().shutdown(kill_workers=True)
 
 
-def _person(
-    person: int, pictures: int, size: int, seed: int, nuisance: float, expressions: tuple[str, ...]
-) -> list[tuple[Row, np.ndarray]]:
+def _person(person: int, data: Data, expressions: tuple[str, ...]) -> list[tuple[Row, np.ndarray]]:
     from visage.faces.synthetic import picture_of
 
-    shots = [
-        picture_of(person, expression, session, size, seed, nuisance)
-        for session in range(pictures)
-        for expression in EXPRESSIONS
-        if expression in expressions
-    ]
-    return [
-        (Row(Path(), made.identity, made.expression, str(made.session), aus=tuple(made.aus.tolist())), face)
-        for made, face in shots
-    ]
+    found = []
+    for session in range(data.pictures):
+        for expression, variant in _kinds(data, expressions):
+            made, face = picture_of(
+                person, expression, session, data.size, data.seed, data.nuisance, turn=data.turn, variant=variant
+            )
+            row = Row(
+                Path(),
+                made.identity,
+                made.expression,
+                f"{session}" if variant == "full" else f"{session}-{variant}",
+                intensity=0.5 if variant == "half" else 1.0,
+                angle="" if made.turn is None else f"{made.turn:.1f}",
+                aus=tuple(made.aus.tolist()),
+                lopsided=round(made.lopsided, 3),
+            )
+            found.append((row, face))
+    return found

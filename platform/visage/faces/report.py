@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from visage.faces.action_units import SOURCES
 from visage.faces.checks import cautions
 from visage.faces.faceset import FaceSet
 from visage.faces.split import PARTS
@@ -42,6 +43,8 @@ def print_report(faces: FaceSet, console: Console) -> None:
     console.print(table)
     if faces.facts.get("split") == "published":
         console.print("the test people are those of the data set's published protocol (set.json: split)")
+    if (source := faces.facts.get("action_units")) in SOURCES:
+        console.print(f"action units: {SOURCES[source]}", highlight=False, soft_wrap=True)
     if not_chosen:
         kinds = ", ".join(f"{reason} {count}" for reason, count in sorted(not_chosen.items()))
         console.print(f"{sum(not_chosen.values())} pictures not chosen: {kinds}", highlight=False, soft_wrap=True)

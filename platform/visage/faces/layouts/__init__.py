@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visage.config.data import Kdef, OuluCasia, Rafd
+from visage.config.data import Kdef, Mmi, OuluCasia, Rafd
 from visage.errors import UserError
-from visage.faces.layouts.folder import folder
+from visage.faces.layouts.cfd import cfd
+from visage.faces.layouts.folder import folder, unpaired
 from visage.faces.layouts.kdef import kdef
 from visage.faces.layouts.london import london
+from visage.faces.layouts.mmi import mmi
 from visage.faces.layouts.oulu_casia import oulu_casia
 from visage.faces.layouts.rafd import rafd
 from visage.faces.layouts.rows import Found, Passed, Row
@@ -23,7 +25,10 @@ LICENCES = {
     "rafd": f"{ON_REQUEST}; Langner et al. (2010), Radboud Faces Database",
     "oulu-casia": f"{ON_REQUEST}; Zhao et al. (2011), Oulu-CASIA NIR&VIS facial expression database",
     "london": "CC BY 4.0; DeBruine and Jones (2017), Face Research Lab London Set, doi 10.6084/m9.figshare.5047666",
+    "cfd": f"{ON_REQUEST}; Ma, Correll and Wittenbrink (2015), The Chicago Face Database",
+    "mmi": f"{ON_REQUEST}; Pantic, Valstar, Rademaker and Maat (2005), MMI Facial Expression Database",
     "folder": "as the owner of the pictures has set",
+    "unpaired": "as the owner of the pictures has set",
     "synthetic": "made by visage; nobody's face",
 }
 
@@ -34,7 +39,10 @@ LAYOUTS: dict[str, tuple[Callable[[Path, Any], Found], Any, str]] = {
     "rafd": (rafd, Rafd(), "Rafd090_01_Caucasian_female_angry_frontal.jpg"),
     "oulu-casia": (oulu_casia, OuluCasia(), "VL/Strong/P001/Anger/000.jpeg"),
     "london": (london, None, "neutral_front/001_03.jpg, smiling_front/001_08.jpg"),
+    "cfd": (cfd, None, "CFD-WF-001-003-N.jpg"),
+    "mmi": (mmi, Mmi(), "Sessions/501/S001-001-0001.png beside S001-001.xml"),
     "folder": (folder, None, "PERSON_EXPRESSION.jpg, or EXPRESSION/PERSON.jpg"),
+    "unpaired": (unpaired, None, "PERSON_EXPRESSION.jpg, or EXPRESSION/PERSON.jpg"),
 }
 
 

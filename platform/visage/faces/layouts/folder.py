@@ -12,6 +12,18 @@ def folder(source: Path, _options: None = None) -> Found:
 
     Raises UserError when both forms are mixed, or there is one expression, one person, or nobody with two expressions.
     """
+    found = list(unpaired(source))
+    rows = [row for row in found if isinstance(row, Row)]
+    if rows and len({(row.identity, row.expression) for row in rows}) == len({row.identity for row in rows}):
+        raise UserError(
+            f"{source}: nobody is shown with two expressions (people: {rows[0].identity}, {rows[-1].identity}); "
+            "give every picture of a person the same name before the expression, or take layout unpaired."
+        )
+    yield from found
+
+
+def unpaired(source: Path, _options: None = None) -> Found:
+    """As `folder`, but nobody needs two expressions: enough to carry the expression of one person to another."""
     flat = [_flat_row(path) for path in pictures(source)]
     nested = [Row(path, path.stem, child.name.lower()) for child in folders(source) for path in pictures(child)]
     rows = [row for row in flat if row.identity and row.expression]
@@ -27,11 +39,6 @@ def folder(source: Path, _options: None = None) -> Found:
                 f"{source}: {len(rows)} pictures, but only one {what} ({names.pop()}); name two "
                 "expressions and several people, as files named PERSON_EXPRESSION.jpg or EXPRESSION/PERSON.jpg."
             )
-    if rows and len({(row.identity, row.expression) for row in rows}) == len({row.identity for row in rows}):
-        raise UserError(
-            f"{source}: nobody is shown with two expressions (people: {rows[0].identity}, {rows[-1].identity}); "
-            "give every picture of a person the same name before the expression."
-        )
     yield from rows
     for row in flat:
         if not (row.identity and row.expression):

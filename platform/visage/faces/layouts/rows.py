@@ -12,8 +12,9 @@ from visage.faces.picture import SUFFIXES
 class Row:
     """One picture: whose face, with which expression.
 
-    `intensity` is 1 for a full expression; `aus` holds one intensity in 0..1 for each of facs.AUS, or nothing where
-    they are not known. Empty text means not known. `published` is the part, train or test, that the data set's own
+    `intensity` is 1 for a full expression; `aus` holds one intensity in 0..1 for each of facs.AUS, NaN where it is not
+    known, or nothing where none is. `lopsided`, -1 to 1: the share by which they are weaker on the image's right
+    (negative) or left. Empty text means not known. `published` is the part, train or test, that the data set's own
     protocol puts the person in; empty where the hash of the name decides.
     """
 
@@ -26,6 +27,7 @@ class Row:
     group: str = ""
     aus: tuple[float, ...] = ()
     published: str = ""
+    lopsided: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ def render(traits: Traits, aus: Mapping[int, float], size: int, *, nuisance_seed
     return draw(traits, aus, size, nuisance)
 
 
-def draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance) -> Array:
-    """As `render`, in a given setting."""
+def draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance, lopsided: float = 0.0) -> Array:
+    """As `render`, in a given setting; `lopsided` as in `muscles.posed`."""
     # On one thread: the products are small, waiting threads cost more than they give, and the order of the sums,
     # so the last bit of every pixel, stays the same on any number of cores.
     with _threads().limit(limits=1, user_api="blas"):
-        return _draw(traits, aus, size, nuisance)
+        return _draw(traits, aus, size, nuisance, lopsided)
 
 
 @lru_cache(maxsize=1)
@@ -40,9 +40,9 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance) -> Array:
+def _draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance, lopsided: float) -> Array:
     intensities = dict(zip(AUS, au_vector(aus).tolist(), strict=True))
-    face, grid = posed(traits, intensities, nuisance), Grid.of(size)
+    face, grid = posed(traits, intensities, nuisance, lopsided), Grid.of(size)
     radius = head_radius(face, grid)
     image = _backdrop(face, grid)
     hair = combed(face, grid, radius)

@@ -15,6 +15,8 @@ from visage.faces.synthetic.person import Traits
 SIDES = (-1, 1)
 EYE_Y = EYES[0][1]
 EYE_X = (EYES[1][0] - EYES[0][0]) / 2
+# Of the head at `Nuisance.turn` 1, by the nose: its tip moves 4.3 mm and stands out 25 mm. Nothing is foreshortened.
+TURN_DEGREES = 10.0
 
 
 def half_head(t: Traits) -> float:
@@ -32,7 +34,7 @@ class Nuisance:
     fill: float = 0.5
     exposure: float = 1.0
     backdrop: tuple[float, float, float] = (150.0, 160.0, 170.0)
-    turn: float = 0.0  # -1..1: the head's turn to the image's left or right, some degrees
+    turn: float = 0.0  # of the head to the image's left or right, in units of TURN_DEGREES
     nod: float = 0.0
     hair_lie: float = 0.0
 
@@ -122,13 +124,22 @@ class Face:
     brows: dict[int, np.ndarray]  # side -> control points 4,2, inner to outer
     chin_y: float
     smile: dict[int, float]  # AU 12 by side
+    sided: dict[int, Mapping[int, float]]  # all AUs by side
 
 
-def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
-    """The features of a person showing action units; `au` holds every AU."""
+def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance, lopsided: float = 0.0) -> Face:
+    """The features of a person showing action units; `au` holds every AU.
+
+    lopsided, -1 to 1: by which share the AUs are weaker on the image's right (negative) or left (positive). What lies
+    in the middle, as jaw and chin, moves as ever.
+    """
+    sided: dict[int, Mapping[int, float]] = dict.fromkeys(SIDES, au)
+    if lopsided:
+        weaker = 1 - abs(lopsided)
+        sided[-1 if lopsided > 0 else 1] = {number: value * weaker for number, value in au.items()}
     turn, nod = nuisance.turn, nuisance.nod
     # AU 14 acts on the person's left (the image's right) and takes AU 12 with it.
-    smile = {-1: au[12] * (1 - au[14]), 1: au[12]}
+    smile = {-1: sided[-1][12] * (1 - au[14]), 1: sided[1][12]}
     drop = 0.080 * au[26] + 0.115 * au[27] * (1 - 0.6 * au[26])
     nose_y = 0.598 + 0.056 * (t.nose_length - 0.5) - 0.010 * au[9] + 0.008 * nod
     chin_y = 0.945 + 0.045 * (t.chin_length - 0.5) + 0.8 * drop - 0.008 * au[17] + 0.008 * nod
@@ -139,24 +150,30 @@ def posed(t: Traits, au: Mapping[int, float], nuisance: Nuisance) -> Face:
         nuisance=nuisance,
         middle=middle,
         nose_y=nose_y,
-        mouth=_mouth(t, au, smile, drop, 0.5 + 0.016 * turn, 0.012 * nod),
-        eyes=(_eye(t, au, -1), _eye(t, au, 1)),
-        brows={side: _brow(t, au, side, 0.004 * turn, -0.006 * nod) for side in SIDES},
+        mouth=_mouth(t, au, sided, smile, drop, 0.5 + 0.016 * turn, 0.012 * nod),
+        eyes=(_eye(t, sided[-1], -1), _eye(t, sided[1], 1)),
+        brows={side: _brow(t, sided[side], side, 0.004 * turn, -0.006 * nod) for side in SIDES},
         chin_y=chin_y,
         smile=smile,
+        sided=sided,
     )
 
 
-def _mouth(t: Traits, au: Mapping[int, float], smile: dict[int, float], drop: float, x: float, down: float) -> Mouth:
+def _mouth(
+    t: Traits, au: Mapping[int, float], sided: Mapping[int, Mapping[int, float]], smile: dict[int, float], drop: float,
+    x: float, down: float,
+) -> Mouth:  # fmt: skip
     base = 0.120 + 0.044 * (t.mouth_width - 0.5)
     grin = 0.5 * (smile[-1] + smile[1])
     dimple = {-1: 0.0, 1: au[14]}
     half, lift = {}, {}
     for side in SIDES:
-        wider = 0.034 * smile[side] + 0.030 * au[20] + 0.012 * dimple[side] + 0.006 * au[15] + 0.006 * au[10]
+        own = sided[side]
+        wider = 0.034 * smile[side] + 0.030 * own[20] + 0.012 * dimple[side] + 0.006 * own[15] + 0.006 * own[10]
         narrower = 0.016 * au[23] + 0.36 * drop * (1 - au[20]) + 0.010 * au[17]
         half[side] = base + wider - min(narrower, 0.04)
-        lift[side] = 0.002 + 0.034 * smile[side] + 0.008 * dimple[side] - 0.026 * au[15] - 0.008 * au[20] - 0.05 * drop
+        raised = 0.002 + 0.034 * smile[side] + 0.008 * dimple[side]
+        lift[side] = raised - 0.026 * own[15] - 0.008 * own[20] - 0.05 * drop
     # A broad smile bares the upper teeth even without AU 25.
     bared = 0.030 * min(1.0, max(0.0, grin - 0.35) / 0.5)
     above = 0.012 * au[25] + 0.020 * au[10] + 0.010 * au[20] + 0.010 * au[9] * (1 - au[17])

@@ -1,13 +1,14 @@
 """A face set's worth of procedural people."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
 from visage.faces.synthetic.face import draw
-from visage.faces.synthetic.muscles import Nuisance
+from visage.faces.synthetic.muscles import TURN_DEGREES, Nuisance
 from visage.faces.synthetic.person import traits
 
 # Faces at rest and posed ones are never quite the prototype: each AU's share of it, and stray AUs.
@@ -15,34 +16,58 @@ _STRENGTH = (0.8, 1.0)
 _STRAY = 0.06
 # Shots of one sitting differ by this share of what sittings differ by.
 _SHOT = 0.2
+# How one-sided an expression on one side alone is.
+_LOPSIDED = (0.7, 1.0)
 
 
 @dataclass(frozen=True)
 class SyntheticRow:
-    """One procedural picture: `aus` is float32 in the order of `facs.AUS`, exact; `session` numbers the sitting."""
+    """One procedural picture: `aus` is float32 in the order of `facs.AUS`, exact; `session` numbers the sitting.
+
+    aus: of the stronger side, as FACS scores them. turn: of the head, in degrees; None where it is not asked for.
+    lopsided: see `muscles.posed`.
+    """
 
     identity: str
     expression: str
     session: int
     aus: np.ndarray
+    turn: float | None = None
+    lopsided: float = 0.0
+
+
+Variant = Literal["full", "half", "one-sided"]
+VARIANTS: tuple[Variant, ...] = ("full", "half", "one-sided")
 
 
 def picture_of(
-    person: int, expression: str, session: int, size: int, seed: int, nuisance: float = 1.0
-) -> tuple[SyntheticRow, np.ndarray]:
+    person: int, expression: str, session: int, size: int, seed: int, nuisance: float = 1.0, *, turn: float = 0.0,
+    variant: Variant = "full",
+) -> tuple[SyntheticRow, np.ndarray]:  # fmt: skip
     """One picture of `generate`, by itself: (row, uint8 size,size,3). The same arguments give the same picture.
 
     `nuisance`, 0 to 2: how far light, pose, hair and backdrop go from the middle; at 0 all pictures have the same.
+    `turn`: each picture's head turns by up to so many degrees; 0 leaves that to the nuisance. `variant`: the whole
+    expression, half of it, or most of it on one side alone.
     """
     number = EXPRESSIONS.index(expression)
+    kind = [VARIANTS.index(variant)] if variant != "full" else []
     sitting = np.random.default_rng([0x53, seed, person, session])
-    shot = np.random.default_rng([0x54, seed, person, session, number])
+    shot = np.random.default_rng([0x54, seed, person, session, number, *kind])
     setting = Nuisance.drawn(sitting).scaled(nuisance).near(Nuisance.drawn(shot).scaled(nuisance), _SHOT)
     aus = {au: value * shot.uniform(*_STRENGTH) for au, value in prototype(expression).items()}
+    if variant == "half":
+        aus = {au: value / 2 for au, value in aus.items()}
     for au in shot.choice([au for au in AUS if au not in (14, 26, 27)], 2, replace=False).tolist():
         aus[au] = max(aus.get(au, 0.0), float(shot.uniform(0, _STRAY)))
-    row = SyntheticRow(f"s{seed}-p{person:04d}", expression, session, au_vector(aus))
-    return row, draw(traits(person_seed(seed, person)), aus, size, setting)
+    own = np.random.default_rng([0x55, seed, person, session, number, *kind])
+    degrees = float(own.uniform(-turn, turn))
+    if turn:
+        setting = replace(setting, turn=degrees / TURN_DEGREES)
+    lopsided = float(own.choice((-1, 1)) * own.uniform(*_LOPSIDED)) if variant == "one-sided" else 0.0
+    name = f"s{seed}-p{person:04d}"
+    row = SyntheticRow(name, expression, session, au_vector(aus), degrees if turn else None, lopsided)
+    return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
 
 
 def person_seed(seed: int, person: int) -> int:

@@ -94,9 +94,9 @@ def relief(face: Face, grid: Grid, radius: Array) -> Array:
 
 def _creases(dots: Dots, face: Face, old: float) -> None:
     """Folds of the skin: what the action units press together, and what age has kept of it."""
-    au, middle, nose_y, mouth = face.au, face.middle, face.nose_y, face.mouth
+    middle, nose_y, mouth = face.middle, face.nose_y, face.mouth
     for side in SIDES:
-        smile = face.smile[side]
+        au, smile = face.sided[side], face.smile[side]
         eye = face.eyes[0 if side < 0 else 1]
         corner_x, corner_y = mouth.corner(side)
 
@@ -157,6 +157,7 @@ def _creases(dots: Dots, face: Face, old: float) -> None:
                 0.0075, -0.0062 * au[9],
             )  # fmt: skip
     # Forehead: across all of it by 1 and 2 together, in the middle alone by 1, arched in grief by 1 with 4.
+    au = face.au
     level = min(face.brows[-1][:, 1].min(), face.brows[1][:, 1].min())
     for step in range(3):
         y = level - 0.045 - 0.042 * step
