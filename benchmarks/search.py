@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-TRIALS, IMAGES = 20, 2_000
+TRIALS, IMAGES = 16, 1_600
 WAYS: dict[str, dict[str, Any]] = {
     "random": {"sampler": "random", "scheduler": "none", "trials": TRIALS},
     "tpe": {"sampler": "tpe", "scheduler": "none", "trials": TRIALS},
@@ -60,7 +60,7 @@ def run(name: str, seed: int, folder: Path) -> Rows:
             "loss": {"adversarial": {"form": "hinge"}, "pixel": {"change": 8}},
             "optim": {"rate": 0.001, "ema_images": 200},
             "judge": {"images": 6_000},
-            "train": {"images": IMAGES, "batch": 16, "evaluate_every": 400, "evaluate_pairs": 256, "seed": seed},
+            "train": {"images": IMAGES, "batch": 16, "evaluate_every": 400, "evaluate_pairs": 128, "seed": seed},
             "search": {
                 "name": study,
                 "seed": seed,
@@ -171,6 +171,6 @@ def draw(found: dict[str, list[Rows]], file: Path) -> None:
 
 if __name__ == "__main__":
     main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 4,
+        int(sys.argv[1]) if len(sys.argv) > 1 else 3,
         Path(sys.argv[2] if len(sys.argv) > 2 else "runs/bench-search"),
     )
