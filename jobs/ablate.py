@@ -1,9 +1,6 @@
 """`visage ablate` as a job: the same arguments, run on the cluster that the job was submitted to."""
 
-import sys
-
-from visage.cli import main
+from jobs.script import run
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["ablate"]
-    main()
+    run("ablate")

@@ -1,9 +1,6 @@
-"""`visage tune` as a job: the same arguments, run on the cluster that the job was submitted to."""
+"""`visage tune` as a job: the same arguments, run on the cluster; submitted again, it goes on where it stopped."""
 
-import sys
-
-from visage.cli import main
+from jobs.script import run
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["tune"]
-    main()
+    run("tune", "--restartable")

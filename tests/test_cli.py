@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib", "facenet_pytorch", "fastapi", "numpy")
 
 
-def visage(*arguments: str, folder: Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+def visage(*arguments: str, folder: Path, seconds: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
+    """The finished command, started in `folder`. more: for its environment."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", **more}
     command = [sys.executable, "-m", "visage.cli", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
 
@@ -43,8 +44,8 @@ def test_the_surface_grows_only_on_purpose() -> None:
     }
     assert found == {
         "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--set", "--size", "--source"],
-        "train": ["--from-run", "--out", "--registry", "--resume", "--set", "config"],
-        "tune": ["--resume", "--set", "config"],
+        "train": ["--from-run", "--out", "--registry", "--restartable", "--resume", "--set", "config"],
+        "tune": ["--restartable", "--resume", "--set", "config"],
         "study": ["--storage", "name"],
         "ablate": ["--out", "--set", "config"],
         "evaluate": ["--data", "--inception", "--registry", "model"],
@@ -57,6 +58,8 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "inspect": ["file"],
         "serve": ["--set", "config"],
         "demo": ["--keep"],
+        "submit": ["--address", "--env", "--image", "--wait", "command"],
+        "jobs": ["--address", "action", "job"],
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from visage.errors import UserError
+from visage.job_commands import FREE, jobs, submit
 
 if TYPE_CHECKING:
     from visage.config import Experiment
@@ -23,7 +24,12 @@ Config = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as train.batch=8")]
 Model = Annotated[str, typer.Argument(help="name@alias, name/version, or the folder of a bundle", show_default=False)]
-Store = Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")]
+Store = Annotated[
+    str, typer.Option("--registry", envvar="MLFLOW_TRACKING_URI", help="MLflow server or SQLite database")
+]
+Restartable = Annotated[
+    bool, typer.Option("--restartable", help="Resume what was begun, begin what was not: for jobs that start again")
+]
 LOCAL_STORE, LOCAL_STUDIES = "sqlite:///runs/mlflow.db", "sqlite:///runs/optuna.db"
 
 
@@ -68,12 +74,17 @@ def train(
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; in runs/train, by its name, by default")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint")] = False,
+    restartable: Restartable = False,
     run: Annotated[str | None, typer.Option("--from-run", metavar="RUN_ID", help="Repeat this run or trial")] = None,
-    registry: Annotated[str, typer.Option(help="with --from-run: MLflow server or SQLite database")] = LOCAL_STORE,
+    registry: Store = LOCAL_STORE,
 ) -> None:
     """Train one model, judge it on the test people and register it."""
     if (config is None) == (run is None):
         raise UserError("visage train: takes a CONFIG or --from-run RUN_ID, one of them; see `visage train --help`.")
+    from visage.training.run import resumable
+
+    out = out or Path("runs/train") / (config.stem if config else f"repeat-{str(run)[:8]}")
+    resume = resume or (restartable and resumable(out))
     if run:
         from visage.search_commands import repeat_run
 
@@ -81,7 +92,7 @@ def train(
     assert config
     from visage.commands import train_and_publish
 
-    train_and_publish(_experiment(config, settings), out or Path("runs/train") / config.stem, resume)
+    train_and_publish(_experiment(config, settings), out, resume)
 
 
 @app.command()
@@ -89,17 +100,20 @@ def tune(
     config: Config,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Finish a study that was cut off, or extend one")] = False,
+    restartable: Restartable = False,
 ) -> None:
     """Search loss weights and triplet margin, then register the best setting's model and let the gate judge it."""
     from visage.search_commands import tune_and_publish
 
-    tune_and_publish(_experiment(config, settings), resume)
+    tune_and_publish(_experiment(config, settings), resume, restartable)
 
 
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(help="Name of the study, search.name in its configuration")],
-    storage: Annotated[str, typer.Option(help="The study's database, search.storage")] = LOCAL_STUDIES,
+    storage: Annotated[
+        str, typer.Option(envvar="OPTUNA_STORAGE", help="The study's database, search.storage")
+    ] = LOCAL_STUDIES,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
     from visage.search_commands import show_study
@@ -257,6 +271,10 @@ def _experiment(config: Path, settings: list[str] | None) -> "Experiment":
     from visage.config import Experiment, read_config
 
     return read_config(Experiment, config, settings or ())
+
+
+app.command(context_settings=FREE)(submit)
+app.command()(jobs)
 
 
 def main() -> None:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from visage.search.study import BestTrial, StudyResult
 
 
-def tune_and_publish(experiment: Experiment, resume: bool) -> None:
-    """Run the study, train the chosen setting to its full length, register the model, and let the gate judge it."""
+def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = False) -> None:
+    """Run the study, train the chosen setting to its full length, register the model, and let the gate judge it.
+
+    restartable: resume a study that was begun, begin one that was not.
+    """
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
@@ -32,6 +35,7 @@ def tune_and_publish(experiment: Experiment, resume: bool) -> None:
     def again() -> str:
         return typed("--resume") if is_begun(experiment.search) else typed()
 
+    resume = resume or (restartable and is_begun(experiment.search))
     with going_on_with(again):
         with progress_bar() as progress:
             result = tune(experiment, resume=resume, progress=progress, say=console.print, tags=seen(faces, networks))
@@ -118,12 +122,12 @@ def print_study(result: "StudyResult") -> None:
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
 
 
-def repeat_run(run_id: str, settings: list[str], registry: str, out: Path | None, resume: bool) -> None:
+def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resume: bool) -> None:
     """Train again what a run or a trial in MLflow was, from its record alone."""
     from visage.registry.record import read_record
 
     record = read_record(registry, run_id, settings)
-    train_and_publish(record.experiment, out or Path("runs/train") / f"repeat-{run_id[:8]}", resume, record)
+    train_and_publish(record.experiment, out, resume, record)
 
 
 def show_study(name: str, storage: str) -> None:

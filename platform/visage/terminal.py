@@ -1,5 +1,6 @@
 """What the commands share on a terminal: the console, a progress bar, and the answer to Ctrl-C."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ console = Console(soft_wrap=True, highlight=False, markup=False)  # names of peo
 
 
 def typed(*further: str) -> str:
-    """The command line as it was typed, with options that are not in it yet."""
+    """The command line as it was typed, with options that are not in it yet; of a job, the one that submitted it."""
+    if submitted := os.environ.get("VISAGE_TYPED"):
+        return submitted  # submitted again, a job goes on where it stopped
     given = sys.argv[1:]
     return shlex.join(["visage", *given, *(option for option in further if option not in given)])
 

@@ -1,11 +1,18 @@
 """Which faces: the data section of an experiment, and what `visage prepare` reads."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"]
+
+
+def stored(variable: str, local: str) -> Callable[[], str]:
+    """The default of a store's address: what the environment names, as a cluster's does, else a local file."""
+    return lambda: os.environ.get(variable) or local
 
 
 class Section(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
-from visage.config.data import Data, Section
+from visage.config.data import Data, Section, stored
 from visage.config.space import Dimension
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -175,7 +175,10 @@ class Search(Section):
         description="{dotted path: value}: after the study the best setting is trained anew with these, such as "
         "train.images; empty: the best trial's own model is taken",
     )
-    storage: str = Field("sqlite:///runs/optuna.db", description="the study's database (SQLAlchemy address)")
+    storage: str = Field(
+        default_factory=stored("OPTUNA_STORAGE", "sqlite:///runs/optuna.db"),
+        description="the study's database (SQLAlchemy address); a cluster names its own in OPTUNA_STORAGE",
+    )
     warm_start: str | None = Field(
         None, description="an earlier study in the same storage: its best trials are the first to be tried"
     )
@@ -235,7 +238,10 @@ class Ablation(Section):
 
 
 class Registry(Section):
-    tracking_uri: str = Field("sqlite:///runs/mlflow.db", description="MLflow server or SQLite database")
+    tracking_uri: str = Field(
+        default_factory=stored("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db"),
+        description="MLflow server or SQLite database; a cluster names its own in MLFLOW_TRACKING_URI",
+    )
     experiment: str = Field("visage", description="MLflow experiment of the runs")
 
 

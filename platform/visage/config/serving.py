@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from visage.config.data import Section
+from visage.config.data import Section, stored
 
 
 class Replicas(Section):
@@ -37,7 +37,10 @@ class Limits(Section):
 
 class Serving(Section):
     model: str = Field("visage-ucgan@champion", description="name@alias or name/version in the registry")
-    tracking_uri: str = Field("sqlite:///runs/mlflow.db", description="the registry: MLflow server or SQLite database")
+    tracking_uri: str = Field(
+        default_factory=stored("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db"),
+        description="the registry: MLflow server or SQLite database; a cluster names its own in MLFLOW_TRACKING_URI",
+    )
     host: Literal["127.0.0.1"] = Field("127.0.0.1", description="loopback only, as there are no keys yet")
     port: int = Field(8000, ge=1, le=65535)
     ingress: Literal["haproxy", "python"] = Field("haproxy", description="haproxy falls back where there is no binary")

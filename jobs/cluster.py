@@ -1,0 +1,204 @@
+"""A Ray cluster's job server: what can be asked of it, with each fault as one sentence."""
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from visage.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+SECONDS, AGENT_SECONDS = 10.0, 60.0
+# Of a follower whose connection breaks; a head that starts again is away for about so long.
+RECONNECTIONS, PAUSE_SECONDS = 10, 3.0
+TOKEN, TOKEN_PATH, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"
+
+
+class Cluster:
+    """The job server at `address`, as http://HOST:8265.
+
+    Raises UserError when there is none, when it refuses the token, and when it runs another Ray or Python.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+            raise UserError(f"--address {address}: is no job server's address; write it as http://HOST:8265.")
+        token = _token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._check(headers)
+        self._client = self._connect(headers)
+
+    def submit(self, name: str, entrypoint: str, env: Mapping[str, Any]) -> str:
+        """Start a job and return its id, which begins with `name`."""
+        from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
+
+        # The agents of a head that has just started come up after its job server.
+        patient = Retrying(
+            retry=retry_if_exception_message(match="(?s).*try again later"),
+            stop=stop_after_delay(AGENT_SECONDS),
+            wait=wait_fixed(2),
+            reraise=True,
+        )
+        job = f"{name}-{secrets.token_hex(3)}"
+        with self._faults("the job"):
+            return patient(
+                self._client.submit_job,
+                entrypoint=entrypoint,
+                runtime_env=dict(env),
+                submission_id=job,
+                metadata={"visage": name},
+            )
+
+    def jobs(self) -> "list[JobDetails]":
+        """The jobs that were submitted, the latest last."""
+        with self._faults("the list of jobs"):
+            found = self._client.list_jobs()
+        return sorted((job for job in found if job.submission_id), key=lambda job: job.start_time or 0)
+
+    def job(self, name: str) -> "JobDetails":
+        """The job of an id. Raises UserError when there is none."""
+        from ray.job_submission import JobStatus
+
+        known = {job.submission_id: job for job in self.jobs()}
+        if name not in known:
+            running = [key for key, job in known.items() if key and job.status == JobStatus.RUNNING]
+            raise UserError(
+                f"{name}: no such job at {self.address}; running are {', '.join(running) or 'none'}, and "
+                "`visage jobs` lists all."
+            )
+        return known[name]
+
+    def stop(self, name: str) -> bool:
+        """Ask a job to stop; false when it had ended already. What it reached is kept: it is sent Ctrl-C."""
+        self.job(name)
+        with self._faults(name):
+            return self._client.stop_job(name)
+
+    def follow(self, name: str, say: Callable[[str], object]) -> "JobDetails":
+        """Hand the job's output, from its beginning, to `say` as it comes, and return the job when it has ended."""
+        self.job(name)
+        seen = 0
+
+        async def tail() -> None:
+            nonlocal seen
+            position = 0  # each connection begins with the first line again
+            async for text in self._client.tail_job_logs(name):
+                new = text[max(0, seen - position) :]
+                position += len(text)
+                seen = max(seen, position)
+                if new:
+                    say(new)
+
+        for attempt in range(RECONNECTIONS):
+            try:
+                with self._faults(name):
+                    asyncio.run(tail())
+                    details = self._client.get_job_info(name)
+                if details.status.is_terminal():
+                    return details
+            except UserError:
+                if attempt + 1 == RECONNECTIONS:
+                    raise
+            time.sleep(PAUSE_SECONDS if attempt else 0.2)
+        raise UserError(
+            f"{name}: its output broke off {RECONNECTIONS} times; the job goes on: `visage jobs logs {name}`."
+        )
+
+    def _check(self, headers: Mapping[str, str]) -> None:
+        """What is at the address, asked with a time limit, which Ray's own client does not have."""
+        import httpx
+
+        try:
+            answer = httpx.get(f"{self.address}/api/v0/cluster_metadata", headers=dict(headers), timeout=SECONDS)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise UserError(
+                f"--address {self.address}: no Ray cluster answers ({one_line(error)}); start one there, or give the "
+                "address of its job server, http://HOST:8265."
+            ) from None
+        if answer.status_code == 401:
+            raise UserError(
+                f"--address {self.address}: the cluster asks for a token; set {TOKEN}, or {TOKEN_PATH} to its file."
+            )
+        if answer.status_code == 403:
+            raise UserError(f"--address {self.address}: the cluster refuses the token; set {TOKEN} to the cluster's.")
+        try:
+            found = answer.json()["data"]
+            there = _minor(found["rayVersion"]), _minor(found["pythonVersion"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"--address {self.address}: something answers that is no Ray cluster (HTTP {answer.status_code}); give "
+                "the address of the job server, http://HOST:8265."
+            ) from None
+        self._check_versions(*there)
+
+    def _check_versions(self, ray_there: str, python_there: str) -> None:
+        import ray
+
+        for what, here, there in (
+            ("Ray", _minor(ray.__version__), ray_there),
+            ("Python", _minor(sys.version), python_there),
+        ):
+            if here != there:
+                raise UserError(
+                    f"--address {self.address}: the cluster runs {what} {there} and Visage here {here}; use Visage in "
+                    "the cluster's image, or build the image with this version."
+                )
+
+    def _connect(self, headers: dict[str, str]) -> "JobSubmissionClient":
+        from ray.job_submission import JobSubmissionClient
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        for module in ("job.sdk", "dashboard_sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+        # Ray lets these two win over the address that is given.
+        before = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
+        try:
+            with self._faults("the job server"):
+                return JobSubmissionClient(self.address, headers=headers)
+        finally:
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        """Turns what Ray's client raises into the one sentence."""
+        import aiohttp
+        import requests
+        from ray.exceptions import RayError
+
+        try:
+            yield
+        except (aiohttp.ClientError, requests.RequestException, RayError, OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"--address {self.address}: refuses {what} ({one_line(error, 400)}); mend that, or read the head's "
+                "logs."
+            ) from None
+
+
+def _token() -> str | None:
+    """The token of the environment, as Ray itself looks for it."""
+    if token := os.environ.get(TOKEN, "").strip():
+        return token
+    named = os.environ.get(TOKEN_PATH)
+    path = Path(named or TOKEN_FILE).expanduser()
+    try:
+        return path.read_text().strip() or None
+    except OSError as error:
+        if named:
+            raise UserError(
+                f"{TOKEN_PATH} = {named}: cannot be read ({error.strerror}); give a readable file."
+            ) from None
+        return None
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split()[0].split(".")[:2])

@@ -1,0 +1,3 @@
+from ray_head import head
+
+__all__ = ["head"]
