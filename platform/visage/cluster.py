@@ -33,7 +33,7 @@ def start_ray(*, dashboard: bool = True) -> bool:
         if address:
             _knock(address)
         quick = None if dashboard else False
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
     except (OSError, RuntimeError, ValueError) as error:
         if address:
             fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."

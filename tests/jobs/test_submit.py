@@ -121,3 +121,13 @@ def test_a_cluster_of_another_version_is_one_sentence(tmp_path: Path, what: str,
     with running(app) as address:
         done = visage("jobs", "--address", address, folder=tmp_path)
     assert_one_sentence(done, address, f"the cluster runs {what} {there.rpartition('.')[0]}")
+
+
+@pytest.mark.ray
+def test_a_command_without_an_address_has_a_ray_of_its_own(head: Head, tmp_path: Path) -> None:
+    """By itself Ray would join the head that it finds on the machine, whose token this command has not."""
+    code = "from visage.cluster import local_ray\nwith local_ray(dashboard=False):\n    print('its own')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "its own\n", done.stderr
