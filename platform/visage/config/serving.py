@@ -10,9 +10,11 @@ from visage.config.data import Section, stored
 class Replicas(Section):
     """Autoscaling of the generator's replicas."""
 
-    min: int = Field(1, ge=1)
+    min: int = Field(1, ge=0, description="0: none while nobody asks; the next request waits for one to start")
     max: int = Field(2, ge=1)
     target_ongoing_requests: int = Field(8, ge=1, description="a replica is added above so many requests in progress")
+    upscale_seconds: float = Field(10, ge=0, description="how long there must be more load before one is added")
+    downscale_seconds: float = Field(300, ge=0, description="how long there must be less before one is removed")
     num_cpus: float = Field(1, ge=0)
     num_gpus: float = Field(0, ge=0)
 
@@ -31,8 +33,9 @@ class Batching(Section):
 class Limits(Section):
     megapixels: float = Field(50, gt=0, description="checked before a picture is decoded")
     megabytes: float = Field(20, gt=0)
-    queue: int = Field(128, ge=1, description="requests that wait for a replica")
-    seconds: float = Field(30, gt=0, description="a request's time limit")
+    queue: int = Field(128, ge=1, description="requests that one replica takes on, in work and waiting")
+    upload_seconds: float = Field(15, gt=0, description="how long a request's body may take to arrive")
+    seconds: float = Field(30, gt=0, description="how long its answer may take after that")
 
 
 class Serving(Section):

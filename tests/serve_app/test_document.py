@@ -1,0 +1,62 @@
+"""What /openapi.json promises holds for whatever schemathesis makes of it. The application alone, without Ray."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def schema(bundle: Any) -> Any:
+    import schemathesis
+
+    from serve_app.answers import Answers, run_jobs
+    from serve_app.model import Model
+    from serve_app.routes import build_app
+    from visage.config.serving import Limits
+    from visage.editing import Editor
+
+    class Held:
+        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
+        fault = ""
+
+        def description(self) -> dict[str, Any]:
+            return self.model.description()
+
+    async def run_alone(job: Any) -> Any:
+        return run_jobs([job])[0]
+
+    app = build_app(Held(), Answers(run_alone, megapixels=1, self_check=True), Limits(megapixels=1))
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+def check(schema: Any, examples: int) -> None:
+    """Every operation answers as the document says: statuses, kinds of content, and shapes; never with a 500."""
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == 3
+
+    @settings(
+        max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(data=st.data())
+    def run(data: Any) -> None:
+        operation = data.draw(st.sampled_from(operations))
+        case = data.draw(operation.as_strategy())
+        answer = case.call()
+        assert answer.status_code < 500
+        # Bytes that the document allows are seldom a picture.
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance])
+
+    run()
+
+
+def test_answers_are_as_documented(schema: Any) -> None:
+    check(schema, 60)
+
+
+@pytest.mark.soak
+def test_many_answers_are_as_documented(schema: Any) -> None:
+    check(schema, 3000)
