@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: setup demo test lint soak bench
+.PHONY: setup demo cluster test lint soak bench
 
 setup: $(VENV)/.ready
 
@@ -15,6 +15,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup
 	$(RUN)visage demo
+
+# A Ray of three nodes, MLflow, PostgreSQL and an object store on this machine, until Ctrl-C.
+cluster: setup
+	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py
 
 test: lint
 	$(RUN)pytest -m "not soak"

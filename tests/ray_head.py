@@ -1,8 +1,10 @@
 """A Ray head of its own for the jobs: with a job server on a free port, and asking for a token."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,12 +30,14 @@ class Head:
 
 
 @pytest.fixture(scope="session")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head() -> Iterator[Head]:
     """Two CPUs on loopback. Not the session's own Ray, as no other Ray's agent has its port here."""
     gcs, dashboard, agent = free_ports(3)
-    folder = tmp_path_factory.mktemp("ray", numbered=True)
+    # Not pytest's, whose paths are too long for a socket's; nor Ray's own, where others would find and join it.
+    folder = Path(tempfile.mkdtemp(prefix="visage-ray-"))
     ports = ("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent)
-    options = ("--head", "--block", "--num-cpus", 2, "--dashboard-host", "127.0.0.1", "--node-ip-address", "127.0.0.1")
+    options = ("--head", "--block", "--num-cpus", 2, "--dashboard-host", "127.0.0.1", "--temp-dir", folder)
+    options += ("--node-ip-address", "127.0.0.1")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *map(str, (*options, *ports))]
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     environment.pop("RAY_ADDRESS", None)
@@ -52,3 +56,4 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         process.terminate()
         process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -254,9 +254,9 @@ class Experiment(Section):
     optim: Optim = Optim()
     train: Train = Train()
     judge: Judge = Judge()
-    search: Search = Search()
+    search: Search = Field(default_factory=Search)
     ablation: Ablation = Ablation()
-    registry: Registry = Registry()
+    registry: Registry = Field(default_factory=Registry)
 
     @model_validator(mode="after")
     def _space(self) -> "Experiment":

@@ -1,0 +1,274 @@
+"""The manifests: valid, locked down, and of one mind with the code."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHECK = ROOT.parent / "shared" / "tools" / "check-manifests"
+DEPLOYED = ("base", "overlays/local", "overlays/gpu", "overlays/production")
+Documents = dict[str, list[dict[str, Any]]]
+
+
+def named(documents: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {each["metadata"]["name"]: each for each in documents if each["kind"] == kind}
+
+
+def pods(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every pod template in a document, with where it stands."""
+    if isinstance(node, dict):
+        if "containers" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from pods(value, f"{path}/{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from pods(value, f"{path}/{number}")
+
+
+def all_pods(rendered: Documents) -> list[tuple[str, dict[str, Any]]]:
+    found = [
+        (f"{folder} {each['kind']} {each['metadata']['name']}{path}", pod)
+        for folder, documents in rendered.items()
+        for each in documents
+        for path, pod in pods(each)
+    ]
+    assert len(found) > 20
+    return found
+
+
+@pytest.mark.parametrize("folder", [*DEPLOYED, "jobs"])
+def test_the_schemas_accept_every_document(rendered: Documents, folder: str) -> None:
+    if not CHECK.is_file():
+        pytest.skip("the schemas are not beside the project")
+    done = subprocess.run([sys.executable, CHECK, ROOT / "k8s" / folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_pod_is_restricted_and_asks_for_what_it_needs(rendered: Documents) -> None:
+    for where, pod in all_pods(rendered):
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True, where
+        assert context["runAsUser"] > 0, where
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, where
+        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+            here = f"{where} {container['name']}"
+            locked = container["securityContext"]
+            assert locked["allowPrivilegeEscalation"] is False, here
+            assert locked["readOnlyRootFilesystem"] is True, here
+            assert locked["capabilities"] == {"drop": ["ALL"]}, here
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), here
+            assert "memory" in container["resources"]["limits"], here
+        writable = {volume["name"] for volume in pod["volumes"]} if "volumes" in pod else {"data"}
+        assert writable & {"tmp", "data"}, where
+
+
+def test_images_are_pinned(rendered: Documents) -> None:
+    for where, pod in all_pods({folder: rendered[folder] for folder in (*DEPLOYED[1:], "jobs")}):
+        for container in pod["containers"]:
+            tag = container["image"].rpartition(":")[2]
+            assert tag, where
+            assert tag != "latest", where
+            assert "/" not in tag, f"{where}: {container['image']} has no tag"
+
+
+def test_versions_are_those_of_the_project(rendered: Documents) -> None:
+    pinned = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    for folder in DEPLOYED:
+        cluster = named(rendered[folder], "RayCluster")["visage"]["spec"]
+        service = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]["rayClusterConfig"]
+        assert {cluster["rayVersion"], service["rayVersion"]} == {pinned["ray"]}
+    dockerfile = (ROOT / "k8s" / "Dockerfile").read_text()
+    assert "python:3.11." in dockerfile  # what constraints.txt was made with
+    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / each).exists() for each in source.split()), source
+
+
+def test_the_code_reads_what_the_settings_say(rendered: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.script import HOME
+    from visage.config import Experiment, Serving
+
+    for folder in DEPLOYED:
+        settings = named(rendered[folder], "ConfigMap")["visage"]["data"]
+        assert settings.keys() == {"MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", HOME}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        experiment = Experiment.model_validate({"data": {"dir": "faces"}})
+        assert experiment.registry.tracking_uri == Serving().tracking_uri == settings["MLFLOW_TRACKING_URI"]
+        assert experiment.search.storage == settings["OPTUNA_STORAGE"]
+        for where, pod in pods(named(rendered[folder], "RayCluster")["visage"]):
+            ray = pod["containers"][0]
+            assert settings[HOME] in [mount["mountPath"] for mount in ray["volumeMounts"]], where
+            assert {"configMapRef": {"name": "visage"}} in ray["envFrom"], where
+            assert "PGPASSWORD" in [variable["name"] for variable in ray["env"]], where
+
+
+def test_addresses_lead_to_a_service_of_the_same_port_or_outside(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        services = named(rendered[folder], "Service")
+        ports = {(name, port["port"]) for name, each in services.items() for port in each["spec"]["ports"]}
+        text = yaml.safe_dump_all(rendered[folder])
+        addresses = {urlsplit(found) for found in re.findall(r"\b(?:https?|postgresql(?:\+\w+)?)://[^\s'\"]+", text)}
+        assert len(addresses) >= 3
+        for address in addresses:
+            host = str(address.hostname)
+            assert host.endswith(".example") or (host, address.port) in ports, f"{folder}: {address.geturl()}"
+        assert ("redis", 6379) in ports
+
+
+def test_services_reach_a_port_of_their_pods(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        opened: dict[str, set[int]] = {}
+        for each in rendered[folder]:
+            template = each.get("spec", {}).get("template", {}) if each["kind"] in ("Deployment", "StatefulSet") else {}
+            for container in template.get("spec", {}).get("containers", ()):
+                name = template["metadata"]["labels"]["app.kubernetes.io/name"]
+                opened.setdefault(name, set()).update(port["containerPort"] for port in container["ports"])
+        for name, service in named(rendered[folder], "Service").items():
+            wanted = {port["port"] for port in service["spec"]["ports"]}
+            assert wanted <= opened[service["spec"]["selector"]["app.kubernetes.io/name"]], f"{folder}: {name}"
+
+
+def test_policies_deny_by_default_and_open_no_port_of_ray(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        policies = named(rendered[folder], "NetworkPolicy")
+        deny = policies["default-deny"]["spec"]
+        assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        for name, policy in policies.items():
+            for rule in policy["spec"].get("ingress", ()):
+                outside = [peer for peer in rule.get("from", [{}]) if "podSelector" not in peer]
+                ports = {port["port"] for port in rule.get("ports", [{"port": "any"}])}
+                assert not outside or ports <= {8000, 8080, 8265}, f"{folder}: {name}"
+                if 8265 in ports and outside:  # whoever reaches it runs what he likes
+                    assert outside == [
+                        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-operator"}}}
+                    ]
+
+
+def test_a_change_of_heads_and_stores_is_bounded(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        budgets = named(rendered[folder], "PodDisruptionBudget")
+        stores = budgets["stores"]["spec"]["selector"]["matchExpressions"][0]["values"]
+        assert set(stores) == set(named(rendered[folder], "StatefulSet"))
+
+
+def test_heads_do_no_work_and_gpus_start_at_none(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        cluster = named(rendered[folder], "RayCluster")["visage"]["spec"]
+        service = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]["rayClusterConfig"]
+        for each in (cluster, service):
+            assert each["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+            assert each["autoscalerOptions"]["version"] == "v2"
+            assert each["authOptions"] == {"mode": "token", "secretName": "visage-ray"}
+            assert each["gcsFaultToleranceOptions"]["redisAddress"] == "redis:6379"
+        groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
+        assert ("gpu" in groups) == (folder != "overlays/local")
+        assert all(group["minReplicas"] == 0 for group in groups.values())
+
+
+def test_the_endpoint_asks_for_what_its_workers_have(rendered: Documents) -> None:
+    from visage.config import Serving
+
+    for folder in DEPLOYED:
+        spec = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]
+        application = yaml.safe_load(spec["serveConfigV2"])["applications"][0]
+        serving = Serving.model_validate(application["args"])
+        group = spec["rayClusterConfig"]["workerGroupSpecs"][0]
+        resources = group["template"]["spec"]["containers"][0]["resources"]
+        gpus = resources["limits"].get("nvidia.com/gpu", 0)
+        assert serving.replicas.num_cpus <= float(resources["requests"]["cpu"])
+        assert bool(serving.replicas.num_gpus) == bool(gpus)
+        fits = float(resources["requests"]["cpu"]) // serving.replicas.num_cpus
+        if gpus:
+            fits = min(fits, gpus // serving.replicas.num_gpus)
+        assert serving.replicas.max <= fits * group["maxReplicas"] or folder == "overlays/local"
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+def test_haproxy_is_set_up_as_the_code_does(rendered: Documents) -> None:
+    from serve_app.ingress import environment
+    from visage.config import Serving
+
+    service = named(rendered["base"], "RayService")["visage-endpoint"]
+    args = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]
+    wanted = environment(Serving.model_validate(args))
+    for where, pod in pods(service):
+        given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+        ours = {name: value for name, value in given.items() if name.startswith("RAY_SERVE_")}
+        assert len(ours) >= 5, where
+        assert ours == {name: wanted[name] for name in ours}, where
+
+
+def test_the_job_names_a_script_and_a_file_of_the_image(rendered: Documents) -> None:
+    [job] = rendered["jobs"]
+    words = job["spec"]["entrypoint"].split()
+    assert words[:2] == ["python", "-m"]
+    assert (ROOT / f"{words[2].replace('.', '/')}.py").is_file()
+    copied = dict(re.findall(r"^COPY (\S+) (/\S+)$", (ROOT / "k8s" / "Dockerfile").read_text(), re.MULTILINE))
+    source = {target: source for source, target in copied.items()}[str(Path(words[3]).parent)]
+    assert (ROOT / source / Path(words[3]).name).is_file()
+    cluster = named(rendered["base"], "RayCluster")
+    assert job["spec"]["clusterSelector"]["ray.io/cluster"] in cluster
+    labels = job["spec"]["submitterPodTemplate"]["metadata"]["labels"]
+    assert labels.items() <= named(rendered["base"], "NetworkPolicy")["submitter"]["spec"]["podSelector"][
+        "matchLabels"
+    ].items() | set(labels.items())
+
+
+def test_every_secret_is_made_by_the_page_on_kubernetes(rendered: Documents) -> None:
+    wanted: set[tuple[str, str]] = set()
+
+    def look(node: Any) -> None:
+        if isinstance(node, dict):
+            if "secretKeyRef" in node:
+                wanted.add((node["secretKeyRef"]["name"], node["secretKeyRef"]["key"]))
+            if "secretName" in node and "items" in node:
+                wanted.update((node["secretName"], item["key"]) for item in node["items"])
+            for value in node.values():
+                look(value)
+        elif isinstance(node, list):
+            for value in node:
+                look(value)
+
+    look(list(rendered.values()))
+    page = (ROOT / "docs" / "kubernetes.md").read_text().replace("\\\n", " ")
+    made = {
+        (name, key)
+        for name, rest in re.findall(r"kubectl create secret generic (\S+)([^\n]*)", page)
+        for key in re.findall(r"--from-(?:literal|file)=([\w.-]+)=", rest)
+    }
+    assert len(wanted) >= 5
+    assert wanted <= made
+
+
+def test_monitoring_looks_at_a_port_that_the_pods_have(rendered: Documents) -> None:
+    monitor = named(rendered["monitoring"], "PodMonitor")["ray"]["spec"]
+    label = monitor["selector"]["matchLabels"].items()
+    for folder in DEPLOYED:
+        seen = 0
+        for each in rendered[folder]:
+            for here, inner in pairwise([*walk(each)]):
+                if "containers" in inner and "metadata" in here and label <= here["metadata"]["labels"].items():
+                    seen += 1
+                    names = [port["name"] for port in inner["containers"][0]["ports"]]
+                    assert all(endpoint["port"] in names for endpoint in monitor["podMetricsEndpoints"])
+        assert seen >= 4, folder
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in a document, a pod template's specification right after it."""
+    if isinstance(node, dict):
+        yield node
+        for key in sorted(node, key=lambda key: key != "spec"):
+            yield from walk(node[key])
+    elif isinstance(node, list):
+        for value in node:
+            yield from walk(value)
