@@ -60,6 +60,9 @@ class Done:
     files: tuple[bytes, ...] | None = None
 
 
+Seen = Callable[[Form, tuple[tuple[int, float], ...], Done], None]
+
+
 def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
     """All jobs in one forward pass, or one for each model when a batch falls into a change of models. A picture that
     does not do spoils its own job alone.
@@ -133,9 +136,11 @@ class Answers:
         self._finder = ThreadPoolExecutor(1, "detector")
         self._detector: Detector | None = None
 
-    async def answer(self, form: Form, model: Model, *, as_image: bool) -> Response:
+    async def answer(self, form: Form, model: Model, *, as_image: bool, seen: Seen | None = None) -> Response:
         """The response to a form: the picture itself when `as_image` is set and one is asked for, else JSON. Raises
         Problem 400, 413 or 422.
+
+        seen: is handed what came out of the networks; it must not take long.
         """
         editor = model.editor
         try:
@@ -165,13 +170,16 @@ class Answers:
         done = await self._forward(Job(model, form, frames, checked, self._megapixels, located))
         if isinstance(done, Problem):
             raise done
+        if seen:
+            seen(form, wanted, done)
+        headers = {"Visage-Model": model.label}
         if alone:
             files = done.files
             if files is None:
                 files = await loop.run_in_executor(self._pictures, _encode, form, model, done.located, done.edited)
-            return Response(files[0], media_type=f"image/{form.format}")
+            return Response(files[0], headers=headers, media_type=f"image/{form.format}")
         body = await loop.run_in_executor(self._pictures, _document, form, model, wanted, done)
-        return Response(body, media_type="application/json")
+        return Response(body, headers=headers, media_type="application/json")
 
     def _find(self, photo: np.ndarray, size: int) -> Located:
         if self._detector is None:

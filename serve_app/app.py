@@ -24,6 +24,7 @@ from visage.errors import UserError
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
+    from ray.serve.handle import DeploymentHandle
 
 NAME = "visage"
 ANSWERS_SECONDS = 60
@@ -33,30 +34,39 @@ FLOOD = 1024  # requests of one replica, most of them still arriving
 class Endpoint:
     """A replica: the model, the batches around it, and the HTTP application."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], records: "DeploymentHandle | None" = None) -> None:
         import torch
 
         from serve_app.answers import Answers, faces_of, run_jobs
         from serve_app.batches import Batches
+        from serve_app.contest import Contest
         from serve_app.holder import Holder
+        from serve_app.shadow import Quiet, Watch
 
         serving = Serving.model_validate(settings)
         torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))
         self._limits = serving.limits
         self._held = Holder(serving)
         batching = serving.batching
-        forward = Batches(run_jobs, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
-        self._answers = Answers(forward, megapixels=serving.limits.megapixels, self_check=serving.self_check)
+        quiet = Quiet(Batches(run_jobs, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of))
+        self._contest = Contest(self._held)
+        if serving.challenger and records:
+            rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
+            watch = Watch(quiet, records.add.remote, batching.size)
+            self._contest = Contest(self._held, rival, serving.challenger, watch, records.compared.remote)
+        self._answers = Answers(quiet, megapixels=serving.limits.megapixels, self_check=serving.self_check)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
 
-        return build_app(self._held, self._answers, self._limits)
+        return build_app(self._held, self._answers, self._limits, self._contest)
 
 
 def build(serving: Serving) -> "Application":
     """The application of a serving configuration."""
     from ray import serve
+
+    from serve_app.records import Records
 
     replicas = serving.replicas
     deployment = serve.deployment(
@@ -75,9 +85,14 @@ def build(serving: Serving) -> "Application":
             "downscale_delay_s": replicas.downscale_seconds,
         },
         ray_actor_options={"num_cpus": replicas.num_cpus, "num_gpus": replicas.num_gpus},
-        graceful_shutdown_timeout_s=5,
+        # A new version of the code or of the settings starts beside the old one, which answers what it has begun.
+        max_surge_percent=100,
+        graceful_shutdown_timeout_s=serving.limits.seconds,
     )(serve.ingress()(Endpoint))
-    return deployment.bind(serving.model_dump(mode="json"))
+    others = {}
+    if serving.challenger:
+        others["records"] = serve.deployment(name="Records", ray_actor_options={"num_cpus": 0})(Records).bind()
+    return deployment.bind(serving.model_dump(mode="json"), **others)
 
 
 _started: dict[str, bool] = {}
@@ -86,8 +101,10 @@ _started: dict[str, bool] = {}
 def serve(serving: Serving, *, block: bool) -> str:
     """Start the endpoint and return its address. `block=True` returns only after Ctrl-C or a SIGTERM, and stops it.
 
-    Uses the Ray of this process if there is one, else starts its own. Raises UserError, before anything is started, for
-    a model that the registry does not have, a port in use, and resources that this machine does not have.
+    Uses the Ray of this process if there is one, else starts its own. On a Ray that serves already, the code and the
+    settings of this process take the place of those that are there, without a pause; it needs room for one more
+    replica. Raises UserError, before anything is started, for a model that the registry does not have, a port in use,
+    and resources that this machine does not have.
     """
     from visage.cluster import start_ray
     from visage.registry.models import Registry
@@ -95,10 +112,15 @@ def serve(serving: Serving, *, block: bool) -> str:
 
     registry = Registry(serving.tracking_uri)
     registry.find(serving.model)
-    model = str(Path(serving.model).resolve()) if Path(serving.model).is_dir() else serving.model
     # Replicas may work in another folder than this process.
-    serving = serving.model_copy(update={"tracking_uri": registry.uri, "model": model})
-    require_free(serving.host, serving.port)
+    serving = serving.model_copy(update={"tracking_uri": registry.uri, "model": _absolute(serving.model)})
+    if challenger := serving.challenger:
+        challenger = challenger.model_copy(update={"model": _absolute(challenger.model)})
+        serving = serving.model_copy(update={"challenger": challenger})
+    url = f"http://{serving.host}:{serving.port}"
+    rolls = _is_served(url)
+    if not rolls:
+        require_free(serving.host, serving.port)
     settings = environment(serving)
     os.environ.update(settings)  # before Ray Serve is imported, which reads them once
 
@@ -106,23 +128,43 @@ def serve(serving: Serving, *, block: bool) -> str:
 
     if not ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
         _require_resources(serving, this_machine()[0])
-    _started["ray"] = start_ray()
+    _started["ray"] = start_ray() or _started.get("ray", False)
     try:
         _require_resources(serving, ray.cluster_resources())
         _run(serving, settings)
     except ray.exceptions.RayError as error:
-        stop()
+        if not rolls:
+            stop()
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"Ray Serve could not start ({reason}); read the logs in /tmp/ray/session_latest.") from None
     except BaseException:
-        stop()
+        if not rolls:
+            stop()
         raise
-    url = f"http://{serving.host}:{serving.port}"
     if block:
         print(f"{serving.model} answers at {url}; try it at {url}/docs. Ctrl-C stops it.", flush=True)
         _wait_for_signal()
         stop()
     return url
+
+
+def _is_served(url: str) -> bool:
+    """Whether the Ray of this process, or that of RAY_ADDRESS, serves at this address already."""
+    import ray
+
+    from visage.cluster import start_ray
+
+    if not ray.is_initialized():
+        if not os.environ.get("RAY_ADDRESS"):
+            return False
+        start_ray()
+    # Not by Ray Serve, which must not be imported before its settings are there.
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return any(actor["namespace"] == "serve" for actor in actors) and _answers(f"{url}/healthz")
+
+
+def _absolute(model: str) -> str:
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def stop() -> None:
@@ -174,18 +216,22 @@ def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
 
 def _wait_for_answers(url: str) -> None:
     """Wait until the ingress hands requests to a replica, whether that has a model or not."""
-    import httpx
-
     deadline = time.monotonic() + ANSWERS_SECONDS
     while time.monotonic() < deadline:
-        try:
-            answer = httpx.get(url, timeout=2)
-            if answer.headers.get("content-type", "").startswith("application/") and NO_REPLICA not in answer.text:
-                return
-        except httpx.HTTPError:
-            pass
+        if _answers(url):
+            return
         time.sleep(0.1)
     raise UserError(f"{url}: does not answer after {ANSWERS_SECONDS} s; read Ray's logs, or set ingress to python.")
+
+
+def _answers(url: str) -> bool:
+    import httpx
+
+    try:
+        answer = httpx.get(url, timeout=2)
+    except httpx.HTTPError:
+        return False
+    return answer.headers.get("content-type", "").startswith("application/") and NO_REPLICA not in answer.text
 
 
 def _wait_for_signal() -> None:

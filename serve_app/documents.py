@@ -28,11 +28,48 @@ class RefusedVersion(BaseModel):
     reason: str
 
 
-class ModelDescription(ModelReference):
+class LoadedModel(ModelReference):
     expressions: list[str] = Field(examples=[["neutral", "happy", "sad"]])
     image_size: int = Field(description="side of the aligned face in pixels", examples=[128])
     loaded_at: str = Field(examples=["2026-01-31T09:30:00+00:00"])
     refused: RefusedVersion | None = Field(None, description="there only while a version is refused")
+
+
+class ModelDescription(LoadedModel):
+    challenger: LoadedModel | None = Field(None, description="where one is configured; null while there is none")
+
+
+class Interval(BaseModel):
+    """challenger minus champion, with its 95 % interval."""
+
+    value: float = Field(examples=[0.021])
+    low: float = Field(examples=[0.009])
+    high: float = Field(examples=[0.034])
+
+
+class Difference(BaseModel):
+    """Means over requests. They are the same requests in shadow mode, and others where each model has its share."""
+
+    champion: float | None = Field(examples=[0.912])
+    challenger: float | None = Field(examples=[0.933])
+    champion_requests: int = Field(examples=[240])
+    challenger_requests: int = Field(examples=[240])
+    difference: Interval | None = Field(description="null where it would rest on too few requests")
+    verdict: str = Field(examples=["higher", "lower", "no difference shown", "too few requests"])
+
+
+class Differences(BaseModel):
+    identity_similarity: Difference
+    expression_confidence: Difference
+
+
+class Comparison(BaseModel):
+    champion: ModelReference
+    challenger: ModelReference
+    incomparable: str | None = Field(None, description="why the models' values mean different things, if they do")
+    shadow: Differences | None = Field(None, description="over requests that both models ran")
+    share: Differences | None = Field(None, description="over requests that each model answered")
+    skipped: int | None = Field(None, description="requests for whose unseen run there was no time")
 
 
 class ExpressionResult(BaseModel):
@@ -116,6 +153,10 @@ FORM = {
                         "type": "boolean",
                         "default": False,
                         "description": "The picture is an aligned face already.",
+                    },
+                    "version": {
+                        "type": "string",
+                        "description": "champion, challenger or a number; none leaves it to the endpoint.",
                     },
                 },
             },

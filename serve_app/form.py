@@ -16,7 +16,7 @@ from serve_app.problems import Problem
 from visage.editing import View, checked_intensity
 from visage.errors import UserError
 
-FIELDS = ("image", "expression", "intensity", "view", "format", "aligned")
+FIELDS = ("image", "expression", "intensity", "view", "format", "aligned", "version")
 Format = Literal["png", "webp"]
 T = TypeVar("T")
 PARTS = 64
@@ -28,7 +28,8 @@ FRAMING = 64 * 1024
 class Form:
     """A request for each of the expressions at each of the intensities. `expressions` is empty when all are meant.
 
-    format: png for pictures, webp for one animation from neutral to the one expression at the one intensity.
+    format: png for pictures, webp for one animation from neutral to the one expression at the one intensity. version:
+    the model that is asked for, if one is: champion, challenger or a version's number.
     """
 
     image: bytes
@@ -37,6 +38,7 @@ class Form:
     view: View
     format: Format
     aligned: bool
+    version: str | None = None
 
 
 async def read_form(request: Request, megabytes: float) -> Form:
@@ -58,6 +60,7 @@ async def read_form(request: Request, megabytes: float) -> Form:
         view=cast(View, _choice("view", _single(fields, "view", b"face"), ("face", "photo"))),
         format=cast(Format, _choice("format", _single(fields, "format", b"png"), ("png", "webp"))),
         aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
+        version=_text("version", _single(fields, "version", b"")) or None,
     )
     if form.format == "webp" and (len(form.expressions), len(form.intensities)) != (1, 1):
         raise Problem(422, "format = 'webp': is one animation; give one expression and one intensity.")

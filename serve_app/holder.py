@@ -12,7 +12,7 @@ from serve_app.model import Model, load
 from visage.config import Serving
 from visage.errors import UserError
 from visage.registry.bundle import ModelFacts
-from visage.registry.models import Registry
+from visage.registry.models import NoSuchModel, Registry
 
 POLL_SECONDS = 2.0
 # A refused version may only have met a full disk or a store that was away.
@@ -39,7 +39,7 @@ class Holder:
     A thread asks the registry every few seconds what the model's name means. Whatever is new is fetched, checked and
     warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
     A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
-    version that was loaded or refused.
+    version that was loaded or refused. With `leaves` the model goes when its alias is taken away, as a challenger does.
     """
 
     def __init__(
@@ -47,8 +47,11 @@ class Holder:
         serving: Serving,
         poll_seconds: float = POLL_SECONDS,
         tell: Callable[[Event, int | None], None] = nobody,
+        *,
+        leaves: bool = False,
     ) -> None:
         self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
+        self._leaves = leaves
         self._registry: Registry | None = None
         self._again = 0.0
         self.model: Model | None = None
@@ -87,6 +90,10 @@ class Holder:
             self.refused = None
             logger.warning("The model is now version %s", self.model.facts.version)
             self._tell("loaded", self.model.facts.version)
+        except NoSuchModel as error:
+            if self._leaves:
+                self.model = self.refused = None
+            self._fail(None, self._public(str(error)))
         except UserError as error:
             self._fail(named, self._public(str(error)))
         except Exception:

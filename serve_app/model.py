@@ -11,6 +11,7 @@ from visage.editing import Editor, View
 from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import Bundle, ModelFacts
+from visage.registry.card import CHECK
 from visage.registry.golden import make_golden
 
 if TYPE_CHECKING:
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: what /v1/model says of it, and its networks."""
+    """A loaded model: what /v1/model says of it, and its networks. check: sha256 of those of the self-check."""
 
     editor: Editor
     facts: ModelFacts
     loaded_at: str
+    check: str = ""
+
+    @property
+    def label(self) -> str:
+        """As in the header Visage-Model: name/version, or the name alone of a model that no registry gave."""
+        return self.facts.name if self.facts.version is None else f"{self.facts.name}/{self.facts.version}"
 
     def reference(self) -> dict[str, Any]:
         """What names the model in an answer."""
@@ -58,6 +65,7 @@ def load(serving: Serving, registry: "Registry") -> Model:
         editor,
         facts=bundle.facts,
         loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        check=bundle.card.files[CHECK],
     )
 
 

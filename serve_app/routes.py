@@ -2,7 +2,6 @@
 
 import asyncio
 from importlib.metadata import version
-from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,26 +10,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serve_app.answers import Answers
-from serve_app.documents import FORM, PICTURES, Expressions, ModelDescription, add_docs, problems
+from serve_app.contest import Contest, Held
+from serve_app.documents import FORM, PICTURES, Comparison, Expressions, ModelDescription, add_docs, problems
 from serve_app.form import body_limit, read_form
 from serve_app.gate import Gate
-from serve_app.model import Model
 from serve_app.pages import add_page
 from serve_app.problems import Problem
 from visage.config.serving import Limits
 
 
-class Held(Protocol):
-    """What holds the model: `model` is None while there is none, and `fault` then says why."""
-
-    model: Model | None
-    fault: str
-
-    def description(self) -> dict[str, Any] | None: ...
-
-
-def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
-    """The HTTP application around a held model."""
+def build_app(held: Held, answers: Answers, limits: Limits, contest: Contest | None = None) -> FastAPI:
+    """The HTTP application around a held model, and its challenger if there is a contest."""
+    contest = contest or Contest(held)
     app = FastAPI(
         title="Visage",
         version=version("visage"),
@@ -41,24 +32,24 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
     add_docs(app)
     gate = Gate(limits)
 
-    def model_or_fault() -> Model:
-        if held.model is None:
-            raise Problem(503, held.fault, {"Retry-After": "5"})
-        return held.model
-
     @app.get("/healthz", responses=problems(503))
     async def healthz() -> Response:
         """200 when a model can answer, 503 before."""
-        model_or_fault()
+        contest.champion()
         return JSONResponse({"status": "ok"})
 
     @app.get("/v1/model", response_model=ModelDescription, responses=problems(404, 503))
     async def model(method: str | None = None) -> Response:
         """The model that answers, and the expressions it knows. `method` asks for one method's model, as `ucgan`."""
-        found = model_or_fault()
+        found = contest.champion()
         if method is not None and method != found.facts.name.removeprefix("visage-"):
             raise Problem(404, f"method = {method[:40]!r}: is not served; {found.facts.name} is.")
-        return JSONResponse(held.description())
+        return JSONResponse(contest.description())
+
+    @app.get("/v1/comparison", response_model=Comparison, responses=problems(404, 503))
+    async def comparison() -> Response:
+        """What the self-check says of the challenger against the champion, over all replicas."""
+        return JSONResponse(await contest.comparison())
 
     @app.post(
         "/v1/expressions",
@@ -76,10 +67,11 @@ def build_app(held: Held, answers: Answers, limits: Limits) -> FastAPI:
                 detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
                 raise Problem(408, detail, {"Connection": "close"}) from None
             as_image = _wants_image(request.headers.get("accept", ""), form.format)
+            choice = contest.choose(form.version)
             try:
                 with gate.place():
                     async with asyncio.timeout(limits.seconds):
-                        return await answers.answer(form, model_or_fault(), as_image=as_image)
+                        return await answers.answer(form, choice.model, as_image=as_image, seen=choice.seen)
             except TimeoutError:
                 detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
                 raise Problem(503, detail, {"Retry-After": "5"}) from None

@@ -52,6 +52,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "models": ["--registry"],
         "promote": ["--force", "--registry", "model"],
         "rollback": ["--registry", "name"],
+        "compare": ["--url", "name"],
         "ui": ["--port", "--registry"],
         "edit": ["--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
         "export": ["--format", "--out", "--registry", "model"],

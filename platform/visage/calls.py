@@ -50,15 +50,17 @@ class ModelReference(Answered):
 
 
 class ModelInfo(ModelReference):
-    """The model that answers. loaded_at: UTC, ISO 8601."""
+    """The model that answers. loaded_at: UTC, ISO 8601. challenger: the one beside it, if there is one."""
 
     expressions: tuple[str, ...]
     image_size: int
     loaded_at: str
+    challenger: ModelReference | None = None
 
 
 class Result(Answered):
-    """One expression: the picture as PNG bytes, and the self-check's values, None where it is switched off.
+    """One expression: the picture as PNG bytes, or the animation as WebP, and the self-check's values, None where it is
+    switched off.
 
     identity_similarity: -1..1. expression_confidence: 0..1.
     """
@@ -79,6 +81,40 @@ class Answer(Answered):
     model: ModelReference
 
 
+class Interval(Answered):
+    """Challenger minus champion, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Difference(Answered):
+    """Means of a self-check value over requests; None where there were none, or too few for a difference."""
+
+    champion: float | None
+    challenger: float | None
+    champion_requests: int
+    challenger_requests: int
+    difference: Interval | None
+    verdict: str
+
+
+class Comparison(Answered):
+    """What the self-check says of the challenger. shadow: over requests that both models ran, by the value's name.
+
+    share: over requests that one of them answered. incomparable: why there is neither. skipped: requests for whose
+    unseen run there was no time.
+    """
+
+    champion: ModelReference
+    challenger: ModelReference
+    incomparable: str | None = None
+    shadow: dict[str, Difference] = {}
+    share: dict[str, Difference] = {}
+    skipped: int = 0
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A request, and what reads the JSON of its answer."""
@@ -90,6 +126,7 @@ class Call(Generic[T]):
 
 
 MODEL = Call("GET", "/v1/model", ModelInfo.model_validate)
+COMPARISON = Call("GET", "/v1/comparison", Comparison.model_validate)
 HEALTH = Call("GET", "/healthz", lambda _: True)
 
 
@@ -151,15 +188,19 @@ class Caller:
 
 
 def edit_call(
-    content: bytes, expressions: Sequence[str], intensity: float | Sequence[float], view: str, aligned: bool
-) -> Call[Answer]:
+    content: bytes, expressions: Sequence[str], intensity: float | Sequence[float], view: str, aligned: bool,
+    format: str, version: str | int | None,
+) -> Call[Answer]:  # fmt: skip
     """What `Client.expressions` asks for."""
     fields = {
         "expression": list(expressions),
         "intensity": [str(each) for each in ((intensity,) if isinstance(intensity, int | float) else intensity)],
         "view": view,
         "aligned": "true" if aligned else "false",
+        "format": format,
     }
+    if version is not None:
+        fields["version"] = str(version)
     request = {"data": fields, "files": {"image": ("image", content)}}
     return Call("POST", "/v1/expressions", _answer, request)
 

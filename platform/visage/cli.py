@@ -180,6 +180,17 @@ def rollback(
 
 
 @app.command()
+def compare(
+    name: Annotated[str, typer.Argument(help="Served model, such as visage-ucgan", show_default=False)],
+    url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
+) -> None:
+    """Show what a running endpoint's self-check says of the challenger against the champion."""
+    from visage.live_commands import compare_models
+
+    compare_models(name, url)
+
+
+@app.command()
 def ui(
     registry: Store = LOCAL_STORE,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1", min=1, max=65535)] = 5000,
@@ -198,9 +209,7 @@ def edit(
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp", show_default=False)],
     intensity: Annotated[float, typer.Option(help="0 to 1.5")] = 1.0,
-    model: Annotated[str, typer.Option(help="name@alias, name/version, or the folder of a bundle")] = (
-        "visage-ucgan@champion"
-    ),
+    model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle")] = "visage-ucgan@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     registry: Store = LOCAL_STORE,

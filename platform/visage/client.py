@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Literal
 
 from visage.calls import (
+    COMPARISON,
     HEALTH,
     MODEL,
     Answer,
     Call,
     Caller,
     ClientError,
+    Comparison,
     ModelInfo,
     ModelReference,
     Result,
@@ -25,7 +27,7 @@ from visage.calls import (
     edit_call,
 )
 
-__all__ = ["Answer", "AsyncClient", "Client", "ClientError", "ModelInfo", "ModelReference", "Result"]
+__all__ = ["Answer", "AsyncClient", "Client", "ClientError", "Comparison", "ModelInfo", "ModelReference", "Result"]
 
 
 class Client(Caller):
@@ -64,6 +66,10 @@ class Client(Caller):
         """The model that answers, and the expressions it knows."""
         return self._ask(MODEL)
 
+    def comparison(self) -> Comparison:
+        """What the endpoint's self-check says of the challenger against the champion."""
+        return self._ask(COMPARISON)
+
     def expressions(
         self,
         image: bytes | Path,
@@ -72,14 +78,18 @@ class Client(Caller):
         intensity: float | Sequence[float] = 1.0,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
+        format: Literal["png", "webp"] = "png",
+        version: Literal["champion", "challenger"] | int | None = None,
     ) -> Answer:
         """The face of a picture with other expressions; none given means all that the model knows.
 
         intensity: 0..1.5; of several, each expression comes at each. view: the aligned face alone, or the whole
-        photograph. aligned: the picture is an aligned face already.
+        photograph. aligned: the picture is an aligned face already. format: "webp" gives one animation from neutral to
+        the one expression at the one intensity. version: which of the endpoint's models is to answer; None leaves it
+        to the endpoint.
         """
         content = content_of(image) if isinstance(image, Path) else image
-        return self._ask(edit_call(content, expressions, intensity, view, aligned))
+        return self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
 
     def _ask(self, call: Call[T]) -> T:
         from tenacity import Retrying
@@ -129,6 +139,10 @@ class AsyncClient(Caller):
         """As `Client.model`."""
         return await self._ask(MODEL)
 
+    async def comparison(self) -> Comparison:
+        """As `Client.comparison`."""
+        return await self._ask(COMPARISON)
+
     async def expressions(
         self,
         image: bytes | Path,
@@ -137,12 +151,14 @@ class AsyncClient(Caller):
         intensity: float | Sequence[float] = 1.0,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
+        format: Literal["png", "webp"] = "png",
+        version: Literal["champion", "challenger"] | int | None = None,
     ) -> Answer:
         """As `Client.expressions`."""
         from anyio import to_thread
 
         content = await to_thread.run_sync(content_of, image) if isinstance(image, Path) else image
-        return await self._ask(edit_call(content, expressions, intensity, view, aligned))
+        return await self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
 
     async def _ask(self, call: Call[T]) -> T:
         from tenacity import AsyncRetrying

@@ -5,16 +5,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from serve_app import app
 from serve_app.ingress import free_ports
 from tests.serve_app.samples import EXPRESSIONS, bomb, face, make_bundle, opened, png
+from visage.cli import app as commands
 from visage.client import Client, ClientError
 from visage.config import Serving, validated
 from visage.errors import UserError
@@ -46,7 +49,7 @@ def started(local_ray: None, registry: Any) -> Iterator[tuple[str, list[httpx.Re
     with pytest.MonkeyPatch.context() as patch:
         # As when the alias is gone by the time a replica starts.
         patch.setattr(type(registry), "find", lambda *_: None)
-        url = app.serve(serving_of(registry), block=False)
+        url = app.serve(serving_of(registry, challenger={"shadow": 1}), block=False)
     try:
         files = {"image": ("face.png", png(face()))}
         before = [httpx.get(f"{url}/healthz"), httpx.post(f"{url}/v1/expressions", files=files, timeout=60)]
@@ -166,10 +169,12 @@ def test_a_real_photograph_is_changed_in_the_face_alone(client: Client, london: 
     assert len(answer.landmarks) == 5
 
 
-@pytest.mark.serve
-def test_a_promotion_and_a_rollback_lose_no_request(url: str, registry: Any, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "second")
-    second = registry.register(tmp_path / "second", registry.list()[0].run_id)
+@contextmanager
+def asking(url: str, clients: int) -> Iterator[list[tuple[int, int | None]]]:
+    """Requests without a pause while the block runs; yields status and version of those that were answered.
+
+    Raises what a connection that broke raised.
+    """
     content, ended = png(face()), threading.Event()
     answered: list[tuple[int, int | None]] = []
 
@@ -180,26 +185,74 @@ def test_a_promotion_and_a_rollback_lose_no_request(url: str, registry: Any, tmp
                 answer = http.post(f"{url}/v1/expressions", files=files)
                 answered.append((answer.status_code, answer.json().get("model", {}).get("version")))
 
-    def wait_for(version: int) -> None:
-        seen, deadline = len(answered), time.monotonic() + 240
-        while not any(found == version for _, found in answered[seen:]):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    with ThreadPoolExecutor(32) as threads:
-        clients = [threads.submit(ask) for _ in range(32)]
+    with ThreadPoolExecutor(clients) as threads:
+        running = [threads.submit(ask) for _ in range(clients)]
         try:
-            wait_for(1)
-            registry.promote(f"visage-ucgan/{second}", force=True)
-            wait_for(second)
-            assert registry.rollback("visage-ucgan").version == 1
-            wait_for(1)
+            yield answered
         finally:
             ended.set()
-        for client in clients:
-            client.result()  # raises what a connection that broke raised
+        for client in running:
+            client.result()
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.serve
+def test_a_promotion_and_a_rollback_lose_no_request(url: str, registry: Any, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "second")
+    second = registry.register(tmp_path / "second", registry.list()[0].run_id)
+    with asking(url, 32) as answered:
+
+        def answers(version: int) -> bool:
+            return version in {found for _, found in answered[-32:]}
+
+        until(lambda: answers(1))
+        registry.promote(f"visage-ucgan/{second}", force=True)
+        until(lambda: answers(second))
+        assert registry.rollback("visage-ucgan").version == 1
+        until(lambda: answers(1))
     assert {status for status, _ in answered} == {200}
     assert {version for _, version in answered} == {1, second}
+
+
+@pytest.mark.serve
+def test_a_challenger_follows_its_alias_and_is_compared_over_all_replicas(
+    client: Client, registry: Any, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path / "third", seed=3)
+    third = registry.register(tmp_path / "third", registry.list()[0].run_id)
+    registry.client.set_registered_model_alias("visage-ucgan", "challenger", str(third))
+    until(lambda: client.model().challenger)
+    assert client.expressions(png(face()), ["sad"], aligned=True, version="challenger").model.version == third
+    assert client.expressions(png(face()), ["sad"], aligned=True).model.version == 1
+    until(lambda: client.comparison().shadow["identity_similarity"].challenger_requests == 1)
+    shown = CliRunner().invoke(commands, ["compare", "visage-ucgan", "--url", client._url])
+    assert "too few requests" in shown.output
+    # When it becomes the champion it is nobody's challenger any more.
+    registry.promote(f"visage-ucgan/{third}", force=True)
+    until(lambda: client.model().version == third and client.model().challenger is None)
+    registry.rollback("visage-ucgan")
+    until(lambda: client.model().version == 1)
+
+
+@pytest.mark.serve
+def test_other_code_and_settings_are_rolled_out_without_a_lost_request(url: str, client: Client, registry: Any) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    with asking(url, 8) as answered:
+        until(lambda: answered)
+        before = client.model().loaded_at
+        assert app.serve(serving_of(registry, port=port, limits={"megabytes": 19}), block=False) == url
+        seen = len(answered)
+        until(lambda: len(answered) > seen + 50)
+    assert {status for status, _ in answered} == {200}
+    assert client.model().loaded_at > before
+    with pytest.raises(ClientError, match="19 megabytes"):
+        client.expressions(bytes(20_000_000))
 
 
 @pytest.mark.serve

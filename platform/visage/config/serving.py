@@ -38,6 +38,14 @@ class Limits(Section):
     seconds: float = Field(30, gt=0, description="how long its answer may take after that")
 
 
+class Challenger(Section):
+    """A second model beside the one that answers."""
+
+    model: str = Field("visage-ucgan@challenger", description="as model; none is loaded while there is no such alias")
+    share: float = Field(0, ge=0, le=1, description="of the requests, answered by the challenger")
+    shadow: float = Field(0, ge=0, le=1, description="of those that the champion answers, run by both")
+
+
 class Serving(Section):
     model: str = Field("visage-ucgan@champion", description="name@alias or name/version in the registry")
     tracking_uri: str = Field(
@@ -51,3 +59,10 @@ class Serving(Section):
     replicas: Replicas = Replicas()
     batching: Batching = Batching()
     limits: Limits = Limits()
+    challenger: Challenger | None = Field(None, description="none: one model is loaded and answers")
+
+    @model_validator(mode="after")
+    def _checked(self) -> "Serving":
+        if self.challenger and not self.self_check:
+            raise ValueError("challenger is compared by the self-check; set self_check to true or leave challenger out")
+        return self

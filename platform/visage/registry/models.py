@@ -27,6 +27,10 @@ CARD_HASH = "visage.card_sha256"
 TRIVIAL = "the copied input (score) and the mean face (identity)"
 
 
+class NoSuchModel(UserError):
+    """The registry answers, and has no such model, alias or version."""
+
+
 @dataclass(frozen=True)
 class Version:
     """A line of `visage models`. metrics: as in the card. verdict: the gate's last decision, empty before one."""
@@ -89,7 +93,7 @@ class Registry:
     def fetch(self, model: str) -> Bundle:
         """The checked bundle of `name@alias`, `name/version` or a folder; its facts say which.
 
-        Raises UserError for a model, alias or version that is not there, naming those that are.
+        Raises NoSuchModel for a model, alias or version that is not there, naming those that are.
         """
         if Path(model).is_dir():
             return read_bundle(Path(model))
@@ -216,14 +220,16 @@ class Registry:
         if alias is not None:
             if alias not in aliases:
                 known = ", ".join(sorted(aliases)) or "none"
-                raise UserError(f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all.")
+                raise NoSuchModel(
+                    f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all."
+                )
             version = aliases[alias]
         with store_faults(self.uri):
             found = {item.version: item for item in self.client.search_model_versions(f"name = '{name}'")}
         by_number = {int(number): item for number, item in found.items()}
         if int(version) not in by_number:
             known = ", ".join(map(str, sorted(by_number))) or "none"
-            raise UserError(f"{model}: {name} has no version {version}; its versions are {known}.")
+            raise NoSuchModel(f"{model}: {name} has no version {version}; its versions are {known}.")
         return by_number[int(version)], alias
 
     def _aliases(self, name: str) -> dict[str, str]:
@@ -232,7 +238,7 @@ class Registry:
             models = {model.name: model for model in self.client.search_registered_models()}
         if name not in models:
             known = ", ".join(sorted(models)) or "none yet"
-            raise UserError(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
+            raise NoSuchModel(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
         return {alias: str(version) for alias, version in models[name].aliases.items()}
 
     def _checked(self, folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:

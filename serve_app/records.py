@@ -1,0 +1,95 @@
+"""What champion and challenger were worth, request by request: numbers alone, gathered from all replicas.
+
+One small deployment keeps them, so that whichever replica is asked tells of all. They are gone when it restarts.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from visage.judging.live import Difference, paired, unpaired
+
+# The newest requests of a pair of models, and the newest pairs.
+KEPT, PAIRS = 5_000, 8
+METRICS = ("identity_similarity", "expression_confidence")
+Values = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One request, answered by one model or, in shadow mode, run by both: the means over its faces of METRICS.
+
+    champion, challenger: the two models at that moment, as `Model.label` names them.
+    """
+
+    champion: str
+    challenger: str
+    ours: Values | None
+    theirs: Values | None
+
+
+@dataclass
+class Kept:
+    """both: requests that both models ran. ours, theirs: all that the champion and the challenger answered."""
+
+    both: deque[tuple[Values, Values]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    ours: deque[Values] = field(default_factory=lambda: deque(maxlen=KEPT))
+    theirs: deque[Values] = field(default_factory=lambda: deque(maxlen=KEPT))
+    skipped: int = 0
+
+
+class Records:
+    """The deployment. Its methods run on one event loop, so they need no locks."""
+
+    def __init__(self) -> None:
+        self._pairs: OrderedDict[tuple[str, str], Kept] = OrderedDict()
+
+    async def add(self, records: Sequence[Record], skipped: int = 0) -> None:
+        """skipped: requests that should have been run in shadow mode, for which there was no time."""
+        for record in records:
+            kept = self._kept(record.champion, record.challenger)
+            if record.ours and record.theirs:
+                kept.both.append((record.ours, record.theirs))
+            elif record.theirs:
+                kept.theirs.append(record.theirs)
+            if record.ours:
+                kept.ours.append(record.ours)
+        if skipped and self._pairs:
+            next(reversed(self._pairs.values())).skipped += skipped
+
+    async def compared(self, champion: str, challenger: str) -> dict[str, Any]:
+        """By mode, shadow and share, each metric's `Difference`; and how many requests were skipped in shadow mode."""
+        kept = self._pairs.get((champion, challenger), Kept())
+        both, ours, theirs = _array(kept.both, 2, 2), _array(kept.ours, 2), _array(kept.theirs, 2)
+        return {
+            "shadow": await asyncio.to_thread(_shadow, both),
+            "share": await asyncio.to_thread(_share, ours, theirs),
+            "skipped": kept.skipped,
+        }
+
+    def _kept(self, champion: str, challenger: str) -> Kept:
+        kept = self._pairs.setdefault((champion, challenger), Kept())
+        self._pairs.move_to_end((champion, challenger))
+        while len(self._pairs) > PAIRS:
+            self._pairs.popitem(last=False)
+        return kept
+
+
+def _array(values: Sequence[Any] | deque[Any], *shape: int) -> np.ndarray:
+    return np.array(values, np.float64).reshape(-1, *shape)
+
+
+def _shadow(both: np.ndarray) -> dict[str, Any]:
+    return {name: _document(paired(both[:, 0, place], both[:, 1, place])) for place, name in enumerate(METRICS)}
+
+
+def _share(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    return {name: _document(unpaired(ours[:, place], theirs[:, place])) for place, name in enumerate(METRICS)}
+
+
+def _document(found: Difference) -> dict[str, Any]:
+    return {**asdict(found), "verdict": found.verdict}
