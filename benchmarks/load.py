@@ -4,12 +4,14 @@
 
 Each client has a connection of its own and asks again as soon as it is answered: an aligned PNG face and one
 expression as a form, `Accept: image/png`. It prints one line of JSON: requests a second, percentiles of their times,
-and the CPU time that this process spent on one request. Every answer must be a PNG; anything else ends the run.
+and the CPU time that the server (`--server PID`, with its descendants) and this process spent on one request. Every
+answer must be a picture, or JSON with one; anything else ends the run.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -98,8 +100,29 @@ class Client(asyncio.Protocol):
             self.ended.set_exception(RuntimeError(reason))
 
 
-async def load(url: str, clients: int, seconds: float, warm_up: float, accept: str) -> dict[str, float]:
-    """So many clients for so long, after a warm-up that is not counted."""
+def cpu_of(root: int) -> float:
+    """Seconds of CPU that a process and its descendants have used so far, this one left out; 0 where /proc is not."""
+    used: dict[int, float] = {}
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        process = int(path.parent.name)
+        used[process] = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        children.setdefault(int(words[1]), []).append(process)
+    found, total = [root], 0.0
+    while found:
+        process = found.pop()
+        if process != os.getpid():
+            total += used.get(process, 0.0)
+            found += children.get(process, [])
+    return total
+
+
+async def load(url: str, clients: int, seconds: float, warm_up: float, accept: str, server: int) -> dict[str, float]:
+    """So many clients for so long, after a warm-up that is not counted. server: its process."""
     parts = urlsplit(url)
     faces = sample_faces(64)
     requests = [
@@ -110,7 +133,7 @@ async def load(url: str, clients: int, seconds: float, warm_up: float, accept: s
     times: list[float] = []
     for length in (warm_up, seconds):
         times.clear()
-        start, spent = time.perf_counter(), time.process_time()
+        start, spent, served = time.perf_counter(), time.process_time(), cpu_of(server)
         made = [
             await loop.create_connection(
                 lambda number=number, until=start + length: Client(requests, number, clients, times, until),  # type: ignore[misc]
@@ -121,12 +144,14 @@ async def load(url: str, clients: int, seconds: float, warm_up: float, accept: s
         ]
         await asyncio.gather(*(client.ended for _, client in made))
         took, spent = time.perf_counter() - start, time.process_time() - spent
+        served = cpu_of(server) - served
     p50, p95, p99 = (round(float(value) * 1000, 1) for value in np.percentile(times, (50, 95, 99)))
     return {
         "requests_per_s": round(len(times) / took, 1),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
+        "server_cpu_ms": round(1000 * served / len(times), 3),
         "generator_cpu_ms": round(1000 * spent / len(times), 3),
     }
 
@@ -136,10 +161,12 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--server", type=int, default=0)
     parser.add_argument("--accept", default="image/png")
     parser.add_argument("--warm-up", type=float, default=3)
     arguments = parser.parse_args()
-    work = load(arguments.url, arguments.clients, arguments.seconds, arguments.warm_up, arguments.accept)
+    times = (arguments.seconds, arguments.warm_up)
+    work = load(arguments.url, arguments.clients, *times, arguments.accept, arguments.server)
     print(json.dumps(uvloop.run(work)))
 
 

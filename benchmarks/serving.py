@@ -13,9 +13,9 @@ machine that changes its pace changes it for all:
 - peers: FastAPI with uvicorn, LitServe, BentoML (`benchmarks/peers/`), two workers each, at 32 clients.
 
 The clients are one process (`benchmarks/load.py`) that shares the cores with the server; what it takes of them is
-reported. Medians over the rounds, with the lowest and highest. Needs `pip install '.[bench]'`; BentoML gets an
-environment of its own (`--bentoml`), as it does not bear the versions of Visage's. Run it on a machine that does
-nothing else.
+reported, as is the CPU time of the server with all its processes. Medians over the rounds, with the lowest and highest.
+Needs `pip install '.[bench]'`; BentoML gets an environment of its own (`--bentoml`), as it does not bear the versions
+of Visage's. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -42,8 +42,8 @@ BATCH = 8
 COMPARED = 32  # clients
 
 
-def bare(folder: Path, seconds: float) -> float:
-    """Faces a second of decode, generator in batches and encode, in this process alone."""
+def bare(folder: Path, seconds: float) -> dict[str, float]:
+    """Decode, generator in batches and encode, in this process alone: faces a second, and CPU ms of one."""
     import torch
 
     from visage.editing import Editor
@@ -63,11 +63,13 @@ def bare(folder: Path, seconds: float) -> float:
 
     for number in range(20):
         batch(number)
-    start, number = time.perf_counter(), 0
+    start, spent, number = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         batch(number)
         number += 1
-    return number * BATCH / (time.perf_counter() - start)
+    took, spent = time.perf_counter() - start, time.process_time() - spent
+    faces = number * BATCH
+    return {"requests_per_s": round(faces / took, 1), "server_cpu_ms": round(1000 * spent / faces, 3)}
 
 
 def endpoint(model: Path, seconds: float, clients: list[int], settings: list[str], accept: str) -> dict[int, Any]:
@@ -84,7 +86,7 @@ def endpoint(model: Path, seconds: float, clients: list[int], settings: list[str
     )
     url = serve(serving, block=False)
     try:
-        return {count: peers.asked(f"{url}/v1/expressions", count, seconds, accept) for count in clients}
+        return {count: peers.asked(f"{url}/v1/expressions", os.getpid(), count, seconds, accept) for count in clients}
     finally:
         stop()
 
@@ -96,7 +98,7 @@ def apart(*arguments: str) -> Any:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 1), "low": min(values), "high": max(values)}
+    return {"median": round(statistics.median(values), 3), "low": min(values), "high": max(values)}
 
 
 def over_rounds(rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,18 +139,18 @@ def main() -> None:
         sets = [part for setting in arguments.set for part in ("--set", setting)]
         rounds = []
         for number in range(arguments.rounds):
-            measured: dict[str, Any] = {"bare": {"faces_per_s": round(apart("--only", "bare", *common), 1)}}
+            measured: dict[str, Any] = {"bare": apart("--only", "bare", *common)}
             ours = apart("--only", "endpoint", "--clients", *map(str, arguments.clients), *common, *sets)
             measured |= {f"visage, {count} clients": value for count, value in ours.items()}
             for name in arguments.peers:
-                with peers.running(name, model, arguments.bentoml) as url:
-                    measured[f"{name}, {COMPARED} clients"] = peers.asked(url, COMPARED, arguments.seconds)
+                with peers.running(name, model, arguments.bentoml) as (url, server):
+                    measured[f"{name}, {COMPARED} clients"] = peers.asked(url, server, COMPARED, arguments.seconds)
             for check in ("false", "true"):
                 settings = (*sets, "--set", f"self_check={check}", "--accept", "application/json")
                 answer = apart("--only", "endpoint", "--clients", str(COMPARED), *common, *settings)
                 measured[f"visage, JSON, self-check {check}"] = answer[str(COMPARED)]
             for count in ours:
-                share = ours[count]["requests_per_s"] / measured["bare"]["faces_per_s"]
+                share = ours[count]["requests_per_s"] / measured["bare"]["requests_per_s"]
                 measured[f"visage, {count} clients"]["of_bare"] = round(share, 3)
             rounds.append(measured)
             print(f"round {number + 1}: {json.dumps(measured)}", file=sys.stderr, flush=True)
@@ -157,12 +159,12 @@ def main() -> None:
 
 def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
     what = f"{arguments.rounds} rounds of {arguments.seconds:g} s"
-    print(f"| {what} | a second | p50 ms | p95 ms | p99 ms | client CPU ms |")
-    print("|---|---:|---:|---:|---:|---:|")
+    print(f"| {what} | a second | p50 ms | p95 ms | p99 ms | server CPU ms | client CPU ms |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for name, figures in found.items():
-        first = figures.get("requests_per_s") or figures["faces_per_s"]
+        first = figures["requests_per_s"]
         cells = [f"{first['median']} ({first['low']} to {first['high']})"]
-        for key in ("p50_ms", "p95_ms", "p99_ms", "generator_cpu_ms"):
+        for key in ("p50_ms", "p95_ms", "p99_ms", "server_cpu_ms", "generator_cpu_ms"):
             cells.append(str(figures[key]["median"]) if key in figures else "")
         print(f"| {name} | " + " | ".join(cells) + " |")
     machine = {"cores": os.cpu_count(), "processor": processor(), "python": platform.python_version()}

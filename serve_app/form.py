@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
@@ -136,21 +136,21 @@ def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
 
         return on_data
 
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_header_field": collect(header),
-            "on_header_value": collect(value),
-            "on_header_end": on_header_end,
-            "on_headers_finished": on_headers_finished,
-            "on_part_data": collect(None),
-            "on_end": on_end,
-        },
-    )
     try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": collect(header),
+                "on_header_value": collect(value),
+                "on_header_end": on_header_end,
+                "on_headers_finished": on_headers_finished,
+                "on_part_data": collect(None),
+                "on_end": on_end,
+            },
+        )
         parser.write(body)
         parser.finalize()
-    except MultipartParseError:
+    except FormParserError:  # of a boundary that is too long, too
         complete = False
     if not complete:
         raise Problem(400, "The body is no whole multipart form; send it complete, with its closing boundary.")

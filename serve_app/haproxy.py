@@ -32,11 +32,16 @@ FAULTS = {
     504: (504, "Gateway Timeout", "There was no answer in time; try again when there is less load."),
 }
 PROBLEM = "application/problem+json"
+BUSY = ("Too Many Requests", "More requests are waiting than can be taken on; ask again in a moment.")
 NO_REPLICA = "No replica answers yet; try again in a moment."
 
 
 def problem(status: int, title: str, detail: str) -> str:
     return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', '\\"')
 
 
 def fault_file(status: int, title: str, detail: str) -> str:
@@ -68,14 +73,17 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
     status, kind, body = 503, PROBLEM, problem(503, "Service Unavailable", NO_REPLICA)
     if sleeps:
         status, kind, body = 200, "application/json", json.dumps({"status": "asleep"})
-    body = body.replace('"', '\\"')
+    looked = f'status {status} content-type {kind} string "{_quoted(body)}"'
+    busy = f'status 429 content-type {PROBLEM} hdr Retry-After 1 string "{_quoted(problem(429, *BUSY))}"'
     rules = [
         *awake,
-        f'http-request return status {status} content-type {kind} string "{body}" if {{ path /healthz }} !awake',
+        f"http-request return {looked} if {{ path /healthz }} !awake",
         *(f"http-request del-header {name}" for name in STEERING),
         "http-request del-header x-request-id unless { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._-]{1,100}$ }",
         # The routes have their own limits of time; watching for callers who leave costs Serve two tasks a request.
         'http-request set-header x-request-disconnect-disabled "?1"',
+        # Serve's own refusals, which are plain text.
+        f"http-response return {busy} if {{ status 429 }} !{{ res.hdr(content-type) {PROBLEM} }}",
         f"http-request wait-for-body time {round(1000 * upload_seconds)}ms if METH_POST",
     ]
     defaults = [

@@ -7,7 +7,7 @@ import sys
 import time
 import venv
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ def command(name: str, port: int, bentoml: Path) -> list[str]:
 
 
 @contextmanager
-def running(name: str, model: Path, bentoml: Path) -> Iterator[str]:
-    """A peer with this bundle; yields the address to ask at once it has answered."""
+def running(name: str, model: Path, bentoml: Path) -> Iterator[tuple[str, int]]:
+    """A peer with this bundle; yields the address to ask at, once it has answered, and its process."""
     from serve_app.ingress import free_ports
 
     (port,) = free_ports(1)
@@ -70,9 +70,10 @@ def running(name: str, model: Path, bentoml: Path) -> Iterator[str]:
             except httpx.TransportError:
                 pass
             time.sleep(0.5)
-        yield url
+        yield url, server.pid
     finally:
-        os.killpg(server.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, 15)
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:
@@ -80,9 +81,9 @@ def running(name: str, model: Path, bentoml: Path) -> Iterator[str]:
             server.wait()
 
 
-def asked(url: str, clients: int, seconds: float, accept: str = "image/png") -> dict[str, Any]:
-    """What `benchmarks/load.py` says of an address."""
-    arguments = [url, "--clients", str(clients), "--seconds", str(seconds), "--accept", accept]
+def asked(url: str, server: int, clients: int, seconds: float, accept: str = "image/png") -> dict[str, Any]:
+    """What `benchmarks/load.py` says of an address and the process behind it."""
+    arguments = [url, "--server", str(server), "--clients", str(clients), "--seconds", str(seconds), "--accept", accept]
     done = subprocess.run(
         [sys.executable, str(HERE.parent / "load.py"), *arguments], check=True, stdout=subprocess.PIPE, text=True
     )

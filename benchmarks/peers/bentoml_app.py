@@ -23,10 +23,12 @@ class Generator:
         self.editor = Editor(read_bundle(Path(os.environ["BUNDLE"])))
 
     @bentoml.api(batchable=True, max_batch_size=8, max_latency_ms=1000)
-    def run(self, jobs: list[tuple[np.ndarray, str]]) -> list[np.ndarray]:
-        faces = np.stack([face for face, _ in jobs])
+    def run(self, jobs: list[tuple[bytes, str]]) -> list[bytes]:
+        side = self.editor.size
+        faces = np.stack([np.frombuffer(pixels, np.uint8).reshape(side, side, 3) for pixels, _ in jobs])
         expressions = [self.editor.expressions.index(name) for _, name in jobs]
-        return list(self.editor.run(faces, range(len(jobs)), expressions, [1.0] * len(jobs)).faces)
+        edited = self.editor.run(faces, range(len(jobs)), expressions, [1.0] * len(jobs)).faces
+        return [face.tobytes() for face in edited]
 
 
 @bentoml.service
@@ -35,9 +37,8 @@ class Faces:
 
     @bentoml.api(route="/edit")
     async def edit(self, image: Image.Image, expression: str, ctx: bentoml.Context) -> bytes:
-        face = np.asarray(image.convert("RGB"))
-        (edited,) = await self.generator.to_async.run([(face, expression)])
+        (pixels,) = await self.generator.to_async.run([(image.convert("RGB").tobytes(), expression)])
         buffer = io.BytesIO()
-        Image.fromarray(edited).save(buffer, "PNG", compress_level=1)
+        Image.frombytes("RGB", image.size, pixels).save(buffer, "PNG", compress_level=1)
         ctx.response.headers["content-type"] = "image/png"
         return buffer.getvalue()

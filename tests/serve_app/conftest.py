@@ -47,10 +47,11 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
         without_model: bool = False,
         forward: Any = run_alone,
         seconds: float = 30,
+        upload_seconds: float = 30,
         **request: Any,
     ) -> httpx.Response:
         answers = Answers(forward, megapixels=1, self_check=True)
-        limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds)
+        limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds, upload_seconds=upload_seconds)
         app = build_app(Nothing() if without_model else Held(), answers, limits)
 
         async def send() -> httpx.Response:

@@ -36,7 +36,7 @@ def check(schema: Any, examples: int) -> None:
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 3
+    assert {"/healthz", "/v1/model", "/v1/expressions"} <= {each.path for each in operations}
 
     @settings(
         max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -100,6 +100,8 @@ def test_a_form_that_is_cut_off_is_a_400(request_app: Callable[..., httpx.Respon
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"", b"--x\r\n", b"no form", b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc'):
         problem_of(request_app("POST", "/v1/expressions", content=body, headers=headers), 400)
+    long = {"Content-Type": "multipart/form-data; boundary=" + "x" * 300}
+    problem_of(request_app("POST", "/v1/expressions", content=b"--", headers=long), 400)
     many = b'--x\r\nContent-Disposition: form-data; name="expression"\r\n\r\nhappy\r\n' * 200 + b"--x--\r\n"
     problem_of(request_app("POST", "/v1/expressions", content=many, headers=headers), 400)
 
