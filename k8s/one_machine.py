@@ -1,7 +1,8 @@
 """The parts of k8s/base as processes of this machine, to try them and to test with: `make cluster`.
 
 PostgreSQL, an S3-compatible store (SeaweedFS), MLflow's server with both, a Ray head without work and two worker
-nodes. All listen on loopback and ask for a password or a token, which are new each time and are written to FOLDER/env.
+nodes. All but Ray's nodes listen on loopback alone; all but MLflow's server ask for a password or a token. Those are
+made at the first start and kept in FOLDER; FOLDER/env holds what the commands need.
 """
 
 import argparse
@@ -19,10 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve_app.ingress import free_ports
 from visage.errors import UserError
+
+if TYPE_CHECKING:
+    import httpx
 
 POSTGRES = "/usr/lib/postgresql"
 WAIT_SECONDS = 300
@@ -63,33 +67,35 @@ def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> 
         }
         parts.enter_context(_mlflow(folder, mlflow_port, database, password, objects, key))
         environment = {**stores, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "VISAGE_HOME": str(shared)}
-        gcs, *rest = free_ports(2)
+        gcs, client, agent = free_ports(3)
         options = ("--head", "--num-cpus", 0, "--port", gcs, "--dashboard-host", HOST, "--dashboard-port", job_port)
+        options += ("--ray-client-server-port", client)
         # Short, as a socket's path may have a hundred letters; not Ray's own, where other commands would find it.
         session = Path("/tmp") / f"visage-{secrets.token_hex(3)}"
         parts.callback(shutil.rmtree, session, ignore_errors=True)
-        head = _ray(parts, folder, "head", environment, (*options, "--temp-dir", session), rest[0])
+        head = _ray(parts, folder, "head", environment, (*options, "--temp-dir", session), agent)
         job_server = f"http://{HOST}:{job_port}"
         bearer = {"Authorization": f"Bearer {token}"}
-        _until(lambda: _answers(f"{job_server}/api/v0/cluster_metadata", bearer), head, folder / "head.log")
-        count = 0
+        nodes: list[subprocess.Popen[bytes]] = []
+
+        def alive() -> int:
+            answer = _answer(f"{job_server}/api/v0/nodes", bearer)
+            found = answer.json()["data"]["result"]["result"] if answer else []
+            return sum(node["state"] == "ALIVE" for node in found)
+
+        _until(lambda: alive() > 0, head, folder / "head.log")
 
         def add_node() -> "subprocess.Popen[bytes]":
-            nonlocal count
-            count += 1
+            """One more node, when it has joined."""
+            before, name = alive(), f"node-{len(nodes) + 1}"
             address = ("--address", f"{HOST}:{gcs}", "--num-cpus", cpus)
-            return _ray(parts, folder, f"node-{count}", environment, address, free_ports(1)[0])
+            node = _ray(parts, folder, name, environment, address, free_ports(1)[0])
+            _until(lambda: alive() > before, node, folder / f"{name}.log")
+            nodes.append(node)
+            return node
 
-        nodes = [add_node() for _ in range(NODES)]
-
-        def joined() -> bool:
-            import httpx
-
-            url = f"{job_server}/api/v0/nodes"
-            found = httpx.get(url, headers=bearer, timeout=30).json()["data"]["result"]["result"]
-            return sum(node["state"] == "ALIVE" for node in found) > NODES
-
-        _until(joined, nodes[0], folder / "node-1.log")
+        for _ in range(NODES):
+            add_node()
         yield Parts(job_server, environment | {"RAY_API_SERVER_ADDRESS": job_server}, nodes, add_node)
 
 
@@ -97,7 +103,9 @@ def _ray(
     parts: ExitStack, folder: Path, name: str, environment: dict[str, str], options: tuple[Any, ...], agent: int
 ) -> "subprocess.Popen[bytes]":
     """One node of Ray, which is a process that ends with its children."""
-    place = ("--node-ip-address", HOST, "--dashboard-agent-listen-port", agent, "--disable-usage-stats")
+    # Ray's ranges of ports may hold one of the others here.
+    ports = ("--min-worker-port", 0, "--max-worker-port", 0, "--dashboard-agent-listen-port", agent)
+    place = ("--node-ip-address", HOST, "--disable-usage-stats", *ports)
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *map(str, (*options, *place))]
     return parts.enter_context(_process(folder, name, command, environment))
 
@@ -194,7 +202,7 @@ def _mlflow(folder: Path, port: int, database: int, password: str, objects: int,
     options = ("--serve-artifacts", "--artifacts-destination=s3://mlflow", "--workers=1")
     command = [sys.executable, "-m", "mlflow", "server", f"--host={HOST}", f"--port={port}", *options]
     with _process(folder, "mlflow", command, environment) as process:
-        _until(lambda: _answers(f"http://{HOST}:{port}/health", {}), process, folder / "mlflow.log")
+        _until(lambda: _answer(f"http://{HOST}:{port}/health", {}) is not None, process, folder / "mlflow.log")
         yield
 
 
@@ -236,13 +244,15 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _answers(url: str, headers: dict[str, str]) -> bool:
+def _answer(url: str, headers: dict[str, str]) -> "httpx.Response | None":
+    """What is answered with 200; None for anything else."""
     import httpx
 
     try:
-        return httpx.get(url, headers=headers, timeout=10).status_code == 200
+        answer = httpx.get(url, headers=headers, timeout=30)
     except httpx.HTTPError:
-        return False
+        return None
+    return answer if answer.status_code == 200 else None
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def local_ray() -> Iterator[None]:
     """A Ray of two CPUs in this machine; the dashboard stays, as Train inside Tune needs its state API."""
     import ray
 
-    ray.init(num_cpus=2, log_to_driver=False, logging_level="warning")
+    ray.init("local", num_cpus=2, log_to_driver=False, logging_level="warning")  # whatever else runs here
     yield
     ray.shutdown()
 

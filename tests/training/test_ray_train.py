@@ -107,7 +107,7 @@ from test_ray_train import placement
 from visage.config.experiment import Train
 from visage.training.ray_train import torch_trainer
 
-ray.init(num_cpus=4, num_gpus=4, log_to_driver=False)
+ray.init("local", num_cpus=4, num_gpus=4, log_to_driver=False)
 out = Path({out!r})
 torch_trainer(Train(workers=2, gpus_per_worker=2, batch=2), placement, {{"out": str(out)}}, out / "ray",
               backend="gloo").fit()
