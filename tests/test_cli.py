@@ -97,6 +97,26 @@ def test_a_missing_face_set_says_how_to_make_it(config: Path, tmp_path: Path) ->
     assert_one_sentence(visage("train", str(config), folder=tmp_path), "faces", "visage prepare")
 
 
+def test_faces_that_nothing_can_be_learnt_from_are_refused_before_the_judges(config: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from visage.config.data import Shares
+    from visage.faces.faceset import write_face_set
+    from visage.faces.layouts import Row
+    from visage.faces.split import split_people
+
+    shares = Shares(train=0.5, validation=0.2, test=0.3)
+    parts = split_people((f"p{k}" for k in range(20)), shares)
+    learners = [person for person, part in parts.items() if part == "train"]
+    rows = [Row(Path("a.png"), person, expression) for person in parts for expression in ("neutral", "happy")
+            if person not in learners or (expression == "happy") == (learners.index(person) > 2)]  # fmt: skip
+    faces = [np.full((64, 64, 3), 99, np.uint8)] * len(rows)
+    write_face_set(tmp_path / "faces", rows, faces, name="one", layout="unpaired", size=64, shares=shares)
+    done = visage("train", str(config), folder=tmp_path)
+    assert_one_sentence(done, "faces: 0 of its training people show two expressions")
+    assert not (tmp_path / "faces" / "networks").exists()
+
+
 def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
     for arguments in (
         ("evaluate", "visage-ucgan@champion", "--data", "faces"),

@@ -157,7 +157,7 @@ def models(registry: Store = LOCAL_STORE) -> None:
 
 @app.command()
 def promote(
-    model: Model,
+    model: Annotated[str, typer.Argument(help="name@alias or name/version", show_default=False)],
     force: Annotated[bool, typer.Option("--force", help="Move the alias whatever the gate says")] = False,
     registry: Store = LOCAL_STORE,
 ) -> None:

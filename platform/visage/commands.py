@@ -57,6 +57,7 @@ def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
 
 def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "Record | None" = None) -> None:
     """Train in the folder `out`, record the run in MLflow, and register what came out. record: the run to repeat."""
+    from visage.faces.checks import check_learnable
     from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
@@ -67,6 +68,7 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
     with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
+        check_learnable(faces)
         networks = judges_of(faces, experiment.judge)
         tags = {"visage.kind": "train"}
         if record:
@@ -175,7 +177,7 @@ def list_models(registry: str) -> None:
         return
     metrics = ("score", "identity", "expression")
     headings = (Column("model", no_wrap=True), "aliases", *metrics, "gate", "created")
-    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for line in versions:
         figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
         aliases = ", ".join(line.aliases)

@@ -22,6 +22,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
 
     restartable: resume a study that was begun, begin one that was not.
     """
+    from visage.faces.checks import check_learnable
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
@@ -30,6 +31,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     from visage.search.tune import tune
 
     faces = prepare_faces(experiment.data)
+    check_learnable(faces)
     networks = judges_of(faces, experiment.judge)
 
     def again() -> str:
@@ -139,6 +141,7 @@ def show_study(name: str, storage: str) -> None:
 
 def ablate_and_record(experiment: Experiment, out: Path) -> None:
     """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
+    from visage.faces.checks import check_learnable
     from visage.registry.tracking import Tracking
     from visage.search.ablation import ablate, runs_of
     from visage.search.ablation_report import record, table
@@ -146,6 +149,7 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
     runs_of(experiment, out)  # refuses what cannot be run before hours are spent
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     faces = prepare_faces(experiment.data)
+    check_learnable(faces)
     networks = judges_of(faces, experiment.judge)
     with going_on_with(typed), bar("training") as update:
         result = ablate(experiment, faces, networks, out, update)

@@ -107,6 +107,28 @@ def test_what_is_not_there_is_named(registry: Registry, add, tmp_path: Path):
     assert "no bundle" in refused(registry.register, tmp_path / "empty", "run")
 
 
+def test_a_folder_is_not_promoted(registry: Registry, make_bundle, tmp_path: Path):
+    make_bundle(tmp_path / "bundle")
+    assert "is a folder and no registered version" in refused(registry.promote, str(tmp_path / "bundle"))
+
+
+def test_the_list_fits_a_terminal(registry: Registry, add, monkeypatch: pytest.MonkeyPatch):
+    import io
+
+    from rich.console import Console
+
+    from visage import commands
+
+    registry.promote(f"visage-ucgan/{add()}", force=True)
+    out = io.StringIO()
+    monkeypatch.setattr(commands, "console", Console(file=out, width=80))
+    commands.list_models(registry.uri)
+    (line,) = (line for line in out.getvalue().splitlines() if "visage-ucgan/1" in line)
+    assert "champion" in line
+    assert "promote" in line or "undecided" in line
+    assert f"{registry.list()[0].created:%Y-%m-%d}" in line
+
+
 def test_an_unknown_run_registers_nothing(registry: Registry, make_bundle, tmp_path: Path):
     bundle = make_bundle(tmp_path / "bundle")
     assert "not found" in refused(registry.register, bundle.dir, "0" * 32)

@@ -77,7 +77,7 @@ def validated(schema: type[Schema], tree: Mapping[str, Any], origin: str) -> Sch
         if first["type"] == "extra_forbidden":
             raise UserError(f"{origin}: {key}: unknown key; {_nearest(schema, path)}.") from None
         value = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f" = {first['input']!r}"
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")  # as YAML calls it
         raise UserError(f"{origin}: {key}{value}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
 
 

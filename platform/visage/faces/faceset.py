@@ -73,7 +73,7 @@ class FaceSet:
         """The face set in `folder`, its pixels and labels checked by hash; UserError when missing or damaged."""
         folder = Path(folder)
         if not (folder / "set.json").is_file():
-            raise UserError(f"{folder}: holds no face set; make one with {prepare_command(folder)}.")
+            raise UserError(f"{folder}: holds no face set; give the folder of one, as `visage prepare` makes it.")
         facts = {}
         try:
             facts = json.loads((folder / "set.json").read_text())

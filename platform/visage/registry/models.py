@@ -213,6 +213,8 @@ class Registry:
     def _find(self, model: str) -> "tuple[ModelVersion, str | None]":
         """The version that `name@alias` or `name/version` means, and the alias."""
         parts = MODEL.fullmatch(model)
+        if parts is None and Path(model).is_dir():
+            raise UserError(f"{model}: is a folder and no registered version; write name@alias or name/version.")
         if parts is None:
             raise UserError(f"{model}: is no model and no folder; write name@alias, name/version or a bundle's folder.")
         name, alias, version = parts["name"], parts["alias"], parts["version"]
