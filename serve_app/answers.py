@@ -6,24 +6,22 @@ more than the decoding. Larger pictures get threads of their own, so that nobody
 
 import asyncio
 import base64
-import io
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from starlette.responses import Response
 
 from serve_app.form import Form
 from serve_app.model import Model
 from serve_app.problems import Problem
-from visage.editing import Edited, Located, expression_index, locate
+from visage.editing import Edited, Located, expression_index, locate, on_the_way
 from visage.errors import UserError
 from visage.faces.align import Detector
-from visage.faces.picture import TooManyPixels, read_picture, write_png
+from visage.faces.picture import TooManyPixels, encode_animation, read_picture, write_png
 
 ORIGIN = "image"
 SMALL_BYTES = 64 * 1024
@@ -32,8 +30,6 @@ SMALL_SIDE = 128
 MOST_FACES = 64
 # Of one answer; an animation's pictures are all in memory at once.
 WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
-FRAMES = 12
-FRAME_MS, LAST_FRAME_MS = 60, 1200
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ class Answers:
         frames = wanted
         if form.format == "webp":
             ((index, intensity),) = wanted
-            frames = tuple((index, intensity * frame / (FRAMES - 1)) for frame in range(FRAMES))
+            frames = tuple((index, share) for share in on_the_way(intensity))
         loop = asyncio.get_running_loop()
         located = None
         if not form.aligned:
@@ -195,7 +191,7 @@ def _encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple
     pictures = (located.view(face, form.view) for face in edited.faces)
     xmp = model.xmp(form.view)
     if form.format == "webp":
-        return (_animation(pictures, xmp),)
+        return (encode_animation(pictures, xmp=xmp),)
     return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
 
 
@@ -208,16 +204,6 @@ def _require_few_pixels(form: Form, located: Located, count: int) -> None:
             f"{count} pictures of {width} x {height} pixels: are more than {most:g} megapixels in one answer; send a "
             "smaller photograph or ask for view=face.",
         )
-
-
-def _animation(pictures: Iterable[np.ndarray], xmp: str) -> bytes:
-    """An animated WebP that stays at its last picture for a moment and begins again."""
-    first, *others = [Image.fromarray(picture) for picture in pictures]
-    duration = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
-    buffer = io.BytesIO()
-    options = {"append_images": others, "duration": duration, "loop": 0, "quality": 90, "method": 2}
-    first.save(buffer, "WEBP", save_all=True, xmp=xmp.encode(), **options)
-    return buffer.getvalue()
 
 
 def _document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: Done) -> bytes:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--use-fake-device-for-media-stream",
+]
 
 
 def chromium() -> str | None:
@@ -18,11 +24,11 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def opened_browser() -> "Iterator[Browser]":
+def opened_browser(*flags: str) -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=180_000)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS, *flags], timeout=180_000)
         try:
             yield browser
         finally:

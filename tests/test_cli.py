@@ -54,7 +54,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "rollback": ["--registry", "name"],
         "compare": ["--url", "name"],
         "ui": ["--port", "--registry"],
-        "edit": ["--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
+        "edit": ["--animation", "--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
         "export": ["--format", "--out", "--registry", "model"],
         "inspect": ["file"],
         "serve": ["--set", "config"],

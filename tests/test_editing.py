@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
-from visage.editing import Editor, edit, locate
+from visage.editing import FRAMES, Editor, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
@@ -66,6 +66,25 @@ def test_expression_and_intensity_matter(editor: Editor) -> None:
     edited = editor.run(face()[None], [0, 0, 0], [1, 2, 1], [1.0, 1.0, 0.5]).faces.astype(int)
     assert np.abs(edited[0] - edited[1]).max() > 0
     assert np.abs(edited[0] - edited[2]).max() > 0
+
+
+def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, aligned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.webp"
+    edit(aligned, out, bundle, "happy", intensity=0.8, view="face", aligned=True, animation=True)
+    editor = Editor(bundle)
+    first, last = editor.run(face()[None], [0, 0], [1, 1], [0.0, 0.8]).faces.astype(float)
+    with Image.open(out) as image:
+        assert image.n_frames == FRAMES
+        shown = []
+        for frame in (0, FRAMES - 1):
+            image.seek(frame)
+            shown.append(np.asarray(image.convert("RGB"), float))
+    # A lossy file: each is nearer to its own picture than to the other.
+    assert np.abs(shown[0] - first).mean() < np.abs(shown[0] - last).mean()
+    assert np.abs(shown[1] - last).mean() < np.abs(shown[1] - first).mean()
+    assert read_provenance(out) == Provenance("visage-ucgan", None, "0" * 32, "trainedAlgorithmicMedia")
+    with pytest.raises(UserError, match=r"\.webp"):
+        edit(aligned, tmp_path / "out.png", bundle, "happy", aligned=True, animation=True)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG", ".webp"])

@@ -212,12 +212,13 @@ def edit(
     model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle")] = "visage-ucgan@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
+    animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph another expression."""
     from visage.pictures import edit_photo
 
-    edit_photo(photo, to, out, intensity, model, url, view, registry)
+    edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
     typer.echo(f"{out}: written.")
 
 

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from visage.errors import UserError
 from visage.faces import align as alignment
-from visage.faces.picture import check_ending, read_picture, write_picture
+from visage.faces.picture import (
+    check_animation,
+    check_ending,
+    encode_animation,
+    read_picture,
+    write_picture,
+    write_whole,
+)
 from visage.faces.provenance import xmp_packet
 from visage.models.condition import conditions
 from visage.models.precision import uses_bfloat16
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 View = Literal["face", "photo"]
 INTENSITIES = (0.0, 1.5)
+FRAMES = 12  # of an animation
 logger = logging.getLogger(__name__)
 
 
@@ -83,6 +91,11 @@ def checked_intensity(intensity: float) -> float:
     if not low <= intensity <= high:
         raise UserError(f"intensity {intensity:g}: is outside {low:g} to {high:g}; choose a value within.")
     return intensity
+
+
+def on_the_way(intensity: float) -> list[float]:
+    """The intensities of an animation's pictures: from neutral to `intensity`."""
+    return [intensity * frame / (FRAMES - 1) for frame in range(FRAMES)]
 
 
 @dataclass(frozen=True)
@@ -169,20 +182,28 @@ class Editor:
 
 def edit(
     photo: Path, out: Path, bundle: "Bundle", expression: str, *, intensity: float = 1.0, view: View = "photo",
-    aligned: bool = False,
+    aligned: bool = False, animation: bool = False,
 ) -> None:  # fmt: skip
     """Write the picture at `photo` with another expression to `out` (.png, .jpg, .jpeg or .webp).
 
     The file says what made it: see `faces.provenance`. view: the whole photograph with the new face blended in, or the
-    aligned face alone. Raises UserError for a picture, expression, intensity or path that does not do.
+    aligned face alone. animation: from neutral to the expression, as a WebP. Raises UserError for a picture,
+    expression, intensity or path that does not do.
     """
     check_ending(out)
+    if animation:
+        check_animation(out)
     index = expression_index(bundle.card.expressions, expression)
     checked_intensity(intensity)
     picture = read_picture(photo)
     editor = Editor(bundle)
     located = locate(picture, editor.size, None if aligned else alignment.Detector(), str(photo))
-    edited = editor.run(np.stack([located.face]), [0], [index], [intensity])
+    shares = on_the_way(intensity) if animation else [intensity]
+    edited = editor.run(np.stack([located.face]), [0] * len(shares), [index] * len(shares), shares)
     facts = bundle.facts
     xmp = xmp_packet(facts.name, facts.version, facts.run_id, view)
-    write_picture(out, located.view(edited.faces[0], view), xmp=xmp)
+    pictures = (located.view(face, view) for face in edited.faces)
+    if animation:
+        write_whole(out, encode_animation(pictures, xmp=xmp))
+    else:
+        write_picture(out, next(pictures), xmp=xmp)

@@ -16,21 +16,29 @@ MEANINGS = {
 
 def edit_photo(
     photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
-    view: Literal["photo", "face"], registry: str,
+    view: Literal["photo", "face"], registry: str, animation: bool = False,
 ) -> None:  # fmt: skip
-    """Edit in this process with a model, or by an endpoint."""
-    from visage.faces.picture import check_ending, read_picture, write_picture
+    """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP."""
+    from visage.faces.picture import check_animation, check_ending, read_picture, write_picture, write_whole
 
     check_ending(out)
+    if animation:
+        check_animation(out)
     if url is None:
         from visage.editing import edit
         from visage.registry.models import Registry
 
-        edit(photo, out, Registry(registry).fetch(model), to, intensity=intensity, view=view)
+        bundle = Registry(registry).fetch(model)
+        edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation)
         return
     from visage.client import Client
     from visage.faces.provenance import xmp_packet
 
+    if animation:
+        with Client(url) as client:
+            answer = client.expressions(photo, [to], intensity=intensity, view=view, format="webp")
+        write_whole(out, answer.results[0].image)  # with the endpoint's own provenance
+        return
     with Client(url) as client:
         answer = client.expressions(photo, [to], intensity=intensity, view=view)
     made_by = answer.model

@@ -4,6 +4,7 @@ import { Fault } from "./api.js";
 
 const dialog = document.getElementById("camera-dialog");
 const video = document.getElementById("video");
+const shoot = document.getElementById("shoot");
 
 /** Resolves to a JPEG, or to null when the dialog was closed without one. Throws Fault without a camera. */
 export async function takePicture() {
@@ -13,16 +14,23 @@ export async function takePicture() {
   } catch {
     throw new Fault("The camera cannot be used here. Allow it in the browser's settings, or choose a photograph instead.");
   }
-  video.srcObject = stream;
-  dialog.showModal();
-  await video.play().catch(() => {});
-  const taken = await new Promise((resolve) => {
-    document.getElementById("shoot").onclick = () => resolve(true);
+  // Until the first picture is there, one can only cancel.
+  shoot.disabled = true;
+  video.onloadeddata = () => {
+    shoot.disabled = false;
+    shoot.focus();
+  };
+  const decided = new Promise((resolve) => {
+    shoot.onclick = () => resolve(true);
     document.getElementById("camera-close").onclick = () => resolve(false);
     dialog.onclose = () => resolve(false);
   });
+  video.srcObject = stream;
+  dialog.showModal();
+  video.play().catch(() => {});
+  const taken = await decided;
   let picture = null;
-  if (taken && video.videoWidth) {
+  if (taken) {
     const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
     canvas.getContext("2d").drawImage(video, 0, 0);
     picture = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });

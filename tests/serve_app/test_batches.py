@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from serve_app import answers
-from serve_app.answers import FRAMES
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, opened, png
-from visage.editing import Editor
+from visage.editing import FRAMES, Editor
 
 Ask = Callable[..., httpx.Response]
 

@@ -1,16 +1,19 @@
 """The clients and `visage edit --url` against the endpoint's own application, on a real socket without Ray."""
 
 import asyncio
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.serve_app.samples import EXPRESSIONS, face, opened, png
 from tests.servers import running
 from visage.client import AsyncClient, Client, ClientError
+from visage.editing import FRAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +87,24 @@ def test_editing_by_an_address_keeps_the_provenance(url: str, london: Path, tmp_
     expected = Provenance("visage-ucgan", None, "0" * 32, "compositeWithTrainedAlgorithmicMedia")
     assert read_provenance(out) == expected
     assert opened(out.read_bytes()).shape == opened(photo.read_bytes()).shape
+
+
+def test_an_animation_by_the_client_and_by_the_command(url: str, london: Path, tmp_path: Path) -> None:
+    from visage.errors import UserError
+    from visage.faces.provenance import read_provenance
+    from visage.pictures import edit_photo
+
+    with Client(url, timeout=300) as client:
+        (result,) = client.expressions(png(face()), ["happy"], aligned=True, format="webp").results
+    with Image.open(io.BytesIO(result.image)) as image:
+        assert (image.format, image.n_frames) == ("WEBP", FRAMES)
+    photo, out = min((london / "neutral_front").glob("*.jpg")), tmp_path / "out.webp"
+    edit_photo(photo, "happy", out, 1.0, "", url, "face", "", animation=True)
+    with Image.open(out) as image:
+        assert image.n_frames == FRAMES
+    assert read_provenance(out) is not None
+    with pytest.raises(UserError, match=r"\.webp"):
+        edit_photo(photo, "happy", tmp_path / "out.png", 1.0, "", url, "face", "", animation=True)
 
 
 def test_the_page_s_examples_run(url: str, london: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The page at /, in Chromium, against the real endpoint."""
 
 import base64
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.browser import chromium, opened_browser
+from tests.conftest import LONDON
 from tests.serve_app.samples import EXPRESSIONS, bomb, make_bundle, opened, png
 
 if TYPE_CHECKING:
@@ -38,8 +41,19 @@ def url(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with opened_browser() as browser:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    """A Chromium whose camera shows a photograph, or a moving pattern where there is none."""
+    flags, photos = [], sorted((LONDON / "neutral_front").glob("*.jpg"))
+    if photos:
+        frame = Image.new("RGB", (640, 480), "white")
+        with Image.open(photos[0]) as photo:
+            frame.paste(photo.convert("RGB").resize((480, 480)), (80, 0))
+        buffer = io.BytesIO()
+        frame.save(buffer, "JPEG", quality=95)
+        film = tmp_path_factory.mktemp("camera") / "film.mjpeg"
+        film.write_bytes(buffer.getvalue() * 5)
+        flags.append(f"--use-file-for-fake-video-capture={film}")
+    with opened_browser(*flags) as browser:
         yield browser
 
 
@@ -230,3 +244,125 @@ def test_the_policy_forbids_what_comes_from_elsewhere(page: "Page") -> None:
     assert "unsafe" not in policy
     for path in sorted((Path(__file__).parents[2] / "serve_app" / "page").iterdir()):
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", path.read_text()), path.name
+
+
+def test_the_camera_s_picture_is_edited_and_the_camera_is_off_after_it(page: "Page", url: str, london: Path) -> None:
+    page.context.grant_permissions(["camera"], origin=url)
+    page.get_by_role("button", name="Use the camera").click()
+    shoot = page.get_by_role("button", name="Take the picture")
+    page.locator("#shoot:enabled").wait_for()
+    page.evaluate("window.seen = document.getElementById('video').srcObject")
+    shoot.click()
+    page.locator("#grid button[aria-pressed=true]").wait_for()
+    assert not page.evaluate("document.getElementById('camera-dialog').open")
+    assert page.evaluate("window.seen.getTracks().map((track) => track.readyState)") == ["ended"]
+    assert pixels(page, "#photo").shape == (480, 640, 3)
+    assert page.locator("#box").is_visible()
+
+
+@pytest.mark.parametrize("way", ["button", "escape"])
+def test_a_camera_that_is_closed_again_sends_nothing(page: "Page", url: str, way: str) -> None:
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    page.context.grant_permissions(["camera"], origin=url)
+    page.get_by_role("button", name="Use the camera").click()
+    page.locator("#camera-dialog[open]").wait_for()
+    page.evaluate("window.seen = document.getElementById('video').srcObject")
+    if way == "button":
+        page.get_by_role("button", name="Cancel").click()
+    else:
+        page.keyboard.press("Escape")
+    page.wait_for_function("window.seen.getTracks().every((track) => track.readyState === 'ended')")
+    assert not page.evaluate("document.getElementById('camera-dialog').open")
+    assert page.locator("#fault").inner_text() == ""
+    assert not posts
+
+
+def test_a_camera_that_is_not_allowed_is_a_sentence(page: "Page") -> None:
+    page.get_by_role("button", name="Use the camera").click()
+    assert "camera cannot be used here" in fault(page)
+    assert page.locator("#camera-dialog").is_hidden()
+
+
+def dropped(page: "Page", kind: str, files: list[bytes]) -> None:
+    """What the browser sends when somebody drags files over the page, or drops them."""
+    data = page.evaluate_handle(
+        """(files) => {
+            const data = new DataTransfer();
+            for (const [number, text] of files.entries()) {
+                const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+                data.items.add(new File([bytes], `face${number}.jpg`, { type: "image/jpeg" }));
+            }
+            return data;
+        }""",
+        [base64.b64encode(content).decode() for content in files],
+    )
+    page.dispatch_event("#drop", kind, {"dataTransfer": data})
+
+
+def test_a_photograph_that_is_dropped_is_edited(page: "Page", london: Path) -> None:
+    photo = min((london / "neutral_front").glob("*.jpg")).read_bytes()
+    dropped(page, "dragover", [photo])
+    assert page.locator("#drop.over").count() == 1
+    dropped(page, "drop", [photo, b"only the first counts"])
+    assert page.locator("#drop.over").count() == 0
+    page.locator("#grid button[aria-pressed=true]").wait_for()
+    assert pixels(page, "#photo").shape == opened(photo).shape
+    dropped(page, "drop", [])  # text, or a link
+    assert page.locator("#fault").inner_text() == ""
+    assert page.locator("#work").is_visible()
+    dropped(page, "drop", [b"no picture"])
+    assert "image:" in fault(page)
+
+
+CONTRASTS = """() => {
+    const numbers = (text) => text.match(/[0-9.]+/g).map(Number);
+    const over = (above, below) => {
+        const alpha = above[3] ?? 1;
+        return [0, 1, 2].map((n) => above[n] * alpha + below[n] * (1 - alpha));
+    };
+    const light = (colour) => {
+        const linear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+        const [r, g, b] = colour.map((c) => linear(c / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ratio = (one, other) => {
+        const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+    };
+    const behind = (element) => element
+        ? over(numbers(getComputedStyle(element).backgroundColor), behind(element.parentElement)) : [255, 255, 255];
+    const found = [];
+    for (const element of document.querySelectorAll("body *")) {
+        if (!element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) continue;
+        const style = getComputedStyle(element);
+        const name = element.id || element.className || element.textContent.trim().slice(0, 20) || element.tagName;
+        const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+        if (own) {
+            const large = parseFloat(style.fontSize) >= 24;
+            const back = behind(element);
+            found.push([`text of ${name}`, ratio(over(numbers(style.color), back), back), large ? 3 : 4.5]);
+        }
+        if (element.matches("button, .button, #key, fieldset span") && parseFloat(style.borderTopWidth)) {
+            const edge = numbers(style.borderTopColor), around = behind(element.parentElement);
+            const inside = behind(element);
+            found.push([`edge of ${name}`, Math.max(ratio(over(edge, around), around), ratio(inside, around)), 3]);
+        }
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_edges_stand_out_enough_to_be_seen(page: "Page", url: str, scheme: str) -> None:
+    """WCAG 2.2 AA, measured in the browser: 4.5 to 1 for text, 3 to 1 for large text and for edges of controls."""
+    page.emulate_media(color_scheme=scheme)
+    choose_sample(page)
+    found = page.evaluate(CONTRASTS)
+    page.set_input_files("#file", {"name": "face.png", "mimeType": "image/png", "buffer": b"x"})
+    fault(page)
+    page.evaluate("for (const id of ['key-form', 'again']) document.getElementById(id).hidden = false")
+    found += page.evaluate(CONTRASTS)
+    names = {name for name, _, _ in found}
+    assert {"text of fault", "text of download", "text of camera", "edge of key", "edge of camera"} <= names
+    assert not [(name, round(ratio, 2)) for name, ratio, least in found if ratio < least]

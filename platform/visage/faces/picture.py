@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ ENDINGS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
 }
+FRAME_MS, LAST_FRAME_MS = 60, 1200  # of an animation
 # What counts as a picture in a folder. Those of the second row cannot be read, and are named instead of passed over.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
                       ".heic", ".heif", ".avif", ".jp2"))  # fmt: skip
@@ -121,10 +122,26 @@ def encode(picture: np.ndarray, ending: str, *, xmp: str | None = None) -> bytes
     return buffer.getvalue()
 
 
+def encode_animation(pictures: Iterable[np.ndarray], *, xmp: str) -> bytes:
+    """uint8 H,W,3 RGB pictures as an animated WebP that stays at its last picture for a moment and begins again."""
+    first, *others = [Image.fromarray(picture, "RGB") for picture in pictures]
+    duration = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
+    buffer = io.BytesIO()
+    options = {"append_images": others, "duration": duration, "loop": 0, "quality": 90, "method": 2}
+    first.save(buffer, "WEBP", save_all=True, xmp=xmp.encode(), **options)
+    return buffer.getvalue()
+
+
 def check_ending(path: Path) -> None:
     """Raise UserError when a path names no picture that can be written."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: ends in {path.suffix or 'nothing'}; give a name that ends in .png, .jpg or .webp.")
+
+
+def check_animation(out: Path) -> None:
+    """Raise UserError for a path that names no animation."""
+    if out.suffix.lower() != ".webp":
+        raise UserError(f"{out}: an animation is a WebP file; give a name that ends in .webp.")
 
 
 def write_picture(path: Path, picture: np.ndarray, *, xmp: str | None = None) -> None:
