@@ -1,0 +1,45 @@
+"""What a job takes along."""
+
+from pathlib import Path
+
+import pytest
+from test_cli import ROOT
+
+from jobs.package import runtime_env
+from visage.errors import UserError
+from visage.terminal import typed
+
+
+def test_the_code_and_the_configuration_travel_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("data: {dir: faces}\n")
+    (tmp_path / "photograph.png").write_bytes(b"of somebody")
+    monkeypatch.setenv("HANDED_ON", "hush")
+    with runtime_env(config, ["HANDED_ON"], image=False, command="visage submit tune mine.yaml") as env:
+        folder = Path(env["working_dir"])
+        assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
+        assert (folder / "mine.yaml").read_text() == config.read_text()
+        assert env["py_modules"] == [str(ROOT / name) for name in ("platform/visage", "jobs", "serve_app")]
+        assert env["env_vars"]["HANDED_ON"] == "hush"
+    assert not folder.exists()
+
+
+def test_with_the_clusters_image_the_code_stays_here(tmp_path: Path) -> None:
+    with runtime_env(None, (), image=True, command="visage submit prepare") as env:
+        assert env.keys() == {"env_vars"}
+
+
+def test_a_variable_that_is_not_set_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_HERE", raising=False)
+    with (
+        pytest.raises(UserError, match="--env NOT_HERE: is not set"),
+        runtime_env(None, ["NOT_HERE"], image=True, command=""),
+    ):
+        pass
+
+
+def test_a_jobs_next_command_is_the_one_that_submitted_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISAGE_TYPED", "visage submit tune mine.yaml --address URL")
+    assert typed("--resume") == "visage submit tune mine.yaml --address URL"

@@ -1,0 +1,30 @@
+"""A script of jobs/ in the folder that all nodes see."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import ROOT
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_job_works_in_the_shared_folder(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.yaml").write_text(
+        "data: {dir: runs/faces}\nregistry: {tracking_uri: 'sqlite:///m.db'}\n"
+    )
+    home = tmp_path / "shared"
+    if there:
+        home.mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "VISAGE_HOME": str(home)}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, str(ROOT / "jobs" / "train.py"), "mine.yaml"]
+    done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    # It found the file that came with it, and looked for the faces in the shared folder.
+    assert ("visage prepare" if there else f"VISAGE_HOME = {home}") in done.stderr
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["mine.yaml"]
+    if there:
+        assert (home / "runs").is_dir()
