@@ -33,6 +33,7 @@ soak: setup
 	$(RUN)pytest -m soak
 
 bench: setup
+	$(RUN)python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(RUN)python benchmarks/synthetic_faces.py
 	$(RUN)python benchmarks/prepare.py
 	$(RUN)python benchmarks/training.py

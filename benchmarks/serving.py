@@ -94,7 +94,8 @@ def endpoint(model: Path, seconds: float, clients: list[int], settings: list[str
 def apart(*arguments: str) -> Any:
     """What this script prints with other arguments, in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    # Ray may still say something when it ends.
+    return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{")))
 
 
 def summary(values: list[float]) -> dict[str, float]:
