@@ -34,7 +34,7 @@ def start_ray(*, dashboard: bool = True) -> bool:
             _knock(address)
         quick = None if dashboard else False
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of a machine that is too busy to start it, Ray raises a bare one
         if address:
             fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."
         else:

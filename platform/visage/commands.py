@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from visage.judging.train import FaceNetworks
     from visage.publish import Published
     from visage.registry.models import Promotion
-    from visage.registry.record import Record
+    from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
 
@@ -55,7 +55,7 @@ def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
     return networks
 
 
-def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "Record | None" = None) -> None:
+def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "RunRecord | None" = None) -> None:
     """Train in the folder `out`, record the run in MLflow, and register what came out. record: the run to repeat."""
     from visage.faces.checks import check_learnable
     from visage.registry.record import check_faces

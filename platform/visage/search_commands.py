@@ -26,10 +26,12 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
-    from visage.search.record import conclude
     from visage.search.study import is_begun
-    from visage.search.tune import tune
+    from visage.search.study_run import conclude
+    from visage.search.tune import require_possible, tune
 
+    resume = resume or (restartable and is_begun(experiment.search))
+    require_possible(experiment, resume)  # before hours are spent
     faces = prepare_faces(experiment.data)
     check_learnable(faces)
     networks = judges_of(faces, experiment.judge)
@@ -37,7 +39,6 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     def again() -> str:
         return typed("--resume") if is_begun(experiment.search) else typed()
 
-    resume = resume or (restartable and is_begun(experiment.search))
     with going_on_with(again):
         with progress_bar() as progress:
             result = tune(experiment, resume=resume, progress=progress, say=console.print, tags=seen(faces, networks))
@@ -53,7 +54,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
         console.print(f"{model} is the champion already; next: visage serve")
         return
     promotion = registry.promote(model)
-    conclude(experiment, best.number, promotion)
+    conclude(experiment, result, promotion)
     print_promotion(promotion)
 
 
@@ -81,7 +82,7 @@ def publish_chosen(
 
     from visage.registry.tracking import Tracking
 
-    chosen = replaced(experiment, {**best.params, **experiment.search.final})
+    chosen = replaced(experiment, {**best.settings, **experiment.search.final})
     name = f"{result.name}-final-{best.number:04d}"
     decides = chosen.model_dump_json(exclude={"search", "ablation", "registry"})
     out = folder / f"final-{best.number:04d}-{sha256(decides.encode()).hexdigest()[:8]}"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from visage.config import Experiment
+from visage.config import Experiment, replaced
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate
 from visage.judging.metrics import score as harmonic
@@ -14,7 +14,11 @@ from visage.registry.assemble import bundle_training
 def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
     faces, networks = judged
     generator = UNet(64, 8, 3).eval()
-    experiment = Experiment.model_validate({"data": {"dir": str(faces.dir), "size": 64}})
+    addresses = {
+        "search": {"storage": "postgresql://me:hush/hush@host/db?sslpassword=hush"},
+        "registry": {"tracking_uri": "https://me:hush@host"},
+    }
+    experiment = Experiment.model_validate({"data": {"dir": str(faces.dir), "size": 64}, **addresses})
     evaluation = evaluate(generator, faces, networks, bootstrap=100)
     bundle = bundle_training(
         tmp_path / "bundle",
@@ -30,7 +34,10 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
     assert card.data.sha256 == faces.sha256
     assert card.data.judges == networks.sha256
     assert sum(card.data.people.values()) == 56
-    assert Experiment.model_validate(card.config) == experiment
+    hidden = {"search.storage": "postgresql://me:***@host/db?sslpassword=***"}
+    hidden["registry.tracking_uri"] = "https://me:***@host"
+    assert Experiment.model_validate(card.config) == replaced(experiment, hidden)
+    assert not [file.name for file in bundle.dir.iterdir() if b"hush" in file.read_bytes()]
     score = evaluation.rows["model"].metrics["score"]
     assert (card.metrics["score"].value, card.metrics["score"].low) == (score.value, score.low)
     for quantiles in card.self_check.values():

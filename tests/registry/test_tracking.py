@@ -100,7 +100,7 @@ def test_a_run_keeps_its_experiment_without_passwords(tracking: Tracking, store:
             "data": {"dir": "faces", "layout": "synthetic", "people": 40},
             "optim": {"rate": 1.5e-05},
             "search": {
-                "storage": "postgresql://me:secret@host/db",
+                "storage": "postgresql://me:hush-hush@host/db",
                 "space": {"loss.pixel.weight": {"log_uniform": [0.1, 7]}},
                 "final": {"train.images": 80_000},
             },
@@ -111,7 +111,14 @@ def test_a_run_keeps_its_experiment_without_passwords(tracking: Tracking, store:
     kept = read_record(store, run.run_id, ["data.dir=elsewhere"]).experiment
     changed = {"data.dir": Path("elsewhere"), "registry.tracking_uri": store}
     assert kept == replaced(asked, changed | {"search.storage": "postgresql://me:***@host/db"})
-    assert "secret" not in str(tracking.client.get_run(run.run_id).data.params)
+    reason = "OperationalError: postgresql://me:hush-hush@host/db does not answer"
+    run.note(reason)
+    run.tag("visage.warning", reason)
+    run.finish("failed", {"visage.reason": reason})
+    beside = Path(store.removeprefix("sqlite:///")).parent
+    files = [beside / "mlflow.db", *(beside / "mlartifacts").rglob("*")]
+    assert not [file for file in files if file.is_file() and b"hush-hush" in file.read_bytes()]
+    assert "me:***@host" in tracking.client.get_run(run.run_id).data.tags["visage.reason"]
 
 
 def test_what_cannot_be_repeated_is_said(tracking: Tracking, store: str):

@@ -39,12 +39,12 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
         def trial(config: dict[str, Any]) -> None:
             from ray import tune
 
-            from visage.search.trial import begun, told, with_endings
+            from visage.search.trial import told, with_endings
 
             last: dict[str, Any] = {}
 
-            def attempt(chosen: Experiment) -> None:
-                reached = begun(folder, config) / "reached"
+            def attempt(chosen: Experiment, out: Path) -> None:
+                reached = out / "reached"
                 start = int(reached.read_text()) if reached.exists() else 0
                 for images in range(start + 100, GOAL + 1, 100):
                     score = behaviour(config["number"], config["values"], images)
@@ -59,9 +59,9 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                         "frechet": 2 - score,
                         "checkpoint_path": str(reached.parent),
                     }
-                    tune.report(told(result, last))
+                    tune.report(told(result, last, out))
 
-            with_endings(attempt, experiment, last)
+            with_endings(attempt, experiment, folder, config, last)
 
         return trial
 

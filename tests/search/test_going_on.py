@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
 from visage.search.endings import CUT_OFF, FAILED, HALTED, State
+from visage.search.ledger import Ledger
 from visage.search.log import StudyLog
-from visage.search.optuna_search import Record, StudySearch
+from visage.search.optuna_search import StudySearch
 from visage.search.study import counted, load_study, note_cut_off, open_study, result_of, unfinished
 
 RESULT = {"images": GOAL, "score": 0.5, "identity_similarity": 0.4, "expression_probability": 0.6}
@@ -23,7 +24,7 @@ def part_of(asked: Experiment, *, resume: bool) -> StudySearch:
     if not resume:
         study.set_user_attr("run_id", "run of the study")
     return StudySearch(
-        Record(study, asked.search, GOAL), asked.search, RandomSampler(seed=int(resume)), unfinished(study)
+        Ledger(study, asked.search, GOAL), asked.search, RandomSampler(seed=int(resume)), unfinished(study)
     )
 
 
@@ -32,14 +33,14 @@ def test_a_trial_that_was_cut_off_goes_on_as_itself(tmp_path: Path) -> None:
     first = part_of(asked, resume=False)
     begun = [first.suggest(name) for name in "abc"]
     assert all(one and one["study"] == "run of the study" for one in begun)
-    first.record.note("b", "run_id", "run of b")
+    first.ledger.note("b", "run_id", "run of b")
     first.on_trial_complete("a", RESULT)
-    note_cut_off(first.record.study)
-    assert [trial.user_attrs["state"] for trial in unfinished(first.record.study)] == [CUT_OFF, CUT_OFF]
+    note_cut_off(first.ledger.study)
+    assert [trial.user_attrs["state"] for trial in unfinished(first.ledger.study)] == [CUT_OFF, CUT_OFF]
 
     second = part_of(asked, resume=True)
     assert [second.suggest("d"), second.suggest("e")] == begun[1:]
-    assert (second.record.noted("d", "run_id"), second.record.noted("e", "run_id")) == ("run of b", None)
+    assert (second.ledger.noted("d", "run_id"), second.ledger.noted("e", "run_id")) == ("run of b", None)
     new = second.suggest("f")
     assert new is not None
     assert new["number"] == 3
@@ -49,7 +50,7 @@ def test_a_trial_that_was_cut_off_goes_on_as_itself(tmp_path: Path) -> None:
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
     assert [trial.user_attrs["state"] for trial in trials] == ["complete"] * 4
     assert len({str(trial.params) for trial in trials}) == 4
-    assert len(counted(second.record.study)) == 4
+    assert len(counted(second.ledger.study)) == 4
 
 
 def test_a_halted_trial_has_no_ending_and_a_failed_one_has(tmp_path: Path) -> None:
@@ -78,8 +79,8 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     study.set_user_attr("run_id", tracking.start_run("test").run_id)
 
     def part(name: str) -> tuple[StudySearch, StudyLog, Any]:
-        search = StudySearch(Record(study, asked.search, GOAL), asked.search, RandomSampler(seed=0), unfinished(study))
-        log = StudyLog(asked, search.record, tracking, result_of(study, asked.search.storage), None, {})
+        search = StudySearch(Ledger(study, asked.search, GOAL), asked.search, RandomSampler(seed=0), unfinished(study))
+        log = StudyLog(asked, search.ledger, tracking, result_of(study), None, {})
         trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)
         return search, log, trial
 
@@ -103,7 +104,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     reported(log, trial, GOAL)
     search.on_trial_complete(trial.trial_id, RESULT)
     log.on_trial_complete(0, [], trial)
-    assert log.fault is None
+    assert log.ledger.fault is None
     (ended,) = counted(study)
     assert ended.user_attrs["run_id"] == halted.user_attrs["run_id"]
     run = client.get_run(ended.user_attrs["run_id"])
@@ -135,7 +136,11 @@ def test_what_a_trial_raises_is_told_and_its_folder_goes_on(tmp_path: Path, monk
     ]
     told.clear()
     trial(config)
-    assert [point["failed"] for point in told] == ["ValueError: no"]
+    assert [(point["images"], point.get("failed")) for point in told] == [
+        (100, None),
+        (200, None),
+        (200, "ValueError: no"),
+    ]
     told.clear()
-    trial(config)
-    assert [point["images"] for point in told] == list(range(300, GOAL + 1, 100))
+    trial(config)  # what nobody may have kept is told once more
+    assert [point["images"] for point in told] == list(range(100, GOAL + 1, 100))

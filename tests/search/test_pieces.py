@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
@@ -75,6 +75,7 @@ def test_the_reason_is_the_inner_error() -> None:
     assert reason_of(Wrapped(outer)) == "ValueError: inner"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     nodes=st.lists(
         st.fixed_dictionaries({"CPU": st.integers(0, 16), "GPU": st.sampled_from([0, 1, 2, 8])}), min_size=1, max_size=4

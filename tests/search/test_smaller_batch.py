@@ -38,28 +38,43 @@ def test_out_of_memory_is_tried_again_with_half_the_batch(
     monkeypatch.setattr(tune, "report", results.append)
     batches: list[int] = []
 
-    def attempt(last: dict[str, Any]) -> Callable[[Experiment], None]:
-        def run(chosen: Experiment) -> None:
+    def attempt(last: dict[str, Any]) -> Callable[[Experiment, Path], None]:
+        def run(chosen: Experiment, out: Path) -> None:
             def report(point: Progress) -> None:
                 if point.metrics is not None:
-                    tune.report(told({"images": point.images}, last))
+                    tune.report(told({"images": point.images}, last, out))
 
             batches.append(chosen.train.batch)
-            train(chosen, faces, tmp_path / "out", report, networks=networks)
+            train(chosen, faces, out, report, networks=networks)
 
         return run
 
     limit.write_text(str((two - one) * 24))
     last: dict[str, Any] = {}
-    with_endings(attempt(last), asked, last)
+    config = {"number": 0, "values": {}, "study": "one"}
+    with_endings(attempt(last), asked, tmp_path, config, last)
     assert batches == [32, 16]
-    assert results == [{"images": 32, "retried": "out of memory with train.batch = 32, went on with 16"}]
+    again = {"retried": "out of memory with train.batch = 32, began anew with 16", "train.batch": 16}
+    assert results == [{"images": 32, **again}]
 
-    limit.write_text(str((two - one) * 2))
+    # Cut off and started again, in another process, it still knows; and what was halved is not halved once more.
     results.clear()
     last = {}
-    with_endings(attempt(last), replaced(asked, {"train.images": 64}), last)
-    assert batches == [32, 16, 32, 16]
+    with_endings(
+        attempt(last), replaced(asked, {"train.images": 64, "train.evaluate_every": 64}), tmp_path, config, last
+    )
+    assert batches == [32, 16, 16]
+    assert results == [{"images": 32, **again}, {"images": 64, **again}]
+    limit.write_text(str((two - one) * 2))
+    results.clear()
+    with_endings(attempt({}), asked, tmp_path, config, {})
+    assert batches == [32, 16, 16, 16]
+    assert "out of memory with train.batch = 32 and with 16: train.batch = 16: a step needs" in results[-1]["failed"]
+
+    results.clear()
+    last = {}
+    with_endings(attempt(last), asked, tmp_path, config | {"number": 1}, last)
+    assert batches == [32, 16, 16, 16, 32, 16]
     (failed,) = results
     assert failed["failed"].startswith(
         "out of memory with train.batch = 32 and with 16: train.batch = 16: a step needs"

@@ -14,10 +14,12 @@ from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.search.endings import Ending, State
-from visage.search.optuna_search import Record, StudySearch
+from visage.search.ledger import Ledger
+from visage.search.optuna_search import StudySearch
 from visage.search.space import Space
 from visage.search.strategy import InTurn, sampler, scheduler
 from visage.search.study import feasible, load_study, open_study
+from visage.search.summary import summarise
 
 OBJECTIVES = {"identity_similarity": "max", "frechet": "min"}
 
@@ -92,15 +94,15 @@ def test_the_database_holds_each_ending(tmp_path: Path, database: str, request: 
     limits = {"identity": ">= 0.6", "frechet": "<= 3"}
     asked = experiment(tmp_path, "", storage=storage, name="endings", objectives=OBJECTIVES, constraints=limits)
     study = open_study(asked, resume=False)
-    record = Record(study, asked.search, GOAL)
-    search = StudySearch(record, asked.search, sampler(study, asked.search))
+    ledger = Ledger(study, asked.search, GOAL)
+    search = StudySearch(ledger, asked.search, sampler(study, asked.search))
     reached = {"identity_similarity": 0.5, "identity": 0.7, "frechet": 4.0, "score": 0.4, "images": GOAL}
     numbers = [search.suggest(f"tune {place}")["number"] for place in range(5)]
     search.on_trial_complete("tune 0", reached)
     search.on_trial_complete("tune 1", reached | {"images": 300})
     search.on_trial_complete("tune 2", reached | {"identity": math.nan})
     search.on_trial_complete("tune 3", error=True)
-    record.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
+    ledger.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
     search.on_trial_complete("tune 4", {name: value for name, value in reached.items() if name != "identity"})
 
     trials = load_study("endings", storage).trials
@@ -142,3 +144,13 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be opened") as fault:
         open_study(experiment(tmp_path, "", storage="postgresql://me:secret@127.0.0.1:1/optuna"), resume=False)
     assert "secret" not in str(fault.value)
+
+
+def test_the_database_keeps_no_password(tmp_path: Path, postgres: str) -> None:
+    """Whoever opens a study in Optuna's own pages reads its attributes."""
+    storage = postgres.replace("visage@", "visage:hu/sh@")
+    study = open_study(experiment(tmp_path, "https://me:hush@host", storage=storage, name="closed"), resume=False)
+    assert "hush" not in str(study.user_attrs)
+    assert "hu/sh" not in str(study.user_attrs)
+    summary = summarise(study)
+    assert (summary.registry, summary.storage) == ("https://me:***@host", postgres.replace("visage@", "visage:***@"))

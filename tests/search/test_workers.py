@@ -46,7 +46,6 @@ def worker(settings: dict[str, Any]) -> None:
 
 def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
-        from visage.search.trial import begun
         from visage.search.workers import run_workers
         from visage.training import ray_train
 
@@ -56,7 +55,7 @@ def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]
         def fit(chosen: Experiment, out: Path, report: Any) -> None:
             ray_train.torch_trainer(chosen.train, worker, settings, out, callbacks=[report]).fit()
 
-        run_workers(experiment, lambda: begun(folder, config), fit)
+        run_workers(experiment, folder, config, fit)
 
     return trial
 

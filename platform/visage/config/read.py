@@ -14,7 +14,10 @@ from visage.errors import UserError, one_line
 
 # A date such as 2024-13-01 is a ValueError, a thousand brackets are a RecursionError.
 NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/@]+@")
+PASSWORDS = (
+    re.compile(r"(://[^\s:/@]*:)[^\s\"'<>]+(?=@)"),
+    re.compile(r"([?&](?:\w*password|passwd|pwd|\w*secret|\w*token)=)[^&\s\"'<>]+", re.IGNORECASE),
+)
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -44,13 +47,29 @@ def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) 
 
 
 def written(config: BaseModel) -> str:
-    """The configuration as YAML, every field named, that reads back as the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    """The configuration as YAML, every field named, that reads back as the same but for passwords."""
+    return yaml.safe_dump(shareable(config), sort_keys=False, allow_unicode=True, width=120)
+
+
+def shareable(config: BaseModel) -> dict[str, Any]:
+    """The configuration as plain data that may leave this machine: without the passwords of its addresses."""
+
+    def cleaned(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: cleaned(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [cleaned(value) for value in node]
+        return without_passwords(node) if isinstance(node, str) else node
+
+    tree: dict[str, Any] = cleaned(config.model_dump(mode="json"))
+    return tree
 
 
 def without_passwords(text: str) -> str:
     """The text with *** for the passwords of the addresses in it."""
-    return PASSWORD.sub(r"\1:***@", text)
+    for password in PASSWORDS:
+        text = password.sub(r"\1***", text)
+    return text
 
 
 def apply_setting(tree: dict[str, Any], setting: str) -> None:

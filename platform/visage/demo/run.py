@@ -32,7 +32,7 @@ def run(keep: bool = False) -> None:
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
-    from visage.search.record import conclude
+    from visage.search.study_run import conclude
     from visage.search.tune import tune
 
     experiment = read_config(Experiment, CONFIG)
@@ -53,7 +53,7 @@ def run(keep: bool = False) -> None:
             print_published(published)
         with _stage("gate", seconds):
             promotion = Registry(experiment.registry.tracking_uri).promote(published.model)
-            conclude(experiment, study.best.number, promotion)
+            conclude(experiment, study, promotion)
             print_promotion(promotion)
         if promotion.alias != "champion":
             raise UserError(

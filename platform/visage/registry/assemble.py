@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visage.config import shareable
 from visage.registry.bundle import Bundle, write_bundle
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def bundle_training(
         results=({"row": name, **asdict(result)} for name, row in evaluation.rows.items() for result in row.results),
         method=experiment.method.name,
         expressions=faces.expressions,
-        config=experiment.model_dump(mode="json"),
+        config=shareable(experiment),
         evaluation=evaluation.without_results().to_dict(),
         metrics={name: asdict(estimate) for name, estimate in evaluation.rows["model"].metrics.items()},
         data={

@@ -19,7 +19,7 @@ FACES, JUDGES, THREADS = "visage.data_sha256", "visage.judges_sha256", "visage.t
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """A run in MLflow. experiment: as it ran. tags: all of its tags."""
 
     run_id: str
@@ -38,7 +38,7 @@ def seen(faces: "FaceSet", networks: "FaceNetworks") -> dict[str, str]:
     return {FACES: faces.sha256, JUDGES: networks.sha256}
 
 
-def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> Record:
+def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecord:
     """The record of a run in the store at `uri`, with `key.path=value` settings laid over its experiment.
 
     Raises UserError for a run that is not there, keeps no experiment, or is the run of a whole study.
@@ -62,10 +62,15 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> Record:
         with store_faults(uri):
             file = Path(client.download_artifacts(run_id, EXPERIMENT, folder))
         experiment = read_config(Experiment, file, [*settings, f"registry.tracking_uri={uri}"])
-    return Record(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
+    if kind == "trial" and experiment.search.scheduler == "pbt":
+        raise UserError(
+            f"run {run_id}: is a trial of a population, whose values changed while it trained, so no setting would "
+            f"repeat it; repeat the study with `visage tune` and the {EXPERIMENT} of its run."
+        )
+    return RunRecord(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
 
 
-def check_faces(record: Record, faces: "FaceSet", networks: "FaceNetworks") -> str:
+def check_faces(record: RunRecord, faces: "FaceSet", networks: "FaceNetworks") -> str:
     """Refuse faces that the run did not see; what else differs, as a sentence, or an empty string."""
     if record.tags.get(FACES, faces.sha256) != faces.sha256:
         raise UserError(

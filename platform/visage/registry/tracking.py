@@ -74,7 +74,7 @@ class Tracking:
                 self.client.log_batch(run.info.run_id, params=all_params[start : start + BATCH])
         log = RunLog(self.client, self.uri, run.info.run_id)
         if experiment:
-            log.picture(without_passwords(written(experiment)).encode(), EXPERIMENT)
+            log.picture(written(experiment).encode(), EXPERIMENT)
         return log
 
     def continue_run(self, run_id: str) -> "RunLog":
@@ -88,11 +88,22 @@ class Tracking:
         """A run to write to, left in the state that it is in."""
         return RunLog(self.client, self.uri, run_id)
 
+    def states(self, parent: str) -> dict[str, str]:
+        """The states of a study's trials, by run_id."""
+        with store_faults(self.uri):
+            query = f"tags.`{PARENT}` = '{parent}'"
+            some = self.client.search_runs([self.experiment_id], query)
+            found = list(some)
+            while some.token:
+                some = self.client.search_runs([self.experiment_id], query, page_token=some.token)
+                found += some
+        return {run.info.run_id: run.data.tags.get(STATE, "") for run in found}
+
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """The metric's curve: (step, value) by step; empty when the run has none of that name."""
+        """The metric's curve: (step, value) by step, the last where a step was told again; empty without the metric."""
         with store_faults(self.uri):
             points = self.client.get_metric_history(run_id, metric)
-        return sorted((point.step, point.value) for point in points)
+        return sorted({point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}.items())
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -134,7 +145,7 @@ class RunLog:
 
     def tag(self, name: str, value: str) -> None:
         with store_faults(self.uri):
-            self.client.set_tag(self.run_id, name, value)
+            self.client.set_tag(self.run_id, name, without_passwords(value))
 
     def note(self, text: str) -> None:
         """The run's description, in Markdown; what is too long for MLflow is cut off."""
@@ -159,7 +170,9 @@ class RunLog:
         from mlflow.entities import RunTag
 
         with store_faults(self.uri):
-            given = [RunTag(name, value[:TAG_LENGTH]) for name, value in {STATE: state, **tags}.items()]
+            given = [
+                RunTag(name, without_passwords(value)[:TAG_LENGTH]) for name, value in {STATE: state, **tags}.items()
+            ]
             self.client.log_batch(self.run_id, tags=given)
             self.client.set_terminated(self.run_id, STATUS[state])
 

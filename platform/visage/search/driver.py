@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.config.experiment import Search
+from visage.config.read import without_passwords
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def held(folder: Path, search: Search) -> Iterator[None]:
         lock = (folder / ".lock").open("w")
     except OSError as error:
         raise UserError(
-            f"search.storage = {search.storage}: {folder}, where the trials are kept, cannot be opened "
-            f"({error.strerror}); make it writable, or give another address."
+            f"search.storage = {without_passwords(search.storage)}: {folder}, where the trials are kept, "
+            f"cannot be opened ({error.strerror}); make it writable, or give another address."
         ) from None
     with lock:
         try:

@@ -2,54 +2,39 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from visage.config import Experiment, replaced
+from visage.config import Experiment, replaced, written
 from visage.errors import UserError
 from visage.registry.record import THREADS
-from visage.registry.tracking import NOTE, RunLog, Tracking
+from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
 from visage.search.endings import (
+    BATCH,
     CUT_OFF,
     DIVERGED,
     FAILED,
     HALTED,
     RETRIED,
+    RUNNING,
     Ending,
     State,
     divergence,
     metrics_of,
     reason_of,
 )
-from visage.search.optuna_search import Record
+from visage.search.ledger import Ledger, guarded
+from visage.search.patience import patiently
 from visage.search.progress import StudyProgress, Watch
-from visage.search.record import describe
-from visage.search.study import StudyResult, flat
+from visage.search.study import StudyResult, counted, flat
+from visage.search.study_run import describe
 from visage.search.summary import summarise
 from visage.training.resources import worker_threads
 
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs
-
-RUNNING = "running"
-
-
-def guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Keep a store's refusal as the log's `fault`, which stops the study: Tune would print a traceback of it."""
-
-    @wraps(method)
-    def call(self: "StudyLog", *arguments: Any, **named: Any) -> None:
-        if self.fault:
-            return
-        try:
-            method(self, *arguments, **named)
-        except UserError as error:
-            self.fault = error
-
-    return call
 
 
 class StudyLog(Callback):
@@ -58,24 +43,23 @@ class StudyLog(Callback):
     tags: of every trial's run.
     """
 
-    fault: UserError | None = None
-
     def __init__(
         self,
         experiment: Experiment,
-        search: Record,
+        ledger: Ledger,
         tracking: Tracking,
         before: StudyResult,
         watch: Watch | None,
         tags: Mapping[str, str],
     ) -> None:
-        self.experiment, self.search, self.tracking, self.watch = experiment, search, tracking, watch
+        self.experiment, self.ledger, self.tracking, self.watch = experiment, ledger, tracking, watch
         self.before = before
         self.tags = {"visage.kind": "trial", "visage.study": experiment.search.name, **tags}
         self.tags[THREADS] = str(worker_threads(experiment.train))
         self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
         self.best = before.best.score if before.best else None
         self.runs: dict[int, RunLog] = {}
+        self.reached: dict[int, int] = {}  # images up to which a trial's curve is kept
         self.described = time.monotonic()
         settings = flat(experiment.model_dump(mode="json"))
         self.settings = {name: value for name, value in settings.items() if name.split(".")[0] != "search"}
@@ -88,59 +72,73 @@ class StudyLog(Callback):
         number, values = trial.config["number"], trial.config["values"]
         if number in self.runs:  # it goes on: its process died, or it had made room for another of a population
             return
-        begun = self.search.noted(trial.trial_id, "run_id")
+        begun = self.ledger.noted(trial.trial_id, "run_id")
         if begun:  # cut off with an earlier part of the study
-            self.search.note(trial.trial_id, "state", RUNNING)
-            self.runs[number] = self.tracking.continue_run(begun)
-            self.runs[number].tag("visage.reason", "")
-            self._tell()
-            return
-        self.runs[number] = self.tracking.start_run(
-            f"{self.experiment.search.name}-{number:04d}",
-            parent=self.before.run_id,
-            tags=self.tags | {"visage.trial": str(number)},
-            params=self.settings | values,
-            experiment=replaced(self.experiment, values),
-        )
-        self.search.note(trial.trial_id, "run_id", self.runs[number].run_id)
+            self.ledger.note(trial.trial_id, "state", RUNNING)
+            run = patiently(lambda: self.tracking.continue_run(begun))
+            patiently(lambda: run.tag("visage.reason", ""))
+            curve = patiently(lambda: self.tracking.history(begun, "score"))
+            self.reached[number] = curve[-1][0] if curve else 0
+        else:
+            run = patiently(
+                lambda: self.tracking.start_run(
+                    f"{self.experiment.search.name}-{number:04d}",
+                    parent=self.before.run_id,
+                    tags=self.tags | {"visage.trial": str(number)},
+                    params=self.settings | values,
+                    experiment=replaced(self.experiment, values),
+                )
+            )
+            self.ledger.note(trial.trial_id, "run_id", run.run_id)
+        self.runs[number] = run
         self._tell()
 
     @guarded
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
-        run = self.runs[trial.config["number"]]
+        number, images = trial.config["number"], result.get("images", 0)
         if HALTED in result:
             raise UserError(result[HALTED])
         if FAILED in result or DIVERGED in result:  # the rest of it was reported before
             return
-        history = result.get("history", [(result.get("images", 0), result.get("losses", {}))])
-        points = [(images, {f"loss/{name}": value for name, value in losses.items()}) for images, losses in history]
-        points.append((result.get("images", 0), metrics_of(result)))
-        if self.experiment.search.scheduler == "pbt":
+        run = self.runs[number]
+        if RETRIED in result and not self.ledger.noted(trial.trial_id, RETRIED):
+            self.reached[number] = 0
+            changed = replaced(self.experiment, trial.config["values"] | {BATCH: result[BATCH]})
+            patiently(lambda: run.picture(written(changed).encode(), EXPERIMENT))  # the run is repeated from it
+            patiently(lambda: run.tag("visage.retried", result[RETRIED]))
+            self.ledger.note(trial.trial_id, RETRIED, result[RETRIED])
+        population = self.experiment.search.scheduler == "pbt"
+        if images <= self.reached.get(number, 0) and not population:  # told once more, as nobody may have heard it
+            return
+        history = result.get("history", [(images, result.get("losses", {}))])
+        points = [(at, {f"loss/{name}": value for name, value in losses.items()}) for at, losses in history]
+        points.append((images, metrics_of(result)))
+        if population:
             chosen = {name: value for name, value in trial.config["values"].items() if isinstance(value, (int, float))}
-            points.append((result.get("images", 0), {f"setting/{name}": value for name, value in chosen.items()}))
-        run.points((images, _finite(values)) for images, values in points)
+            points.append((images, {f"setting/{name}": value for name, value in chosen.items()}))
         if "warning" in result:
-            run.tag("visage.warning", result["warning"])
-        if RETRIED in result:
-            run.tag("visage.retried", result[RETRIED])
+            patiently(lambda: run.tag("visage.warning", result["warning"]))
         if "faces" in result:
-            run.picture(Path(result["faces"]), f"faces/{result['images']:08d}.png")
+            patiently(lambda: run.picture(Path(result["faces"]), f"faces/{images:08d}.png"))
+        patiently(lambda: run.points([(at, _finite(values)) for at, values in points]))  # last, as `reached` goes by it
+        self.reached[number] = images
 
     @guarded
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = trial.config["number"]
-        ending = self.search.endings[number]
+        ending = self.ledger.endings[number]
         if ending.state is State.COMPLETE:
             score = float(trial.last_result["score"])
             self.best = score if self.best is None else max(self.best, score)
-        self._end(number, ending)
+        self._end(number, ending, trial.last_result)
 
     @guarded
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.config["number"] in self.runs:  # its process may have died before it could start
-            self.runs[trial.config["number"]].tag("visage.restarts", str(trial.num_failures))
+            run = self.runs[trial.config["number"]]
+            patiently(lambda: run.tag("visage.restarts", str(trial.num_failures)))
 
     @guarded
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -149,8 +147,17 @@ class StudyLog(Callback):
             self.on_trial_start(iteration, trials, trial)
         started = f", the last of {trial.num_failures} starts" if trial.num_failures > 1 else ""
         ending = Ending(State.FAILED, f"{reason_of(_error_of(trial))}{started}")
-        self.search.end(trial.trial_id, ending, trial.last_result)
-        self._end(number, ending)
+        self.ledger.end(trial.trial_id, ending, trial.last_result)
+        self._end(number, ending, trial.last_result)
+
+    def catch_up(self) -> None:
+        """End the runs of trials that had ended when the study was cut off, before their runs were told."""
+        states = patiently(lambda: self.tracking.states(self.before.run_id))
+        for trial in counted(self.ledger.study):
+            ending = Ending(State(trial.user_attrs["state"]), trial.user_attrs["reason"])
+            run = self.tracking.run(trial.user_attrs["run_id"])
+            if states.get(run.run_id, ending.state) != ending.state:
+                run.finish(ending.state.value, self._told(trial.number, ending, trial.user_attrs, run))
 
     def cut_off(self) -> None:
         """End the runs of the trials that still ran when the study stopped, if the store can still be written."""
@@ -158,16 +165,29 @@ class StudyLog(Callback):
             for number in list(self.runs):
                 self.runs.pop(number).finish("killed", {"visage.reason": CUT_OFF})
         except UserError as error:
-            self.fault = self.fault or error
+            self.ledger.fault = self.ledger.fault or error
 
-    def _end(self, number: int, ending: Ending) -> None:
+    def _end(self, number: int, ending: Ending, result: Mapping[str, Any]) -> None:
         self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1
-        run = self.runs.pop(number)
-        run.finish(ending.state.value, {NOTE: _note(number, ending, run)} | _reason(ending))
+        run = self.runs[number]
+        patiently(lambda: run.finish(ending.state.value, self._told(number, ending, result, run)))
+        del self.runs[number]
         self._tell()
         if time.monotonic() > self.described + DESCRIBE_SECONDS:
-            describe(self.tracking.run(self.before.run_id), summarise(self.search.study, weights={}))
+            study = self.tracking.run(self.before.run_id)
+            summary = self.ledger.ask(lambda: summarise(self.ledger.study, weights={}))
+            patiently(lambda: describe(study, summary))
             self.described = time.monotonic()
+
+    def _told(self, number: int, ending: Ending, result: Mapping[str, Any], run: RunLog) -> dict[str, str]:
+        """The tags of a trial that ended: its description, and the reason where it is not complete."""
+        reason = {"visage.reason": ending.reason} if ending.reason else {}
+        said = f"Trial {number}, {ending.state.value}{f': {ending.reason}' if ending.reason else ''}."
+        if RETRIED in result:  # MLflow lets nobody change a parameter
+            said += f" The parameter {BATCH} is the one asked for: {result[RETRIED]}."
+        if self.experiment.search.scheduler == "pbt":
+            return reason | {NOTE: f"{said}\n\nIts values changed while it trained: see setting/ among its curves."}
+        return reason | {NOTE: f"{said}\n\nRepeat it: `visage train --from-run {run.run_id}`"}
 
     def _tell(self) -> None:
         if self.watch:
@@ -175,15 +195,6 @@ class StudyLog(Callback):
             self.watch(
                 StudyProgress(self.experiment.search.trials, complete, pruned, failed, len(self.runs), self.best)
             )
-
-
-def _reason(ending: Ending) -> dict[str, str]:
-    return {"visage.reason": ending.reason} if ending.reason else {}
-
-
-def _note(number: int, ending: Ending, run: RunLog) -> str:
-    because = f": {ending.reason}" if ending.reason else ""
-    return f"Trial {number}, {ending.state.value}{because}.\n\nRepeat it: `visage train --from-run {run.run_id}`"
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
@@ -199,13 +210,13 @@ def _error_of(trial: Any) -> BaseException | None:
 
 
 class StudyStopper(Stopper):
-    """Ends a trial that says so, and the study when its log cannot be written or the disk is full."""
+    """Ends a trial that says so, and the study when a store is away or the disk is full."""
 
-    def __init__(self, log: StudyLog) -> None:
-        self.log = log
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return bool(divergence(result)) or FAILED in result or HALTED in result
 
     def stop_all(self) -> bool:
-        return self.log.fault is not None
+        return self.ledger.fault is not None

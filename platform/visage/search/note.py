@@ -29,7 +29,12 @@ def _winner(summary: Summary) -> str:
     reached = "\n".join(f"- {name}: {value:.4f}" for name, value in {"score": best.score, **best.values}.items())
     return (
         f"## Trial {best.number} won\n\n{' '.join(summary.why)}\n\n{reached}\n\n"
-        f"Repeat it: `{summary.repeat}`\n\n{summary}."
+        + (
+            f"Repeat it: `{summary.repeat}`"
+            if summary.repeat
+            else "Its values changed while it trained, so its model is kept and no setting would repeat it."
+        )
+        + f"\n\n{summary}."
     )
 
 
@@ -96,5 +101,5 @@ def _more(summary: Summary) -> str:
         "and experiment.yaml, with which `visage tune experiment.yaml` does the whole study again.\n"
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
-        f"- In a terminal: `{summary.look}`."
+        + ("" if summary.population else f"- In a terminal: `{summary.look}`.")  # no database holds one
     )

@@ -13,20 +13,20 @@ from ray.tune.search.sample import Domain
 
 from visage.config import Dimension
 from visage.config.experiment import Search
-from visage.search.optuna_search import Record
+from visage.search.ledger import Ledger
 from visage.search.space import Space
 
 CHECKPOINTS = 4  # kept of each trial, as another may be about to take one over
 
 
 class Population(PopulationBasedTraining):
-    """Gives every trial of a population its first values, perturbs them, and tells the record how trials ended.
+    """Gives every trial of a population its first values, perturbs them, and tells the ledger how trials ended.
 
     Each trial is looked at every `grace_images`; one of the last quarter goes on from one of the first, with its
     values times 0.8 or 1.2, or drawn anew.
     """
 
-    def __init__(self, record: Record, search: Search) -> None:
+    def __init__(self, ledger: Ledger, search: Search) -> None:
         super().__init__(
             time_attr="images",
             metric="score",
@@ -36,9 +36,9 @@ class Population(PopulationBasedTraining):
             require_attrs=False,  # a trial that diverged reports no metrics
             log_config=False,
         )
-        self.record, self.space = record, search.space
-        record.study.sampler = RandomSampler(seed=search.seed)
-        self.members = [record.study.ask() for _ in range(search.trials)]
+        self.ledger, self.space = ledger, search.space
+        ledger.study.sampler = RandomSampler(seed=search.seed)
+        self.members = [ledger.study.ask() for _ in range(search.trials)]
         for member in self.members:
             Space(search.space)(member)
 
@@ -47,17 +47,17 @@ class Population(PopulationBasedTraining):
         values = [member.params for member in self.members]
         numbers = tune.grid_search(list(range(len(values))))
         drawn = tune.sample_from(lambda spec: dict(values[spec["config"]["number"]]))
-        return {"number": numbers, "values": drawn, "study": self.record.run_id}
+        return {"number": numbers, "values": drawn, "study": self.ledger.run_id}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
-        self.record.trials[trial.trial_id] = self.members[trial.config["number"]]
+        self.ledger.trials[trial.trial_id] = self.members[trial.config["number"]]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         super().on_trial_complete(tune_controller, trial, result)
         for path, value in trial.config["values"].items():
-            self.record.note(trial.trial_id, path, value)
-        self.record.ended(trial.trial_id, trial.last_result)
+            self.ledger.note(trial.trial_id, path, value)
+        self.ledger.ended(trial.trial_id, trial.last_result)
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         taken, how = super()._get_new_config(trial, trial_to_clone)

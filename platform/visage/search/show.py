@@ -11,9 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from visage.search.database import database_faults
+from visage.search.endings import CUT_OFF, RUNNING
 from visage.search.note import figure
 from visage.search.study import load_study, runs_now
-from visage.search.summary import CUT, RUNNING, Summary, importances_of, summarise
+from visage.search.summary import Summary, importances_of, summarise
 
 LOOK_SECONDS = 2.0
 ROWS = 20
@@ -36,7 +38,7 @@ def follow(name: str, storage: str, console: Console) -> None:
         return running, replace(bare, importances=weights.get(complete, {}))
 
     running, summary = look()
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), database_faults(storage):
         if running and console.is_terminal:
             with Live(view(summary), console=console, auto_refresh=False, transient=True) as live:
                 while running:
@@ -87,7 +89,7 @@ def _trials(summary: Summary) -> RenderableType:
     words = (name.replace("_", " ") for name in values)  # which a narrow terminal can break
     shown = _table("trial", "ending", "score", *words, "images", "seconds", "why", title="trials by rank")
     running = [line for line in summary.lines if line.state == RUNNING]
-    ended = [line for line in summary.lines if line.state not in (RUNNING, CUT)]
+    ended = [line for line in summary.lines if line.state not in (RUNNING, CUT_OFF)]
     for line in (*ended[:ROWS], *running):
         missed = "misses a constraint" if line.state == "complete" and not line.feasible else ""
         shown.add_row(

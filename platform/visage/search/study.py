@@ -4,24 +4,24 @@ import json
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visage.config import Experiment
+from visage.config import Experiment, shareable
 from visage.config.experiment import Search
-from visage.errors import UserError, one_line
+from visage.config.read import without_passwords
+from visage.errors import UserError
+from visage.search.database import SQLITE, open_database
 from visage.search.driver import driver_of, require_undriven
-from visage.search.endings import CUT_OFF, State
+from visage.search.endings import BATCH, CUT_OFF, State
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-SQLITE = "sqlite:///"
-CONNECT_SECONDS = 10
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
     r"search\.(trials|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
@@ -33,7 +33,8 @@ WHOLE = ("search.space", "search.objectives", "search.constraints", "search.fina
 class BestTrial:
     """Of the complete trials that meet all constraints, the one of the highest score.
 
-    values: by objective. params: the searched values by dotted path.
+    values: by objective. params: the searched values by dotted path. batch: the smaller `train.batch` that it had, None
+    where it had the one asked for.
     """
 
     number: int
@@ -42,6 +43,12 @@ class BestTrial:
     params: dict[str, Any]
     checkpoint: Path
     run_id: str
+    batch: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was trained with, by dotted path, where that is not the experiment's."""
+        return self.params | ({BATCH: self.batch} if self.batch else {})
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class StudyResult:
     """A study as it stands. Trials that were cut off go on with it, and are not counted before they end.
 
     failed: diverged ones and crashed ones. best: None while no complete trial meets the constraints. nearest: which
-    came nearest to them then, in words. run_id: the study's run in MLflow.
+    came nearest to them then, in words. run_id: the study's run in MLflow. study: as Optuna holds it.
     """
 
     name: str
@@ -58,7 +65,7 @@ class StudyResult:
     failed: int
     best: BestTrial | None
     run_id: str
-    storage: str
+    study: "Study" = field(repr=False)
     nearest: str = ""
 
     @property
@@ -79,8 +86,27 @@ def study_folder(experiment: Experiment) -> Path:
 def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     """The study of the experiment's name, new or, with `resume`, as it was left.
 
+    Raises UserError as `find_study`, and when another machine drives it.
+    """
+    import optuna
+
+    study = find_study(experiment, resume=resume)
+    if experiment.search.scheduler == "pbt":
+        return _create(experiment, optuna.storages.InMemoryStorage())
+    if study:
+        require_undriven(study)
+        if study.get_trials(deepcopy=False):
+            return study
+        # Begun and left before its first trial, so perhaps with other objectives.
+        optuna.delete_study(study_name=study.study_name, storage=study._storage)
+    return _create(experiment, open_database(experiment.search.storage))
+
+
+def find_study(experiment: Experiment, *, resume: bool) -> "Study | None":
+    """The study of the experiment's name as it was left; None where there is none. Changes nothing.
+
     Raises UserError when it exists and is not resumed, when there is nothing to resume, when the experiment is not
-    the one it was begun with, when another machine drives it, and when the database cannot be used.
+    the one it was begun with, and when the database cannot be used.
     """
     import optuna
 
@@ -88,30 +114,23 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     if search.scheduler == "pbt":
         if resume:
             raise UserError("search.scheduler = pbt: a population cannot be resumed; leave --resume out to begin anew.")
-        return _create(experiment, optuna.storages.InMemoryStorage())
-    storage = _storage(search.storage)
+        return None
+    storage, place = open_database(search.storage), without_passwords(search.storage)
     try:
         study = optuna.load_study(study_name=search.name, storage=storage)
     except KeyError:
         study = None
-    if study:
-        require_undriven(study)
     begun = len(study.get_trials(deepcopy=False)) if study else 0
     if not resume and begun:
         raise UserError(
-            f"search.name = {search.name}: the study has {begun} trials in {shown(search.storage)} already; "
-            "go on with --resume, or give search.name another value."
+            f"search.name = {search.name}: the study has {begun} trials in {place} already; go on with --resume, or "
+            "give search.name another value."
         )
-    if resume and not (study and begun):
-        raise UserError(
-            f"search.name = {search.name}: there is no such study in {shown(search.storage)}; leave --resume out."
-        )
+    if resume and not begun:
+        raise UserError(f"search.name = {search.name}: there is no such study in {place}; leave --resume out.")
     if study and begun:
         _require_same(study, experiment)
-        return study
-    if study:  # begun and left before its first trial, so perhaps with other objectives
-        optuna.delete_study(study_name=search.name, storage=storage)
-    return _create(experiment, storage)
+    return study
 
 
 def _create(experiment: Experiment, storage: "BaseStorage") -> "Study":
@@ -123,7 +142,7 @@ def _create(experiment: Experiment, storage: "BaseStorage") -> "Study":
     directions = [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in modes]
     study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
     study.set_metric_names(list(search.objectives))
-    study.set_user_attr("experiment", experiment.model_dump_json())
+    study.set_user_attr("experiment", json.dumps(shareable(experiment)))  # anybody may read it in a database
     return study
 
 
@@ -139,54 +158,25 @@ def load_study(name: str, storage: str) -> "Study":
     """A study to read. Raises UserError when the database does not hold it."""
     import optuna
 
-    backend = _storage(storage)
+    backend = open_database(storage)
     try:
         return optuna.load_study(study_name=name, storage=backend)
     except KeyError:
         known = ", ".join(optuna.get_all_study_names(backend)) or "none"
         raise UserError(
-            f"{name}: there is no such study in {shown(storage)} (known: {known}); name one of those."
+            f"{name}: there is no such study in {without_passwords(storage)} (known: {known}); name one of those."
         ) from None
-
-
-def shown(address: str) -> str:
-    """A database's address without its password."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(address).render_as_string(hide_password=True)
-    except ArgumentError:
-        return address
-
-
-def _storage(address: str) -> Any:
-    from optuna.storages import RDBStorage
-    from sqlalchemy import make_url
-
-    options: dict[str, Any] = {}
-    try:
-        url = make_url(address)
-        if address.startswith(SQLITE):
-            Path(address.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        elif url.get_backend_name() == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is
-            # Asked before each use, as a server may go and come back while trials train.
-            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
-        return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-    except Exception as error:  # the database's driver has errors of its own, and so has a missing driver
-        fault = f"search.storage = {shown(address)}: cannot be opened ({one_line(error, 400)})"
-        raise UserError(f"{fault}; give the address of a database that can.") from None
 
 
 def _require_same(study: "Study", experiment: Experiment) -> None:
     begun = flat(json.loads(study.user_attrs["experiment"]))
-    now = flat(json.loads(experiment.model_dump_json()))
+    now = flat(shareable(experiment))
     for key in sorted(begun.keys() | now.keys()):
         if begun.get(key) != now.get(key) and not MAY_CHANGE.fullmatch(key):
             raise UserError(
                 f"{key} = {now.get(key)}: the study {study.study_name} was begun with {begun.get(key)}; "
-                "put that back, or give search.name another value."
+                "put that back, or give search.name another value and begin from this study's best trials with "
+                f"search.warm_start={study.study_name}."
             )
 
 
@@ -233,7 +223,7 @@ def require_same_faces(study: "Study", experiment: Experiment) -> None:
         )
 
 
-def result_of(study: "Study", storage: str) -> StudyResult:
+def result_of(study: "Study") -> StudyResult:
     trials = counted(study)
     states = [trial.user_attrs["state"] for trial in trials]
     complete = [trial for trial in trials if trial.user_attrs["state"] == State.COMPLETE]
@@ -245,7 +235,7 @@ def result_of(study: "Study", storage: str) -> StudyResult:
         failed=states.count(State.DIVERGED) + states.count(State.FAILED),
         best=_best(study, best) if best else None,
         run_id=study.user_attrs["run_id"],
-        storage=storage,
+        study=study,
         nearest=_nearest(complete) if complete and not best else "",
     )
 
@@ -282,6 +272,7 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         params={path: trial.user_attrs.get(path, value) for path, value in trial.params.items()},  # a population's last
         checkpoint=Path(trial.user_attrs["checkpoint_path"]),
         run_id=trial.user_attrs["run_id"],
+        batch=trial.user_attrs.get(BATCH),
     )
 
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
 from visage.config.experiment import Registry, Search
-from visage.config.read import without_passwords
-from visage.search.endings import State
+from visage.search.endings import CUT_OFF, RUNNING, State
 from visage.search.study import feasible
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-RUNNING, CUT = "running", "cut off"
 EDGE = 0.02  # share of a range (of its logarithm, on a log scale) that counts as its edge
 
 
@@ -49,7 +47,7 @@ class Summary:
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
     differences in score, by path. space: by path, in words. outcome: of the final training and the gate, if it came
-    to that. registry, storage: where it is kept.
+    to that. registry, storage: where it is kept. population: of pbt, whose values change while it trains.
     """
 
     name: str
@@ -66,10 +64,13 @@ class Summary:
     outcome: dict[str, Any]
     registry: str
     storage: str
+    population: bool
 
     @property
     def repeat(self) -> str:
-        """The command that trains the best trial's setting again; empty without one."""
+        """The command that trains the best trial's setting again; empty without one, as for a trial of a population."""
+        if self.population:
+            return ""
         option = "" if self.registry == Registry().tracking_uri else f" --registry {self.registry}"
         return f"visage train --from-run {self.best.run_id}{option}" if self.best else ""
 
@@ -84,7 +85,7 @@ class Summary:
         return self.lines[0] if self.lines and self.lines[0].feasible else None
 
     def __str__(self) -> str:
-        done = sum(count for state, count in self.counts.items() if state not in (RUNNING, CUT))
+        done = sum(count for state, count in self.counts.items() if state not in (RUNNING, CUT_OFF))
         found = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         best = f"; best trial {self.best.number} with score {self.best.score:.3f}" if self.best else ""
         return f"study {self.name}: {done} of {self.trials} trials ({found or 'none yet'}){best}"
@@ -104,7 +105,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         name=study.study_name,
         run_id=study.user_attrs.get("run_id", ""),
         trials=study.user_attrs.get("trials", search["trials"]),
-        counts={state: counts.get(state, 0) for state in (*map(str, State), RUNNING, CUT)},
+        counts={state: counts.get(state, 0) for state in (*map(str, State), RUNNING, CUT_OFF)},
         objectives=search["objectives"],
         constraints=constraints,
         space={path: _range(dimension) for path, dimension in space.items()},
@@ -113,8 +114,9 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         front=front,
         importances=importances_of(study) if weights is None else weights,
         outcome=study.user_attrs.get("outcome", {}),
-        registry=without_passwords(experiment["registry"]["tracking_uri"]),
-        storage=without_passwords(search["storage"]),
+        registry=experiment["registry"]["tracking_uri"],
+        storage=search["storage"],
+        population=search["scheduler"] == "pbt",
     )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -13,13 +14,16 @@ from visage.cluster import root
 from visage.config import Experiment, replaced
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
-from visage.search.endings import DIVERGED, FAILED, HALTED, RETRIED, reason_of
+from visage.faces.picture import write_whole
+from visage.search.endings import BATCH, DIVERGED, FAILED, HALTED, RETRIED, reason_of
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
 from visage.training.run import CHECKPOINT, resumable
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
-STUDY = "study"  # file of a trial's folder: the study that it belongs to
+# Files of a trial's folder: the study that it belongs to, and its batch where it ran out of memory with the one asked,
+# and its last results, which nobody may have kept.
+STUDY, SMALLER, TOLD = "study", "batch", "told.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -59,20 +63,20 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
             if point.metrics is not None:
                 # Of a population, a trial goes on from the checkpoint that Tune gives it: its own or another's.
                 kept = tune.Checkpoint.from_directory(str(point.checkpoint)) if population else None
-                tune.report(told(as_result(point), last) | {"history": list(history)}, checkpoint=kept)
+                result = as_result(point) | {"history": list(history)}
+                tune.report(told(result, last, folder_of(study, config["number"])), checkpoint=kept)
                 history.clear()
 
-        def attempt(chosen: Experiment) -> None:
+        def attempt(chosen: Experiment, out: Path) -> None:
             history.clear()
             faces, networks, judges = _loaded(experiment.data.dir, experiment.judge)
-            out = begun(study, config)
             own = out / CHECKPOINT if resumable(out) else None
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:
                 start = Path(place) if place else own
                 train(chosen, faces, out, report, networks=networks, resume=start, judges=judges)
 
-        with_endings(attempt, replaced(experiment, config["values"]), last)
+        with_endings(attempt, experiment, study, config, last)
 
     return trial
 
@@ -85,10 +89,17 @@ def begun(study: Path, config: Mapping[str, Any]) -> Path:
     out = folder_of(study, config["number"])
     mark = out / STUDY
     if not (mark.is_file() and mark.read_text() == config["study"]):
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        mark.write_text(config["study"])
+        _begin(out, config)
     return out
+
+
+def _begin(out: Path, config: Mapping[str, Any], smaller: int | None = None) -> None:
+    """An empty folder for a trial, with its mark. smaller: the batch that it has from now on."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    if smaller:
+        (out / SMALLER).write_text(str(smaller))
+    (out / STUDY).write_text(config["study"])
 
 
 def as_result(point: Progress) -> dict[str, Any]:
@@ -103,43 +114,70 @@ def as_result(point: Progress) -> dict[str, Any]:
     return result
 
 
-def told(result: Mapping[str, Any], last: dict[str, Any]) -> dict[str, Any]:
-    """The result with what a trial that was tried again tells beside it; `last` is it from now on."""
-    again = {RETRIED: last[RETRIED]} if RETRIED in last else {}
+def told(result: Mapping[str, Any], last: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The result with what a trial that began anew tells beside it; `last`, and the trial's folder, keep it.
+
+    A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
+    they were kept: Tune takes a result and lets the trial train on while it looks at it.
+    """
+    before = [dict(last)] if "images" in last else []
+    again = {name: last[name] for name in (RETRIED, BATCH) if name in last}
     last.clear()
     last.update(result, **again)
+    write_whole(out / TOLD, json.dumps([*before, last], default=float).encode())
     return dict(last)
 
 
-def with_endings(run: Callable[[Experiment], object], experiment: Experiment, last: dict[str, Any]) -> None:
-    """Run, and tell Tune as a result how the trial ended when it did not reach its end: its process is sound.
+def with_endings(
+    run: Callable[[Experiment, Path], object],
+    experiment: Experiment,
+    study: Path,
+    config: Mapping[str, Any],
+    last: dict[str, Any],
+) -> None:
+    """Run a trial, and tell Tune as a result how it ended when it did not reach its end: its process is sound.
 
     So what Tune takes for a failure is the death of a process, which it starts again. A trial that runs out of memory
-    goes on once with half the batch. last: the last result, as `told` keeps it.
+    begins anew, once, with half the batch: what two batches made is no setting that could be repeated. run: given the
+    trial's experiment and its folder. last: the last result, as `told` keeps it.
     """
     from ray import tune
 
-    ending = _ending(run, experiment)
-    train = experiment.train
-    half = train.batch // 2 // train.workers * train.workers
+    asked = replaced(experiment, config["values"])
+    batch, workers = asked.train.batch, asked.train.workers
+    half = batch // 2 // workers * workers
+
+    def attempt() -> None:
+        out = begun(study, config)
+        chosen = asked
+        if (out / SMALLER).is_file():  # from an earlier start of this trial on
+            smaller = int((out / SMALLER).read_text())
+            chosen = replaced(asked, {BATCH: smaller})
+            last.update({RETRIED: f"out of memory with {BATCH} = {batch}, began anew with {smaller}", BATCH: smaller})
+        if (out / TOLD).is_file() and experiment.search.scheduler != "pbt":
+            for result in json.loads((out / TOLD).read_text()):
+                last.update(result)
+                tune.report(dict(last))
+        run(chosen, out)
+
+    ending = _ending(attempt)
+    if ending and ending[0] == RETRIED and half and BATCH not in last:
+        gc.collect()  # of the error's frames, which hold the networks and the batch
+        last.clear()
+        ending = _ending(lambda: _begin(folder_of(study, config["number"]), config, half)) or _ending(attempt)
     if ending and ending[0] == RETRIED:
-        if half:
-            gc.collect()  # of the error's frames, which hold the networks and the batch
-            last[RETRIED] = f"out of memory with train.batch = {train.batch}, went on with {half}"
-            ending = _ending(run, replaced(experiment, {"train.batch": half}))
-        if ending and ending[0] == RETRIED:
-            ending = FAILED, f"out of memory with train.batch = {train.batch} and with {half}: {ending[1]}"
+        ending = FAILED, f"out of memory with {BATCH} = {batch}{f' and with {half}' if half else ''}: {ending[1]}"
     if ending:
         name, reason = ending
         tune.report(last | {name: reason})
 
 
-def _ending(run: Callable[[Experiment], object], experiment: Experiment) -> tuple[str, str] | None:
+def _ending(run: Callable[[], object]) -> tuple[str, str] | None:
     """Run; the key of a result and the reason when an error ended it. What the error holds is let go."""
     from visage.training.memory import OutOfMemory
 
     try:
-        run(experiment)
+        run()
         return None
     except Exception as error:
         inner = root(error)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from visage.cluster import local_ray
 from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.search.database import database_faults
 from visage.search.driver import heartbeat, held
 from visage.search.progress import Watch
 from visage.search.study import (
     StudyResult,
     counted,
+    find_study,
     flat,
     note_cut_off,
     open_study,
@@ -28,7 +30,7 @@ from visage.search.study import (
 )
 from visage.search.trial import RESTARTS, Trainable, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
-from visage.training.resources import cluster_nodes, concurrency
+from visage.training.resources import cluster_nodes, concurrency, this_machine
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -60,11 +62,10 @@ def tune(
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
     says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
-    if not experiment.search.space:
-        raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
+    _require_space(experiment)
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
-    with _quiet(), held(folder, experiment.search), local_ray():
+    with _quiet(), held(folder, experiment.search), local_ray(), database_faults(experiment.search.storage):
         at_once = concurrency(cluster_nodes(), experiment.train)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
@@ -75,8 +76,13 @@ def tune(
                 say(f"{sentence}, and was left out")
             at_once = min(at_once, experiment.search.concurrency or at_once)
             _run(experiment, study, trainable, folder, at_once, progress, tags)
-    result = result_of(study, experiment.search.storage)
+        result = result_of(study)
     if result.trials < experiment.search.trials:
+        if experiment.search.scheduler == "pbt":
+            raise UserError(
+                f"search.scheduler = pbt: the population was cut off after {result.trials} of "
+                f"{experiment.search.trials} trials and cannot be resumed; begin anew with the same command."
+            )
         raise KeyboardInterrupt(
             f"the study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
             "which are kept"
@@ -89,6 +95,21 @@ def tune(
     return result
 
 
+def require_possible(experiment: Experiment, resume: bool) -> None:
+    """Raises UserError for what `tune` would refuse, as far as that is known before there are faces and judges."""
+    _require_space(experiment)
+    if not os.environ.get("RAY_ADDRESS"):
+        concurrency(this_machine(), experiment.train)
+    find_study(_absolute(experiment), resume=resume)
+    if not resume:
+        check_warm_start(experiment.search)
+
+
+def _require_space(experiment: Experiment) -> None:
+    if not experiment.search.space:
+        raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
+
+
 def _run(
     experiment: Experiment, study: "Study", trainable: Trainable, folder: Path, at_once: int, watch: Watch | None,
     tags: Mapping[str, str],
@@ -97,11 +118,12 @@ def _run(
     from ray import tune
 
     from visage.registry.tracking import Tracking
+    from visage.search.ledger import Ledger
     from visage.search.log import StudyLog, StudyStopper
-    from visage.search.optuna_search import Record, StudySearch
+    from visage.search.optuna_search import StudySearch
     from visage.search.population import CHECKPOINTS, Population
-    from visage.search.record import record_study
     from visage.search.strategy import sampler, scheduler
+    from visage.search.study_run import record_study
 
     search = experiment.search
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
@@ -112,18 +134,19 @@ def _run(
         params = flat(experiment.model_dump(mode="json"))
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         study.set_user_attr("run_id", run.run_id)
-    record = Record(study, search, experiment.train.images)
-    log = StudyLog(experiment, record, tracking, result_of(study, search.storage), watch, tags)
+    ledger = Ledger(study, search, experiment.train.images)
+    log = StudyLog(experiment, ledger, tracking, result_of(study), watch, tags)
+    log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
     try:
         if remaining > 0:
             choice: dict[str, Any]
             if search.scheduler == "pbt":
-                population = Population(record, search)
+                population = Population(ledger, search)
                 first, choice = population.first_settings(), {"scheduler": population}
             else:
-                suggester = StudySearch(record, search, sampler(study, search), unfinished(study))
+                suggester = StudySearch(ledger, search, sampler(study, search), unfinished(study))
                 first, choice = (
                     {},
                     {"scheduler": scheduler(experiment), "search_alg": suggester, "num_samples": remaining},
@@ -144,18 +167,20 @@ def _run(
                     callbacks=[log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=StudyStopper(log),
+                    stop=StudyStopper(ledger),
                     checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS),
                     verbose=0,
                 ),
             ).fit()
     finally:
         log.cut_off()
-        note_cut_off(study)
-    if log.fault:
+        with suppress(UserError), database_faults(search.storage):
+            note_cut_off(study)
+    if ledger.fault:
         with suppress(UserError):
             run.finish("killed")
-        raise UserError(f"{str(log.fault).rstrip('.')}; then go on with --resume.")
+        then = "begin anew" if search.scheduler == "pbt" else "go on with --resume"
+        raise UserError(f"{str(ledger.fault).rstrip('.')}; then {then}.")
     record_study(study, run)
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")
 

@@ -11,8 +11,8 @@ from ray.train import Checkpoint
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from visage.config import Experiment, replaced
-from visage.search.trial import Trainable, begun, told, with_endings
+from visage.config import Experiment
+from visage.search.trial import Trainable, told, with_endings
 
 PICTURE = "faces.png"  # in the checkpoints that `train_on_ray` reports
 
@@ -25,20 +25,21 @@ def on_workers(experiment: Experiment, study: Path) -> Trainable:
 
         # A run that was cut off in the same folder goes on from its last checkpoint by itself.
         run_workers(
-            replaced(experiment, config["values"]),
-            lambda: begun(study, config),
-            lambda chosen, out, report: train_on_ray(chosen, out, callbacks=[report]),
+            experiment, study, config, lambda chosen, out, report: train_on_ray(chosen, out, callbacks=[report])
         )
 
     return trial
 
 
 def run_workers(
-    experiment: Experiment, place: Callable[[], Path], fit: Callable[[Experiment, Path, TuneReportCallback], object]
+    experiment: Experiment,
+    study: Path,
+    config: dict[str, Any],
+    fit: Callable[[Experiment, Path, TuneReportCallback], object],
 ) -> None:
     """Run a Ray Train run from within a trial.
 
-    place: makes the run's folder. fit: given the experiment, that folder and the callback that tells Tune.
+    fit: given the trial's experiment, its folder and the callback that tells Tune.
     """
     # Train's helper that frees a stopped trial's workers looks for a Ray on this machine, dies when it finds two (a
     # served model's beside the study's), and the next trial waits for ever. Only Train's own list of variables
@@ -47,11 +48,10 @@ def run_workers(
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     last: dict[str, Any] = {}
 
-    def attempt(chosen: Experiment) -> None:
-        out = place()
+    def attempt(chosen: Experiment, out: Path) -> None:
         fit(chosen, out, EvaluationReport(out, last))
 
-    with_endings(attempt, experiment, last)
+    with_endings(attempt, experiment, study, config, last)
 
 
 class EvaluationReport(TuneReportCallback):
@@ -71,5 +71,5 @@ class EvaluationReport(TuneReportCallback):
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, kept)
             metrics = [metrics[0] | {"faces": str(kept)}, *metrics[1:]]
-        metrics = [told(metrics[0], self.last), *metrics[1:]]
+        metrics = [told(metrics[0], self.last, self.out), *metrics[1:]]
         super().after_report(run_context, metrics, checkpoint)

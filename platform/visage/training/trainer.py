@@ -1,5 +1,6 @@
 """The state of a run: networks, optimisers, moving average and position; one step at a time. It knows no Ray."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visage.config import Experiment
+from visage.config import Experiment, shareable
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
@@ -131,7 +132,7 @@ class Trainer:
                 "images": self.images,
                 "architecture": self.method.generator.architecture(),
                 "expressions": list(self.faces.expressions),
-                "experiment": self.experiment.model_dump_json(),
+                "experiment": json.dumps(shareable(self.experiment)),
                 "faces": self.faces.sha256,
                 "generator": self.method.generator.state_dict(),
                 "discriminator": self.method.discriminator.state_dict(),

@@ -12,7 +12,7 @@ from visage.registry.models import Promotion
 from visage.registry.tracking import RunLog, Tracking
 from visage.search import plots
 from visage.search.note import note
-from visage.search.study import load_study, table
+from visage.search.study import StudyResult, table
 from visage.search.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -37,17 +37,15 @@ def describe(run: RunLog, summary: Summary) -> None:
     run.log(figures, sum(summary.counts.values()))
 
 
-def conclude(experiment: Experiment, trial: int, promotion: Promotion) -> None:
+def conclude(experiment: Experiment, result: StudyResult, promotion: Promotion) -> None:
     """Add to the study, in its database and in MLflow, what became of its best trial's setting."""
-    if experiment.search.scheduler == "pbt":  # no database holds it
-        return
-    facts, verdict = promotion.facts, promotion.verdict
+    assert result.best
+    facts, verdict, study = promotion.facts, promotion.verdict, result.study
     model = f"{facts.name}/{facts.version}"
-    study = load_study(experiment.search.name, experiment.search.storage)
-    outcome = {"trial": trial, "model": model, "run_id": facts.run_id, "alias": promotion.alias}
+    outcome = {"trial": result.best.number, "model": model, "run_id": facts.run_id, "alias": promotion.alias}
     study.set_user_attr("outcome", outcome | {"decision": verdict.decision, "reasons": list(verdict.reasons)})
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    run = tracking.run(study.user_attrs["run_id"])
+    run = tracking.run(result.run_id)
     run.note(note(summarise(study)))
     run.tag("visage.model", model)
     run.tag("visage.verdict", verdict.decision)

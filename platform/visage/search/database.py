@@ -1,0 +1,63 @@
+"""The database of a study: opened, and what it raises told in one sentence."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.config.read import without_passwords
+from visage.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+SQLITE = "sqlite:///"
+CONNECT_SECONDS = 10
+LOCKED_SECONDS = 60  # SQLite has one writer at a time; Python's five seconds are little for several studies
+
+
+def open_database(address: str) -> "BaseStorage":
+    """The storage at an SQLAlchemy address. Raises UserError when it cannot be opened.
+
+    A new SQLite database gets its schema under a lock, as studies that make it side by side crash.
+    """
+    from optuna.storages import RDBStorage
+    from sqlalchemy import make_url
+
+    options: dict[str, Any] = {}
+    try:
+        url = make_url(address)
+        lock: Any = nullcontext()
+        if address.startswith(SQLITE):
+            file = Path(address.removeprefix(SQLITE))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = file.with_name(f"{file.name}.lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            options = {"connect_args": {"timeout": LOCKED_SECONDS}}
+        elif url.get_backend_name() == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is
+            # Asked before each use, as a server may go and come back while trials train.
+            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+        with lock:
+            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+    except Exception as error:  # the database's driver has errors of its own, and so has a missing driver
+        fault = f"search.storage = {address}: cannot be opened ({one_line(error, 400)})"
+        raise UserError(f"{without_passwords(fault)}; give the address of a database that can.") from None
+
+
+@contextmanager
+def database_faults(address: str) -> Iterator[None]:
+    """Turns what Optuna raises into the one sentence, when a study's database is lost or away while it is in use."""
+    from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+    from optuna.storages._rdb.models import NOT_FOUND_MSG
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError, KeyError) as error:
+        if isinstance(error, KeyError) and NOT_FOUND_MSG not in error.args:
+            raise
+        cause = error.__cause__ or error  # Optuna's own text is a page of advice
+        fault = f"search.storage = {address}: the database is away or holds another study ({one_line(cause)})"
+        raise UserError(f"{without_passwords(fault)}; bring it back.") from None

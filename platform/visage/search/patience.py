@@ -1,0 +1,23 @@
+"""Stores that are away for a while: a server that is started again, a disk that is mounted again."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from visage.errors import UserError
+
+PATIENCE_SECONDS = 60.0  # the study's driver waits so long; the trials go on until their next report
+PAUSE_SECONDS = 1.0
+Answer = TypeVar("Answer")
+
+
+def patiently(call: Callable[[], Answer]) -> Answer:
+    """What the call returns, called again while the store refuses. Raises its last UserError when patience ends."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except UserError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_SECONDS)

@@ -1,0 +1,123 @@
+"""A study whose stores are away in the middle: it waits a while, then stops in one sentence and goes on later."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.fakes import GOAL, experiment, trials
+from visage.config import Experiment
+from visage.errors import UserError
+from visage.search import patience
+from visage.search.study import load_study
+from visage.search.tune import tune
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+ALL = list(range(100, GOAL + 1, 100))
+
+
+def losing(folder: Path, name: str) -> Callable[[Experiment, Path], Any]:
+    """Trials of which the second moves a database away, once, in its middle, before it tells what it reached."""
+
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        with (folder / "steps").open("a") as steps:
+            steps.write(f"{number} {images}\n")
+        if number == 1 and images == 300 and not (folder / "once").exists():
+            (folder / "once").touch()
+            (folder / name).rename(folder / "moved")
+        return images / GOAL
+
+    return trials(behaviour)
+
+
+def whole(folder: Path, asked: Experiment) -> None:
+    """Nothing was lost or done twice: three complete trials, each with every point of its curve in MLflow."""
+    from mlflow import MlflowClient
+
+    done = [line.split() for line in (folder / "steps").read_text().splitlines()]
+    assert {number: [int(images) for one, images in done if one == number] for number in "012"} == dict.fromkeys(
+        "012", ALL
+    )
+    client = MlflowClient(asked.registry.tracking_uri)
+    kept = load_study("test", asked.search.storage).trials
+    assert [trial.user_attrs["state"] for trial in kept] == ["complete"] * 3
+    for trial in kept:
+        run = client.get_run(trial.user_attrs["run_id"])
+        assert (run.data.tags["visage.state"], run.info.status) == ("complete", "FINISHED")
+        curve = client.get_metric_history(run.info.run_id, "score")
+        assert sorted(point.step for point in curve) == ALL
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
+def test_a_store_that_comes_back_costs_nothing(tmp_path: Path, name: str) -> None:
+    def bring_back() -> None:
+        for _ in range(6_000):
+            if (tmp_path / "moved").exists():
+                time.sleep(3)
+                (tmp_path / "moved").replace(tmp_path / name)
+                return
+            time.sleep(0.05)
+
+    threading.Thread(target=bring_back, daemon=True).start()
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
+    assert tune(asked, trials=losing(tmp_path, name)).complete == 3
+    whole(tmp_path, asked)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_server_that_is_stopped_and_started_again(
+    tmp_path: Path, stoppable: Any, patient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        with (tmp_path / "steps").open("a") as steps:
+            steps.write(f"{number} {images}\n")
+        if number == 1 and images == 300 and not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            while not (tmp_path / "stopped").exists():
+                time.sleep(0.05)
+        return images / GOAL
+
+    def stop_and_start() -> None:
+        while not (tmp_path / "once").exists():
+            time.sleep(0.05)
+        stoppable.stop()
+        (tmp_path / "stopped").touch()
+        if patient:
+            time.sleep(5)
+            stoppable.start()
+
+    thread = threading.Thread(target=stop_and_start, daemon=True)
+    thread.start()
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1, storage=stoppable.address)
+    if patient:
+        assert tune(asked, trials=trials(behaviour)).complete == 3
+    else:
+        monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(
+            UserError, match=r"^search\.storage = postgresql:.*; then go on with --resume\.$"
+        ) as stopped:
+            tune(asked, trials=trials(behaviour))
+        assert "\n" not in str(stopped.value)
+        stoppable.start()
+        assert tune(asked, trials=trials(behaviour), resume=True).complete == 3
+    thread.join()
+    whole(tmp_path, asked)
+
+
+@pytest.mark.parametrize("name", ["optuna.db"])
+def test_a_store_that_stays_away_stops_the_study_which_goes_on_later(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
+    fault = "search.storage" if name == "optuna.db" else "tracking_uri"
+    with pytest.raises(UserError, match=rf"^{fault} = sqlite:.*; then go on with --resume\.$") as stopped:
+        tune(asked, trials=losing(tmp_path, name))
+    assert "\n" not in str(stopped.value)
+    (tmp_path / "moved").replace(tmp_path / name)
+    assert tune(asked, trials=losing(tmp_path, name), resume=True).complete == 3
+    whole(tmp_path, asked)
