@@ -41,3 +41,4 @@ bench: setup
 	$(RUN)python benchmarks/trials.py
 	$(RUN)python benchmarks/tracking.py
 	$(RUN)python benchmarks/serving.py
+	$(RUN)python benchmarks/swap.py
