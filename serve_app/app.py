@@ -28,27 +28,46 @@ if TYPE_CHECKING:
 
 NAME = "visage"
 ANSWERS_SECONDS = 60
+# The endpoint writes its own line for each request, which tells more than Serve's.
+LOGGING = {"log_level": "WARNING", "encoding": "JSON", "enable_access_log": False}
 FLOOD = 1024  # requests of one replica, most of them still arriving
 
 
 class Endpoint:
     """A replica: the model, the batches around it, and the HTTP application."""
 
-    def __init__(self, settings: dict[str, Any], records: "DeploymentHandle | None" = None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        records: "DeploymentHandle | None" = None,
+        rates: "DeploymentHandle | None" = None,
+    ) -> None:
         import torch
 
         from serve_app.answers import Answers, faces_of, run_jobs
+        from serve_app.around import Around
         from serve_app.batches import Batches
         from serve_app.contest import Contest
         from serve_app.holder import Holder
+        from serve_app.keys import Keys
+        from serve_app.logs import configure
+        from serve_app.metrics import Meters
+        from serve_app.rates import SharedLimiter
         from serve_app.shadow import Quiet, Watch
 
         serving = Serving.model_validate(settings)
+        configure(serving.log)
+        keys = Keys(serving.access.keys) if serving.access.required else None
+        meters = Meters()
+        self._around = Around(keys, SharedLimiter(rates) if rates else None, serving.access.origins, meters)
         torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))
         self._limits = serving.limits
-        self._held = Holder(serving)
+        self._held = Holder(serving, tell=meters.heard)
         batching = serving.batching
-        quiet = Quiet(Batches(run_jobs, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of))
+        run = meters.measured(run_jobs)
+        batches = Batches(run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
+        meters.watch(batches)
+        quiet = Quiet(batches)
         self._contest = Contest(self._held)
         if serving.challenger and records:
             rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
@@ -59,13 +78,14 @@ class Endpoint:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
 
-        return build_app(self._held, self._answers, self._limits, self._contest)
+        return build_app(self._held, self._answers, self._limits, self._contest, self._around)
 
 
 def build(serving: Serving) -> "Application":
     """The application of a serving configuration."""
     from ray import serve
 
+    from serve_app.rates import Rates
     from serve_app.records import Records
 
     replicas = serving.replicas
@@ -88,11 +108,16 @@ def build(serving: Serving) -> "Application":
         # A new version of the code or of the settings starts beside the old one, which answers what it has begun.
         max_surge_percent=100,
         graceful_shutdown_timeout_s=serving.limits.seconds,
+        logging_config=LOGGING,
     )(serve.ingress()(Endpoint))
-    others = {}
+    settings, others = serving.model_dump(mode="json"), {}
+    # One more deployment is one more hop, so each is there only where it is asked for.
+    aside = serve.deployment(ray_actor_options={"num_cpus": 0}, logging_config=LOGGING)
     if serving.challenger:
-        others["records"] = serve.deployment(name="Records", ray_actor_options={"num_cpus": 0})(Records).bind()
-    return deployment.bind(serving.model_dump(mode="json"), **others)
+        others["records"] = aside(Records).bind()
+    if serving.access.rate:
+        others["rates"] = aside(Rates).bind(settings["access"]["rate"])
+    return deployment.bind(settings, **others)
 
 
 _started: dict[str, bool] = {}
@@ -106,18 +131,24 @@ def serve(serving: Serving, *, block: bool) -> str:
     replica. Raises UserError, before anything is started, for a model that the registry does not have, a port in use,
     and resources that this machine does not have.
     """
+    from serve_app.keys import Keys
     from visage.cluster import start_ray
     from visage.registry.models import Registry
     from visage.training.resources import this_machine
 
+    access = serving.access
+    if access.required:
+        access = access.model_copy(update={"keys": access.keys and access.keys.resolve()})
+        Keys(access.keys)
     registry = Registry(serving.tracking_uri)
     registry.find(serving.model)
     # Replicas may work in another folder than this process.
-    serving = serving.model_copy(update={"tracking_uri": registry.uri, "model": _absolute(serving.model)})
+    there = {"tracking_uri": registry.uri, "model": _absolute(serving.model), "access": access}
+    serving = serving.model_copy(update=there)
     if challenger := serving.challenger:
         challenger = challenger.model_copy(update={"model": _absolute(challenger.model)})
         serving = serving.model_copy(update={"challenger": challenger})
-    url = f"http://{serving.host}:{serving.port}"
+    url = address(serving)
     rolls = _is_served(url)
     if not rolls:
         require_free(serving.host, serving.port)
@@ -163,6 +194,12 @@ def _is_served(url: str) -> bool:
     return any(actor["namespace"] == "serve" for actor in actors) and _answers(f"{url}/healthz")
 
 
+def address(serving: Serving) -> str:
+    """Where this machine reaches the endpoint."""
+    host = "127.0.0.1" if serving.host == "0.0.0.0" else serving.host
+    return f"http://{host}:{serving.port}"
+
+
 def _absolute(model: str) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
@@ -192,10 +229,10 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
         },
         # Serve's processes take these over from the controller, also on a Ray that was started without them.
         controller_options={"runtime_env": {"env_vars": settings}},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        logging_config=LOGGING,
     )
     ray_serve.run(build(serving), name=NAME, route_prefix="/")
-    _wait_for_answers(f"http://{serving.host}:{serving.port}/healthz")
+    _wait_for_answers(f"{address(serving)}/healthz")
 
 
 def _longest(limits: Limits) -> float:

@@ -32,6 +32,11 @@ class Batches(Generic[J, R]):
         self._idle = False
         threading.Thread(target=self._work, name="networks", daemon=True).start()
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that no batch has taken yet."""
+        return len(self._waiting)
+
     async def __call__(self, job: J) -> R:
         """The job's result. Call it on one event loop only."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()

@@ -1,6 +1,5 @@
 """Holds a replica's model, and follows its alias: a new champion is loaded beside the old one and takes its place."""
 
-import logging
 import re
 import threading
 import time
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from serve_app.logs import logger
 from serve_app.model import Model, load
 from visage.config import Serving
 from visage.errors import UserError
@@ -17,8 +17,7 @@ from visage.registry.models import NoSuchModel, Registry
 POLL_SECONDS = 2.0
 # A refused version may only have met a full disk or a store that was away.
 REFUSED_SECONDS = 60.0
-logger = logging.getLogger(__name__)
-Event = Literal["loaded", "refused"]
+Event = Literal["loaded", "kept", "refused"]
 
 
 def nobody(event: Event, version: int | None) -> None:
@@ -39,7 +38,8 @@ class Holder:
     A thread asks the registry every few seconds what the model's name means. Whatever is new is fetched, checked and
     warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
     A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
-    version that was loaded or refused. With `leaves` the model goes when its alias is taken away, as a challenger does.
+    version that was loaded or refused, or kept as its name means it again. With `leaves` the model goes when its alias
+    is taken away, as a challenger does.
     """
 
     def __init__(
@@ -82,13 +82,15 @@ class Holder:
                 self._registry = Registry(self._serving.tracking_uri)
             named = self._registry.find(self._serving.model)
             if self.model is not None and named.version == self.model.facts.version:
-                self.refused = None
+                if self.refused:
+                    self.refused = None
+                    self._tell("kept", named.version)
                 return
             if self.refused and self.refused.version == named.version and time.monotonic() < self._again:
                 return
             self.model = load(self._serving, self._registry)
             self.refused = None
-            logger.warning("The model is now version %s", self.model.facts.version)
+            logger().warning("The model is now version %s", self.model.facts.version)
             self._tell("loaded", self.model.facts.version)
         except NoSuchModel as error:
             if self._leaves:
@@ -98,12 +100,12 @@ class Holder:
             self._fail(named, self._public(str(error)))
         except Exception:
             # The reason may hold paths and addresses, so it goes into the log alone.
-            logger.exception("A model could not be loaded")
+            logger().exception("A model could not be loaded")
             self._fail(named, f"{self._serving.model}: could not be loaded; the replica's log says why.")
 
     def _fail(self, named: ModelFacts | None, reason: str) -> None:
         if reason != self.fault:
-            logger.warning("No new model: %s", reason)
+            logger().warning("No new model: %s", reason)
         self.fault = reason
         if named is not None:  # else the registry did not answer, which speaks against no version
             self.refused = Refusal(named.version, reason)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from serve_app import haproxy
+from serve_app.keys import VARIABLE
 from visage.config import Serving
 from visage.errors import UserError
 
@@ -22,7 +23,12 @@ def environment(serving: Serving) -> dict[str, str]:
     loopback (`serve_app.haproxy`).
     """
     # A busy machine starts a process in more than the five seconds after which Serve would kill and start it again.
-    settings = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+    settings = {
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.logs.request_ids",
+        # A line is written when its request has ended: what a killed replica did is what one wants to know.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    }
     if serving.ingress == "haproxy" and haproxy_available():
         settings |= _haproxy_settings(serving)
     elif serving.replicas.min == 0:
@@ -30,7 +36,9 @@ def environment(serving: Serving) -> dict[str, str]:
     # An earlier endpoint of this process has left its own settings there.
     given = {name: os.environ[name] for name in settings if os.environ.get(name) not in (None, _left.get(name))}
     _left.update(settings)
-    return settings | given
+    # Hashes, for replicas of a Ray that was started without them.
+    keys = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+    return settings | given | keys
 
 
 _left: dict[str, str] = {}

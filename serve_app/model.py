@@ -1,6 +1,7 @@
 """The model that a replica answers with: fetched, checked and warmed up there, or the reason why there is none."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: what /v1/model says of it, and its networks. check: sha256 of those of the self-check."""
+    """A loaded model: what /v1/model says of it, and its networks. check: sha256 of those of the self-check.
+
+    quantiles: of the self-check's values at registration.
+    """
 
     editor: Editor
     facts: ModelFacts
     loaded_at: str
     check: str = ""
+    quantiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -65,6 +70,7 @@ def load(serving: Serving, registry: "Registry") -> Model:
         editor,
         facts=bundle.facts,
         loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        quantiles=bundle.card.self_check,
         check=bundle.card.files[CHECK],
     )
 

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from serve_app.answers import Answers
+from serve_app.around import Around, surround
 from serve_app.contest import Contest, Held
 from serve_app.documents import FORM, PICTURES, Comparison, Expressions, ModelDescription, add_docs, problems
 from serve_app.form import body_limit, read_form
@@ -19,8 +20,13 @@ from serve_app.problems import Problem
 from visage.config.serving import Limits
 
 
-def build_app(held: Held, answers: Answers, limits: Limits, contest: Contest | None = None) -> FastAPI:
-    """The HTTP application around a held model, and its challenger if there is a contest."""
+def build_app(
+    held: Held, answers: Answers, limits: Limits, contest: Contest | None = None, around: Around | None = None
+) -> FastAPI:
+    """The HTTP application around a held model, and its challenger if there is a contest.
+
+    Without `around` it asks nobody for a key and measures nothing.
+    """
     contest = contest or Contest(held)
     app = FastAPI(
         title="Visage",
@@ -95,10 +101,7 @@ def build_app(held: Held, answers: Answers, limits: Limits, contest: Contest | N
     async def validation_fault(request: Request, error: RequestValidationError) -> Response:
         return Problem(422, "A parameter of the request is wrong; /docs lists what there is.").response()
 
-    @app.exception_handler(Exception)
-    async def internal_fault(request: Request, error: Exception) -> Response:
-        return Problem(500, "The server met a fault of its own; its log says which.").response()
-
+    surround(app, around or Around())
     return app
 
 

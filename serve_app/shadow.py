@@ -4,7 +4,6 @@ What is kept of a request until then is its aligned face, in memory; what is sen
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from serve_app.answers import Done, Job
 from serve_app.form import Form
+from serve_app.logs import logger
 from serve_app.model import Model
 from serve_app.problems import Problem
 from serve_app.records import Record, Values
@@ -21,7 +21,6 @@ from visage.editing import Edited, Located
 WAITING = 32
 SEND_SECONDS = 1.0
 Wanted = tuple[tuple[int, float], ...]
-logger = logging.getLogger(__name__)
 
 
 class Quiet:
@@ -113,7 +112,7 @@ class Watch:
                 ours = later.ours or await self._unseen(later, later.champion)
                 theirs = await self._unseen(later, later.challenger)
             except Exception:
-                logger.exception("An unseen run of the challenger failed")
+                logger().exception("An unseen run of the challenger failed")
                 continue
             if ours and theirs:
                 self._note(Record(later.champion.label, later.challenger.label, ours, theirs))
@@ -133,7 +132,7 @@ class Watch:
             try:
                 await self._send(records, skipped)
             except Exception:  # they are lost, and the next ones may arrive
-                logger.exception("%d records of the comparison were not kept", len(records))
+                logger().exception("%d records of the comparison were not kept", len(records))
 
 
 def _values(edited: Edited, wanted: int) -> Values | None:

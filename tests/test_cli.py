@@ -58,6 +58,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "export": ["--format", "--out", "--registry", "model"],
         "inspect": ["file"],
         "serve": ["--set", "config"],
+        "key": ["--keys", "name"],
         "demo": ["--keep"],
         "submit": ["--address", "--env", "--image", "--wait", "command"],
         "jobs": ["--address", "action", "job"],

@@ -238,9 +238,7 @@ def export(
 
 
 @app.command()
-def inspect(
-    file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)],
-) -> None:
+def inspect(file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)]) -> None:
     """Show what a picture says of itself: the model that made it, and what kind of picture it is."""
     from visage.pictures import inspect_picture
 
@@ -254,23 +252,24 @@ def serve(
 ) -> None:
     """Deploy the champion as an endpoint on Ray Serve."""
     from serve_app.app import serve as serve_app
-    from visage.config import Serving, read_config
-    from visage.config.read import apply_setting, validated
+    from visage.config.read import read_serving
 
-    if config:
-        serving = read_config(Serving, config, settings or ())
-    else:
-        tree: dict[str, object] = {}
-        for setting in settings or ():
-            apply_setting(tree, setting)
-        serving = validated(Serving, tree, "visage serve")
-    serve_app(serving, block=True)
+    serve_app(read_serving(config, settings or ()), block=True)
 
 
 @app.command()
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint running until Ctrl-C")] = False,
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as logs and metrics name it", show_default=False)],
+    keys: Annotated[Path | None, typer.Option(help="Add it to this file, access.keys of the endpoint")] = None,
 ) -> None:
+    """Make an API key of the endpoint and show it once; only its hash is kept."""
+    from serve_app.keys import print_key
+
+    print_key(name, keys)
+
+
+@app.command()
+def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint on until Ctrl-C")] = False) -> None:
     """The whole road on procedural faces: prepare, tune, register, gate, serve, query, report."""
     from visage.demo.run import run
 

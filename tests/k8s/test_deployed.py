@@ -12,6 +12,7 @@ import yaml
 from ray_head import TOKEN, Head
 
 from serve_app.ingress import free_ports
+from serve_app.keys import make_key
 from tests.serve_app.samples import make_bundle
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
@@ -46,7 +47,8 @@ def test_the_endpoints_configuration_deploys_and_answers(rendered: Documents, he
     [port] = free_ports(1)
     # As KubeRay sends it, but for the port, which this machine may use, and the environment, which the pods bring.
     config["http_options"] |= {"host": "127.0.0.1", "port": port}
-    variables = {"MLFLOW_TRACKING_URI": champion, "PYTHONPATH": os.pathsep.join(sys.path)}
+    key, line = make_key("test", None)
+    variables = {"MLFLOW_TRACKING_URI": champion, "PYTHONPATH": os.pathsep.join(sys.path), "VISAGE_KEYS": line}
     config["applications"][0]["runtime_env"] = {"env_vars": variables}
     served = f"{head.address}/api/serve/applications/"
     try:
@@ -57,13 +59,15 @@ def test_the_endpoints_configuration_deploys_and_answers(rendered: Documents, he
             state = httpx.get(served, headers=BEARER, timeout=30).json()["applications"]["visage"]
             assert state["status"] != "DEPLOY_FAILED", state["message"]
             if state["status"] == "RUNNING":
-                answered = httpx.get(f"http://127.0.0.1:{port}/v1/model", timeout=30)
+                asked = f"http://127.0.0.1:{port}/v1/model"
+                answered = httpx.get(asked, headers={"Authorization": f"Bearer {key}"}, timeout=30)
                 if answered.status_code == 200:
                     break
             time.sleep(1)
         assert answered is not None, state
         assert answered.json()["name"] == "visage-ucgan"
         assert answered.json()["alias"] == "champion"
+        assert httpx.get(asked, timeout=30).status_code == 401
     finally:
         httpx.delete(served, headers=BEARER, timeout=60)
 

@@ -17,7 +17,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def request_app(bundle: Any) -> Callable[..., httpx.Response]:
-    """Ask the application: request_app(method, path, without_model=, forward=, seconds=, **httpx arguments)."""
+    """Ask the application: request_app(method, path, without_model=, forward=, seconds=, around=, **httpx's own)."""
     from serve_app.answers import Answers, run_jobs
     from serve_app.model import Model
     from serve_app.routes import build_app
@@ -48,11 +48,12 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
         forward: Any = run_alone,
         seconds: float = 30,
         upload_seconds: float = 30,
+        around: Any = None,
         **request: Any,
     ) -> httpx.Response:
         answers = Answers(forward, megapixels=1, self_check=True)
         limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds, upload_seconds=upload_seconds)
-        app = build_app(Nothing() if without_model else Held(), answers, limits)
+        app = build_app(Nothing() if without_model else Held(), answers, limits, around=around)
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

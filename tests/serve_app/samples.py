@@ -21,6 +21,7 @@ def make_bundle(
     size: int = SIZE,
     width: int = 8,
     seed: int = 0,
+    self_check: dict[str, dict[str, float]] | None = None,
 ) -> Any:
     """A bundle of untrained networks; those of the self-check are the same for every seed of the generator."""
     import torch
@@ -48,7 +49,7 @@ def make_bundle(
         evaluation=sample(expressions).to_dict(),
         data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
         run_id="0" * 32,
-        self_check={},
+        self_check=self_check or {},
     )
 
 

@@ -39,7 +39,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def serving_of(registry: Any, **more: Any) -> Serving:
-    tree = {"tracking_uri": registry.uri, "port": free_ports(1)[0], "replicas": {"max": 1}, **more}
+    tree = {"tracking_uri": registry.uri, "port": free_ports(1)[0], "replicas": {"max": 1}}
+    tree |= {"access": {"required": False}, **more}
     return validated(Serving, tree, "test")
 
 

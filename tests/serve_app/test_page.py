@@ -35,7 +35,8 @@ def url(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     folder = tmp_path_factory.mktemp("page")
     make_bundle(folder / "bundle")
     tree = {"model": str(folder / "bundle"), "tracking_uri": f"sqlite:///{folder}/mlflow.db"}
-    serving = validated(Serving, {**tree, "port": free_ports(1)[0], "replicas": {"max": 1}}, "test")
+    tree |= {"port": free_ports(1)[0], "replicas": {"max": 1}, "access": {"required": False}}
+    serving = validated(Serving, tree, "test")
     yield app.serve(serving, block=False)
     app.stop()
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from visage.config.serving import Serving
 from visage.config.space import set_path
 from visage.errors import UserError, one_line
 
@@ -44,6 +45,17 @@ def read_config(schema: type[Schema], path: Path, settings: Sequence[str] = ()) 
     for setting in settings:
         apply_setting(tree, setting)
     return validated(schema, tree, str(path))
+
+
+def read_serving(path: Path | None, settings: Sequence[str]) -> Serving:
+    """The endpoint's configuration. Without a file it is the quick start: no keys, and for this machine alone."""
+    if path:
+        return read_config(Serving, path, settings)
+    tree: dict[str, Any] = {}
+    for setting in settings:
+        apply_setting(tree, setting)
+    tree.setdefault("access", {"required": False})
+    return validated(Serving, tree, "visage serve")
 
 
 def written(config: BaseModel) -> str:

@@ -1,9 +1,11 @@
 """What the endpoint is: configs/serve.yaml."""
 
+from ipaddress import AddressValueError, IPv4Address
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from visage.config.access import Access
 from visage.config.data import Section, stored
 
 
@@ -52,7 +54,7 @@ class Serving(Section):
         default_factory=stored("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db"),
         description="the registry: MLflow server or SQLite database; a cluster names its own in MLFLOW_TRACKING_URI",
     )
-    host: Literal["127.0.0.1"] = Field("127.0.0.1", description="loopback only, as there are no keys yet")
+    host: str = Field("127.0.0.1", description="IPv4 address to listen on; 0.0.0.0 is every one of this machine")
     port: int = Field(8000, ge=1, le=65535)
     ingress: Literal["haproxy", "python"] = Field("haproxy", description="haproxy falls back where there is no binary")
     self_check: bool = Field(True, description="answers carry identity_similarity and expression_confidence")
@@ -60,6 +62,26 @@ class Serving(Section):
     batching: Batching = Batching()
     limits: Limits = Limits()
     challenger: Challenger | None = Field(None, description="none: one model is loaded and answers")
+    access: Access = Access()
+    log: Literal["serve", "stdout"] = Field("serve", description="where each request's line goes; see docs/endpoint.md")
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        try:
+            IPv4Address(host)
+        except AddressValueError:
+            raise ValueError("is no IPv4 address; give one of this machine's, such as 127.0.0.1") from None
+        return host
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "Serving":
+        if not self.access.required and not IPv4Address(self.host).is_loopback:
+            raise ValueError(
+                f"host {self.host} can be reached from elsewhere while access.required is false; ask for keys, or set "
+                "host to 127.0.0.1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _checked(self) -> "Serving":

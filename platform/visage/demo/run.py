@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.commands import judges_of, prepare_faces, print_promotion, print_published
-from visage.config import Experiment, Serving, read_config
+from visage.config import Access, Experiment, Serving, read_config
 from visage.errors import UserError
 from visage.search_commands import publish_best
 from visage.terminal import console
@@ -59,7 +59,8 @@ def run(keep: bool = False) -> None:
             raise UserError(
                 f"{published.model}: the gate found {promotion.verdict.decision}; there is nothing to serve."
             )
-        serving = Serving(tracking_uri=experiment.registry.tracking_uri, port=_port())
+        access = Access(required=False)  # on this machine alone, as long as the demo lasts
+        serving = Serving(tracking_uri=experiment.registry.tracking_uri, port=_port(), access=access)
         try:
             with _stage("serve", seconds):
                 url = serve(serving, block=False)

@@ -1,0 +1,135 @@
+"""What stands around the routes: request ids, log and metrics, other addresses' pages, keys and limits."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.guard import CALLER, OPEN_FOLDERS, Guard, is_open
+from serve_app.keys import Keys
+from serve_app.logs import REQUEST_ID, RequestIds, logger
+from serve_app.metrics import Meters
+from serve_app.problems import Problem
+from serve_app.rates import Limiter
+
+# What nginx calls it when the caller has gone before there was an answer.
+GONE = 499
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Around:
+    """keys: None asks nobody. limiter: None counts nothing. origins: whose pages may call. meters: None measures
+    nothing."""
+
+    keys: Keys | None = None
+    limiter: Limiter | None = None
+    origins: Sequence[str] = ()
+    meters: Meters | None = None
+
+
+def surround(app: FastAPI, around: Around) -> None:
+    """Put all of it around an application whose routes are complete."""
+    paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)) and "{" not in path)
+    app.add_middleware(Guard, keys=around.keys, limiter=around.limiter)
+    if around.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(around.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After", "Visage-Model"],
+        )
+    app.add_middleware(Watch, paths=paths, meters=around.meters)
+    app.add_middleware(RequestIds)
+    if around.keys:
+        _document_keys(app)
+
+
+class Watch:
+    """Counts, times and logs each request, and makes a fault of the server an answer that shows nothing of its inside.
+
+    A path that is no route is `other` in log and metrics: callers choose paths, and may put anything in them.
+    """
+
+    def __init__(self, app: ASGIApp, paths: frozenset[str], meters: Meters | None) -> None:
+        self._app, self._paths, self._meters = app, paths, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        started, status, sent = time.perf_counter(), GONE, 0
+
+        async def count(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        if self._meters:
+            self._meters.began()
+        try:
+            await self._app(scope, receive, count)
+        except Exception:
+            logger().exception("A fault of the server", extra={"request_id": scope[REQUEST_ID]})
+            if status != GONE:
+                raise
+            detail = f"The server met a fault of its own; its log tells of it under {scope[REQUEST_ID]}."
+            await Problem(500, detail).response()(scope, receive, count)
+        finally:
+            self._note(scope, status, sent, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
+        path, caller = self._label(scope["path"]), scope.get(CALLER, "")
+        logger().info(
+            "request",
+            extra={
+                "request_id": scope[REQUEST_ID],
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "caller": caller,
+                "bytes_in": _length(Headers(scope=scope)),
+                "bytes_out": sent,
+            },
+        )
+        if self._meters:
+            self._meters.ended(path, status, caller, seconds)
+
+    def _label(self, path: str) -> str:
+        if path in self._paths:
+            return path
+        return next((folder for folder in OPEN_FOLDERS if path.startswith(folder)), OTHER)
+
+
+def _length(headers: Headers) -> int | None:
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < 16 else None
+
+
+def _document_keys(app: FastAPI) -> None:
+    """The document says which routes need a key, so that /docs has a place to enter it."""
+
+    def document() -> dict[str, object]:
+        if app.openapi_schema is None:
+            whole = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            scheme = {"type": "http", "scheme": "bearer", "description": "An API key; `visage key` makes one."}
+            whole.setdefault("components", {})["securitySchemes"] = {"key": scheme}
+            refused = {"401": "No known API key", "429": "More often than the key's limit; see Retry-After"}
+            for path, operations in whole["paths"].items():
+                for operation in () if is_open(path) else operations.values():
+                    operation["security"] = [{"key": []}]
+                    for status, description in refused.items():
+                        operation["responses"].setdefault(status, {"description": description})
+            app.openapi_schema = whole
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

@@ -1,0 +1,58 @@
+"""Who comes in: every path but a few needs a key where keys are asked for, and each key has its rate."""
+
+import math
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.keys import Keys
+from serve_app.problems import Problem
+from serve_app.rates import Limiter
+
+# The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
+OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
+OPEN_FOLDERS = ("/page/", "/docs/assets/")
+ANYBODY = "anybody"
+CALLER = "visage.caller"
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+
+
+class Guard:
+    """Lets a request through, or answers 401 or 429. `scope[CALLER]` is then the name of its key.
+
+    keys: None asks nobody for one. limiter: None counts nothing.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter | None) -> None:
+        self._app, self._keys, self._limiter = app, keys, limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or is_open(scope["path"]):
+            return await self._app(scope, receive, send)
+        try:
+            scope[CALLER] = self._caller(Headers(scope=scope))
+            await self._count(scope[CALLER])
+        except Problem as problem:
+            return await problem.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _caller(self, headers: Headers) -> str:
+        if self._keys is None:
+            return ANYBODY
+        given = headers.get("authorization")
+        name = self._keys.name_of(given) if given else None
+        if name is None:
+            what = "is none that this endpoint knows" if given else "is missing"
+            detail = f"The API key {what}; send yours in the header Authorization: Bearer KEY."
+            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        return name
+
+    async def _count(self, caller: str) -> None:
+        wait = await self._limiter.wait(caller) if self._limiter else 0.0
+        if wait:
+            seconds = max(1, math.ceil(wait))
+            detail = f"{caller} asks more often than its limit allows; ask again in {seconds} s."
+            raise Problem(429, detail, {"Retry-After": str(seconds)})

@@ -1,0 +1,238 @@
+"""Who may call: keys, limits and other addresses' pages. The application alone, without Ray."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from serve_app import app, keys
+from serve_app.around import Around
+from serve_app.guard import OPEN_PATHS
+from serve_app.keys import Keys, make_key
+from serve_app.rates import Buckets, SharedLimiter
+from tests.serve_app.samples import face, png
+from tests.serve_app.test_faults import problem_of
+from visage.config import Serving, validated
+from visage.config.access import Rate
+from visage.errors import UserError
+
+Ask = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "secret" / "keys"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_only_the_page_the_documentation_and_health_are_open(request_app: Ask, file: Path) -> None:
+    make_key("anna", file)
+    around = Around(keys=Keys(file))
+    for path in [*sorted(OPEN_PATHS), "/page/page.js", "/page/samples/0.png?size=16", "/docs/assets/swagger-ui.css"]:
+        assert request_app("GET", path, around=around).status_code == 200, path
+    files = {"image": ("face.png", png(face()))}
+    answer = request_app("POST", "/v1/expressions", files=files, around=around)
+    assert "Authorization: Bearer KEY" in problem_of(answer, 401)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    for path in ("/v1/model", "/nothing", "//v1/model", "/v1/model/", "/healthz/", "/page", "/V1/model", "/v1%2Fmodel"):
+        problem_of(request_app("GET", path, around=around), 401)
+    for path in ("/page/../v1/model", "/page/%2e%2e/v1/model", "/docs/assets/../../v1/model"):
+        assert request_app("GET", path, around=around).status_code in (401, 404)
+    # And without keys the same routes answer, so that it was the key that was missing.
+    assert request_app("GET", "/v1/model").status_code == 200
+
+
+def test_each_key_opens_and_nothing_else_does(request_app: Ask, file: Path) -> None:
+    anna, line = make_key("anna", file)
+    ben, _ = make_key("ben", file)
+    around = Around(keys=Keys(file))
+    for key in (anna, ben):
+        assert request_app("GET", "/v1/model", headers=bearer(key), around=around).status_code == 200
+    assert request_app("GET", "/v1/model", headers={"Authorization": f"bearer  {anna}"}, around=around).is_success
+    for wrong in (
+        {"Authorization": anna},
+        {"Authorization": f"Basic {anna}"},
+        {"X-Api-Key": anna},
+        bearer(""),
+        bearer(anna[:-1]),
+        bearer(anna + "x"),
+        bearer(line.split()[1]),  # who reads the file has no key
+        {"Authorization": "Bearer schlüssel".encode()},
+    ):
+        answer = request_app("GET", "/v1/model", headers=wrong, around=around)
+        problem_of(answer, 401)
+        assert anna not in answer.text
+
+
+def test_the_file_holds_hashes_for_its_owner_alone(file: Path) -> None:
+    key, line = make_key("anna", file)
+    assert file.read_text() == line + "\n"
+    assert line == f"anna {hashlib.sha256(key.encode()).hexdigest()}"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len({make_key("ben", None)[0] for _ in range(50)}) == 50
+    file.write_text(line)  # an editor that leaves out the last end of line
+    second, _ = make_key("ben", file)
+    assert Keys(file).name_of(f"Bearer {key}") == "anna"
+    assert Keys(file).name_of(f"Bearer {second}") == "ben"
+
+
+def test_keys_come_and_go_while_the_endpoint_runs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LOOK_SECONDS", 0)
+    anna, line = make_key("anna", file)
+    known = Keys(file)
+    ben, _ = make_key("ben", file)
+    assert known.name_of(f"Bearer {ben}") == "ben"
+    file.write_text("spoilt")
+    assert known.name_of(f"Bearer {ben}") == "ben"
+    file.write_text(f"# Ben has left\n\n{line}  # until spring\n")
+    assert known.name_of(f"Bearer {ben}") is None
+    assert known.name_of(f"Bearer {anna}") == "anna"
+    file.write_text("")
+    assert known.name_of(f"Bearer {anna}") is None
+    file.unlink()
+    assert known.name_of(f"Bearer {anna}") is None
+
+
+def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    (anna, one), (ben, two) = make_key("anna", None), make_key("ben", None)
+    for between in (",", "\n"):
+        monkeypatch.setenv("VISAGE_KEYS", one + between + two)
+        assert [Keys(None).name_of(f"Bearer {key}") for key in (anna, ben, "else")] == ["anna", "ben", None]
+
+
+def test_what_cannot_be_keys_is_one_sentence_that_does_not_repeat_them(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VISAGE_KEYS", raising=False)
+    with pytest.raises(UserError, match=r"VISAGE_KEYS: holds no API key.*access.required=false"):
+        Keys(None)
+    with pytest.raises(UserError, match=r"access.keys = .*keys: cannot be read .*visage key"):
+        Keys(file)
+    key, line = make_key("anna", file)
+    for bad in (f"anna {key}", key, f"anna {line.split()[1]} more", f"an/na {line.split()[1]}", line.upper()):
+        file.write_text(f"{line}\n{bad}\n")
+        with pytest.raises(UserError, match=r"line 2 is not NAME SHA256") as fault:
+            Keys(file)
+        assert key not in str(fault.value)
+    with pytest.raises(UserError, match="choose another"):
+        make_key("an na", file)
+
+
+def test_the_command_makes_a_key_that_opens(file: Path, request_app: Ask) -> None:
+    from visage.cli import app as commands
+
+    said = CliRunner().invoke(commands, ["key", "anna", "--keys", str(file)]).output
+    key = said.split()[1]
+    assert key not in file.read_text()
+    around = Around(keys=Keys(file))
+    assert request_app("GET", "/v1/model", headers=bearer(key), around=around).status_code == 200
+    said = CliRunner().invoke(commands, ["key", "ben"]).output
+    assert f"ben {hashlib.sha256(said.split()[1].encode()).hexdigest()}" in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7"])
+def test_without_keys_it_is_bound_to_this_machine(host: str) -> None:
+    with pytest.raises(UserError, match=f"host {host} can be reached from elsewhere"):
+        validated(Serving, {"host": host, "access": {"required": False}}, "test")
+    assert validated(Serving, {"host": host}, "test").access.required
+    with pytest.raises(UserError, match="no IPv4 address"):
+        validated(Serving, {"host": "localhost"}, "test")
+    with pytest.raises(UserError, match="keys secret are given while required is false"):
+        validated(Serving, {"access": {"required": False, "keys": "secret"}}, "test")
+
+
+def test_the_endpoint_does_not_start_without_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISAGE_KEYS", raising=False)
+    monkeypatch.setattr(app, "_run", None)
+    for tree in ({}, {"host": "0.0.0.0"}, {"access": {"keys": str(tmp_path / "none")}}):
+        with pytest.raises(UserError, match=r"holds no API key|cannot be read") as fault:
+            app.serve(validated(Serving, {**tree, "tracking_uri": f"sqlite:///{tmp_path}/m.db"}, "test"), block=False)
+        assert str(fault.value).endswith(".")
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
+    buckets = Buckets(Rate(per_minute=60, burst=3))
+    assert [buckets.take("anna", 0.0) for _ in range(4)] == [0, 0, 0, 1]
+    assert buckets.take("ben", 0.0) == 0  # a bucket each
+    assert buckets.take("anna", 0.5) == 0.5  # what was refused has cost nothing
+    assert buckets.take("anna", 1.0) == 0
+    assert buckets.take("anna", 1.0) == 1
+    assert [buckets.take("anna", 100.0) for _ in range(4)] == [0, 0, 0, 1]  # rest saves up no more than the burst
+
+
+def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> None:
+    anna, ben = make_key("anna", file)[0], make_key("ben", file)[0]
+
+    class Count:
+        buckets = Buckets(Rate(per_minute=6, burst=2))
+
+        async def wait(self, name: str) -> float:
+            return self.buckets.take(name, 0.0)
+
+    around = Around(keys=Keys(file), limiter=Count())
+
+    def ask(key: str, path: str = "/v1/model") -> httpx.Response:
+        return request_app("GET", path, headers=bearer(key), around=around)
+
+    assert [ask(anna).status_code for _ in range(3)] == [200, 200, 429]
+    problem_of(answer := ask(anna), 429)
+    assert answer.headers["retry-after"] == "10"
+    assert ask(ben).status_code == 200
+    assert ask("wrong").status_code == 401
+    assert all(ask(anna, "/healthz").status_code == 200 for _ in range(9))
+
+
+def test_a_count_that_does_not_come_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve_app import rates
+
+    class Silent:
+        class take:  # as a deployment's handle has it
+            @staticmethod
+            async def remote(name: str) -> float:
+                await asyncio.sleep(600)
+                return 1.0
+
+    monkeypatch.setattr(rates, "PATIENCE_SECONDS", 0.05)
+    assert asyncio.run(SharedLimiter(Silent()).wait("anna")) == 0
+
+
+def test_other_addresses_pages_are_shut_out_unless_named(request_app: Ask, file: Path) -> None:
+    make_key("anna", file)
+    there, elsewhere = "https://app.example.org", "https://evil.example.org"
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    def allowed(origin: str, around: Around, method: str = "OPTIONS") -> tuple[int, str | None]:
+        headers = {"Origin": origin, **(preflight if method == "OPTIONS" else {})}
+        answer = request_app(method, "/v1/expressions", headers=headers, around=around)
+        return answer.status_code, answer.headers.get("access-control-allow-origin")
+
+    assert allowed(there, Around())[1] is None
+    assert allowed(there, Around(keys=Keys(file))) == (401, None)
+    named = Around(keys=Keys(file), origins=(there,))
+    assert allowed(there, named) == (200, there)
+    assert allowed(elsewhere, named) == (400, None)
+    # A refusal can be read by the page that is let in, to say what it is.
+    assert allowed(there, named, "POST") == (401, there)
+    assert allowed(elsewhere, named, "POST") == (401, None)
+    for bad in ("*", "https://example.org/", "example.org", "null"):
+        with pytest.raises(UserError, match="is no origin"):
+            validated(Serving, {"access": {"origins": [bad]}}, "test")
+
+
+def test_the_document_has_a_place_for_the_key(request_app: Ask, file: Path) -> None:
+    make_key("anna", file)
+    document: Any = request_app("GET", "/openapi.json", around=Around(keys=Keys(file))).json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    operation = document["paths"]["/v1/expressions"]["post"]
+    assert operation["security"] == [{"key": []}]
+    assert {"401", "429"} <= set(operation["responses"])
+    assert "security" not in document["paths"]["/healthz"]["get"]
+    assert "securitySchemes" not in request_app("GET", "/openapi.json").json()["components"]
