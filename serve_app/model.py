@@ -30,7 +30,7 @@ class Model:
     facts: ModelFacts
     loaded_at: str
     check: str = ""
-    quantiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    quantiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
+
+# A busy machine is no fault of the code; and the same examples each time, or a change fails for what it did not touch.
+settings.register_profile("visage", deadline=None, derandomize=True)
+settings.load_profile("visage")
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 

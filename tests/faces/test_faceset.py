@@ -189,8 +189,8 @@ def test_a_set_of_another_version_says_how_to_make_it_again(written: Path) -> No
         FaceSet.open(written)
 
 
-def test_a_missing_set_is_refused_with_the_command(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"visage prepare --layout synthetic --out {tmp_path}/none"):
+def test_a_missing_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{tmp_path}/none: holds no face set; give the folder of one"):
         FaceSet.open(tmp_path / "none")
 
 
