@@ -43,7 +43,8 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in STANDARD},
+            # Ray gives each record of its processes a field of its own, which begins so.
+            **{key: value for key, value in vars(record).items() if key not in STANDARD and key[0] != "_"},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
