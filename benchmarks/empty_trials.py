@@ -9,13 +9,14 @@ published figure for Tune alone is 9 ms a trial on 16 cores.
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from machine import measured_with
 
 from visage.config import Experiment
 
@@ -38,8 +39,6 @@ def empty(experiment: Experiment, study: Path) -> Callable[[dict[str, Any]], Non
 
 
 def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
-    import optuna
-    import ray
 
     from visage.cluster import local_ray
     from visage.search.tune import tune
@@ -71,12 +70,7 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
                 "side_by_side": side_by_side,
                 "milliseconds_of_a_trial": round(1_000 * seconds / trials, 1),
                 "milliseconds_of_the_drivers_cpu": round(1_000 * cpu / trials, 1),
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                "versions": {
-                    "python": sys.version.split()[0],
-                    "ray": ray.__version__,
-                    "optuna": optuna.__version__,
-                },
+                **measured_with("ray", "optuna"),
             },
             indent=1,
         )

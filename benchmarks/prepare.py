@@ -10,12 +10,12 @@ Ray Data on one core and on two, once Ray runs and each core has done some pictu
 import argparse
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from machine import measured_with
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 SIZE = 128
@@ -30,7 +30,6 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
     import torch
 
     torch.set_num_threads(1)
@@ -48,8 +47,7 @@ def main() -> None:
     result["ray_data_pictures_per_second_by_cores"] = speeds
     if 2 in speeds:
         result["ratio_of_two_cores_to_one"] = round(speeds[2] / speeds[1], 2)
-    result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-    result["versions"] = {"python": sys.version.split()[0], "ray": ray.__version__, "torch": torch.__version__}
+    result |= measured_with("ray", "torch")
     print(json.dumps(result, indent=1))
 
 

@@ -9,14 +9,13 @@ images are spent). A study that is whole in FOLDER is read and not run again. Pr
 search.png in FOLDER: best score by images and by seconds of training, each line a mean over the seeds.
 """
 
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import measured_with
 
 TRIALS, IMAGES = 20, 1_600
 WAYS: dict[str, dict[str, Any]] = {
@@ -112,13 +111,10 @@ def interval(values: Sequence[float]) -> str:
 
 
 def report(found: dict[str, list[Rows]]) -> None:
-    import optuna
-    import ray
-    import torch
-
     budget = TRIALS * IMAGES
-    print(f"{platform.machine()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, torch {torch.__version__},")
-    print(f"Ray {ray.__version__}, Optuna {optuna.__version__}; seeds 0 to {len(found['random']) - 1}.\n")
+    facts = measured_with("torch", "ray", "optuna")
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    print(f"{facts['machine']}; {versions}; seeds 0 to {len(found['random']) - 1}.\n")
     print(f"Best score once a share of {budget} images is spent.\n")
     print("| | " + " | ".join(f"{share:.0%}" for share in SHARES) + " | end, less random |")
     print("|---" * (len(SHARES) + 2) + "|")

@@ -9,9 +9,10 @@ them; the share is of a core's time all the same, in processor seconds, which ot
 
 import json
 import os
-import platform
 import tempfile
 import time
+
+from machine import measured_with
 
 TRIALS, EVALUATIONS, POINTS = 10, 6, 10
 IMAGES_A_SECOND = 50  # of a trial at 64 px and width 32 on one thread, by training.py
@@ -45,7 +46,7 @@ def main() -> None:
                 "cpu_seconds_a_trial": round(cpu, 3),
                 "wall_seconds_a_trial": round(wall, 3),
                 "share_of_a_trial": round(cpu * IMAGES_A_SECOND / experiment.train.images, 5),
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                **measured_with(),
             },
             indent=1,
         )

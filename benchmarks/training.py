@@ -9,13 +9,13 @@ last report of losses of a run: start-up and the evaluation at the end are not i
 
 import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from machine import measured_with
 
 THREADS = 1  # leaves a core to Ray's own processes and to the machine
 IMAGES = 800
@@ -59,8 +59,6 @@ def worker(settings: dict[str, str]) -> None:
 def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray runs its workers at nice 15; the bare loop has 0
-    import ray
-    import torch
 
     from visage.cluster import local_ray
     from visage.config import Experiment
@@ -95,8 +93,7 @@ def main() -> None:
                 "ratio_of_medians": round(statistics.median(inside) / statistics.median(bare), 3),
                 "ratios_by_turn": [round(b / a, 3) for a, b in zip(bare, inside, strict=True)],
                 "threads": THREADS,
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "ray": ray.__version__},
+                **measured_with("torch", "ray"),
             },
             indent=1,
         )

@@ -8,18 +8,15 @@ evaluation of 64 pairs, its picture, its checkpoint and its run in MLflow.
 """
 
 import json
-import os
-import platform
-import sys
 import tempfile
 import time
+
+from machine import measured_with
 
 TRIALS = 14
 
 
 def main() -> None:
-    import optuna
-    import ray
 
     from visage.config import Experiment
     from visage.faces.prepare import prepare_if_absent
@@ -60,12 +57,7 @@ def main() -> None:
                 "seconds_of_a_trial": round(seconds, 2),
                 "side_by_side": most,
                 "complete": result.complete,
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                "versions": {
-                    "python": sys.version.split()[0],
-                    "ray": ray.__version__,
-                    "optuna": optuna.__version__,
-                },
+                **measured_with("ray", "optuna"),
             },
             indent=1,
         )

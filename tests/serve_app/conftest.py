@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve_app.samples import make_bundle
+from tests.serve_app.samples import Held, held, make_bundle, run_alone
 
 
 @pytest.fixture(scope="session")
@@ -18,27 +18,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def request_app(bundle: Any) -> Callable[..., httpx.Response]:
     """Ask the application: request_app(method, path, without_model=, forward=, seconds=, around=, **httpx's own)."""
-    from serve_app.answers import Answers, run_jobs
-    from serve_app.model import Model
+    from serve_app.answers import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
-    from visage.editing import Editor
 
-    class Held:
-        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
-        fault = ""
-
-        def description(self) -> dict[str, Any]:
-            return self.model.description()
-
-    class Nothing:
-        model: Model | None = None
-        fault = "visage-ucgan@champion: visage-ucgan has no alias champion; promote a version."
-
-        def description(self) -> None: ...
-
-    async def run_alone(job: Any) -> Any:
-        return run_jobs([job])[0]
+    with_model = held(bundle)
+    nothing = Held(None, "visage-ucgan@champion: visage-ucgan has no alias champion; promote a version.")
 
     def ask(
         method: str,
@@ -53,7 +38,7 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
     ) -> httpx.Response:
         answers = Answers(forward, megapixels=1, self_check=True)
         limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds, upload_seconds=upload_seconds)
-        app = build_app(Nothing() if without_model else Held(), answers, limits, around=around)
+        app = build_app(nothing if without_model else with_model, answers, limits, around=around)
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

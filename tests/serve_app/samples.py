@@ -66,6 +66,30 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda weight
     (folder / "card.json").write_text(json.dumps(values))
 
 
+class Held:
+    """What the routes ask for their model, with no registry behind it. fault: why there is none, or no newer one."""
+
+    def __init__(self, model: Any, fault: str = "") -> None:
+        self.model, self.fault = model, fault
+
+    def description(self) -> dict[str, Any] | None:
+        return self.model.description() if self.model else None
+
+
+def held(bundle: Any) -> Held:
+    from serve_app.model import Model
+    from visage.editing import Editor
+
+    return Held(Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00"))
+
+
+async def run_alone(job: Any) -> Any:
+    """The networks, without a batch around them."""
+    from serve_app.answers import run_jobs
+
+    return run_jobs([job])[0]
+
+
 def without_golden(folder: Path) -> None:
     """Make a bundle one of an older Visage, which stored no golden pictures."""
     (folder / "golden.safetensors").unlink()

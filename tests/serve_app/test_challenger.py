@@ -22,7 +22,7 @@ from serve_app.model import Model
 from serve_app.records import Record, Records
 from serve_app.routes import build_app
 from serve_app.shadow import WAITING, Quiet, Watch
-from tests.serve_app.samples import EXPRESSIONS, face, make_bundle, png
+from tests.serve_app.samples import EXPRESSIONS, Held, face, make_bundle, png, run_alone
 from tests.servers import running
 from visage.cli import app as commands
 from visage.client import Client, ClientError
@@ -44,14 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
     return made
 
 
-class Held:
-    fault = "visage-ucgan@challenger: there is no such alias."
-
-    def __init__(self, model: Model | None) -> None:
-        self.model = model
-
-    def description(self) -> dict[str, Any] | None:
-        return self.model.description() if self.model else None
+NO_CHALLENGER = "visage-ucgan@challenger: there is no such alias."
 
 
 @contextmanager
@@ -68,7 +61,7 @@ def served(champion: Model, challenger: Model | None, **settings: float) -> Iter
 
     quiet = Quiet(forward)
     watch = Watch(quiet, send, most_faces=8)
-    contest = Contest(Held(champion), Held(challenger), Challenger(**settings), watch, records.compared)
+    contest = Contest(Held(champion), Held(challenger, NO_CHALLENGER), Challenger(**settings), watch, records.compared)
     app = build_app(Held(champion), Answers(quiet, megapixels=1, self_check=True), Limits(), contest)
     with ExitStack() as stack:
         url = stack.enter_context(running(app))
@@ -193,7 +186,7 @@ def test_unseen_runs_wait_for_a_quiet_moment_and_those_without_one_are_skipped(m
             if job is somebodys:
                 return await ends.wait()
             asked.append(job.model)
-            return run_jobs([job])[0]
+            return await run_alone(job)
 
         async def send(records: list[Record], skipped: int) -> None:
             nonlocal lost

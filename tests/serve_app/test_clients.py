@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.serve_app.samples import EXPRESSIONS, face, opened, png
+from tests.serve_app.samples import EXPRESSIONS, face, held, opened, png, run_alone
 from tests.servers import running
 from visage.client import AsyncClient, Client, ClientError
 from visage.editing import FRAMES
@@ -20,23 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def url(bundle: Any) -> Iterator[str]:
-    from serve_app.answers import Answers, run_jobs
-    from serve_app.model import Model
+    from serve_app.answers import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
-    from visage.editing import Editor
 
-    class Held:
-        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
-        fault = ""
-
-        def description(self) -> dict[str, Any]:
-            return self.model.description()
-
-    async def run_alone(job: Any) -> Any:
-        return run_jobs([job])[0]
-
-    with running(build_app(Held(), Answers(run_alone, megapixels=50, self_check=True), Limits())) as url:
+    with running(build_app(held(bundle), Answers(run_alone, megapixels=50, self_check=True), Limits())) as url:
         yield url
 
 

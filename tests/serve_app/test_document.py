@@ -6,28 +6,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.serve_app.samples import held, run_alone
+
 
 @pytest.fixture(scope="module")
 def schema(bundle: Any) -> Any:
     import schemathesis
 
-    from serve_app.answers import Answers, run_jobs
-    from serve_app.model import Model
+    from serve_app.answers import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
-    from visage.editing import Editor
 
-    class Held:
-        model: Model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
-        fault = ""
-
-        def description(self) -> dict[str, Any]:
-            return self.model.description()
-
-    async def run_alone(job: Any) -> Any:
-        return run_jobs([job])[0]
-
-    app = build_app(Held(), Answers(run_alone, megapixels=1, self_check=True), Limits(megapixels=1))
+    app = build_app(held(bundle), Answers(run_alone, megapixels=1, self_check=True), Limits(megapixels=1))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

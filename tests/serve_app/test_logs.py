@@ -14,7 +14,7 @@ import pytest
 
 from serve_app.around import Around
 from serve_app.logs import JsonLines, configure, logger
-from tests.serve_app.samples import face, png
+from tests.serve_app.samples import face, held, png, run_alone
 from tests.serve_app.test_faults import problem_of
 
 Ask = Callable[..., httpx.Response]
@@ -163,23 +163,11 @@ def opened_to_write() -> Iterator[list[str]]:
 
 
 def test_a_large_photograph_is_never_in_a_file(bundle: Any, opened_to_write: list[str]) -> None:
-    from serve_app.answers import Answers, run_jobs
-    from serve_app.model import Model
+    from serve_app.answers import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
-    from visage.editing import Editor
 
-    class Held:
-        model = Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00")
-        fault = ""
-
-        def description(self) -> dict[str, Any]:
-            return self.model.description()
-
-    async def run_alone(job: Any) -> Any:
-        return run_jobs([job])[0]
-
-    app = build_app(Held(), Answers(run_alone, megapixels=50, self_check=True), Limits(seconds=600))
+    app = build_app(held(bundle), Answers(run_alone, megapixels=50, self_check=True), Limits(seconds=600))
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
     request = {"files": {"image": ("photo.png", png(noise))}, "data": {"aligned": "true", "view": "photo"}}
 
