@@ -11,7 +11,11 @@ import pytest
 from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.registry.record import read_record
 from visage.search.tune import tune
+from visage.search_commands import tune_and_publish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 SPACE = {"loss.triplet.margin": {"uniform": [0.05, 1.0]}, "loss.pixel.weight": {"log_uniform": [1, 200]}}
@@ -75,3 +79,39 @@ def test_poor_trials_take_over_good_ones_and_change(tmp_path: Path) -> None:
     assert len({point.value for point in settings}) > 1
     with pytest.raises(UserError, match="cannot be resumed"):
         tune(asked, trials=adding_up, resume=True)
+
+
+def test_a_population_of_real_trainings_becomes_a_model(
+    judged: tuple[FaceSet, FaceNetworks], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    asked = Experiment.model_validate(
+        {
+            "data": {"dir": str(judged[0].dir)},
+            "method": {"width": 8, "discriminator_width": 8},
+            "train": {"images": 64, "batch": 8, "evaluate_every": 16, "evaluate_pairs": 8},
+            "judge": {"images": 4_000, "bootstrap": 100},
+            "search": {"name": "herd", "trials": 3, "space": SPACE, "scheduler": "pbt", "sampler": "none"}
+            | {"grace_images": 16, "storage": f"sqlite:///{tmp_path}/optuna.db"},
+            "registry": {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        }
+    )
+    tune_and_publish(asked, resume=False)
+    client = MlflowClient(asked.registry.tracking_uri)
+    home = [client.get_experiment_by_name("visage").experiment_id]
+    (study,) = client.search_runs(home, "tags.visage.kind = 'study'")
+    assert study.data.tags["visage.model"] == "visage-ucgan/1"
+    assert study.data.tags["visage.verdict"] == "undecided"  # its test people are too few for a verdict
+    assert "became visage-ucgan/1" in study.data.tags["mlflow.note.content"]
+    assert "from-run" not in study.data.tags["mlflow.note.content"]
+    trials = client.search_runs(home, "tags.visage.kind = 'trial'")
+    assert [run.data.tags["visage.state"] for run in trials] == ["complete"] * 3
+    margins = [client.get_metric_history(run.info.run_id, "setting/loss.triplet.margin") for run in trials]
+    assert any(len({point.value for point in curve}) > 1 for curve in margins)  # whoever was poor changed
+    for run in trials:
+        steps = {point.step for point in client.get_metric_history(run.info.run_id, "score")}
+        assert 64 in steps <= {16, 32, 48, 64}  # with another's state it may leave some out
+    with pytest.raises(UserError, match=rf"^run {trials[0].info.run_id}: is a trial of a population"):
+        read_record(asked.registry.tracking_uri, trials[0].info.run_id)

@@ -108,7 +108,7 @@ def test_a_server_that_is_stopped_and_started_again(
     whole(tmp_path, asked)
 
 
-@pytest.mark.parametrize("name", ["optuna.db"])
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
 def test_a_store_that_stays_away_stops_the_study_which_goes_on_later(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

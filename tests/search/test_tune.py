@@ -1,6 +1,7 @@
 """Studies in a real Tune on real databases, with trials that train nothing."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,33 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path: Path, t
     with pytest.raises(UserError, match=r"search\.space"):
         tune(experiment(tmp_path, tracking, space={}), trials=trials(rising))
     assert not (tmp_path / "optuna.db").exists()
+
+
+def test_a_pruned_trial_gives_its_place_to_the_next_at_once(tmp_path: Path, tracking: str) -> None:
+    """With one slot: in the same process, which keeps what it has loaded, and with the same two CPUs."""
+    import json
+
+    import ray
+
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        held = {place: count for place, count in ray.available_resources().items() if place == "CPU" and count}
+        with (tmp_path / "steps").open("a") as steps:
+            steps.write(json.dumps([number, images, os.getpid(), held]) + "\n")
+        return images / GOAL if number == 0 else 0.01
+
+    asked = experiment(tmp_path, tracking, trials=4, scheduler="asha", grace_images=300)
+    asked = asked.model_copy(update={"train": asked.train.model_copy(update={"cpus_per_worker": 2})})
+    result = tune(asked, trials=trials(behaviour))
+    assert (result.complete, result.pruned) == (1, 3)
+    steps = [json.loads(line) for line in (tmp_path / "steps").read_text().splitlines()]
+    pruned = [[number, images] for number in (1, 2, 3) for images in (100, 200, 300)]
+    # A trial may be a step ahead of its driver when it is stopped.
+    assert [step[:2] for step in steps if step[0] and step[1] <= 300] == pruned
+    assert all(images <= 400 for number, images, *_ in steps if number)
+    assert len({process for _, _, process, _ in steps}) == 1
+    assert all(held == {} for *_, held in steps)  # nothing is free while a trial runs
+    for _ in range(600):
+        if ray.available_resources().get("CPU") == 2:
+            break
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == 2
