@@ -145,7 +145,7 @@ def test_requests_faces_and_the_self_check_are_counted(running: Running) -> None
 def test_dashboard_and_rules_ask_for_what_is_exported(running: Running) -> None:
     assert running.edit("anna", png(face())).status_code == 200
     exported = when(lambda found: bool(found["ray_visage_self_check_rank_bucket"]))
-    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["spec"]["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     panels = json.loads(DASHBOARD.read_text())["panels"]
     queries = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
