@@ -155,7 +155,7 @@ def parts(trainer: Trainer, count: int) -> dict[str, float]:
 
     whole: Any = trainer
     whole.batches.at = timed("faces", trainer.batches.at)
-    whole.generator = timed("generator forward", trainer.generator)
+    whole.trained = timed("generator forward", trainer.trained)
     whole.method.for_discriminator = timed("discriminator loss", trainer.method.for_discriminator)
     whole.method.for_generator = timed("generator loss", trainer.method.for_generator)
     for name, optimiser in trainer.optimisers.items():

@@ -124,6 +124,7 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
         ("promote", "visage-ucgan/7"),
         ("rollback", "visage-ucgan"),
         ("edit", "photo.jpg", "--to", "happy", "--out", "a.png"),
+        ("transfer", "photo.jpg", "--from", "driver.jpg", "--out", "a.png"),
         ("export", "visage-ucgan@champion", "--format", "onnx", "--out", "a.onnx"),
         ("serve",),
     ):

@@ -8,6 +8,7 @@ import typer
 
 from visage.errors import UserError
 from visage.job_commands import FREE, jobs, submit
+from visage.picture_commands import inspect, transfer
 
 if TYPE_CHECKING:
     from visage.config import Experiment
@@ -139,12 +140,13 @@ def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option(help="Folder of the face set", show_default=False)],
     inception: Annotated[Path | None, typer.Option(help="Inception weights of torch-fidelity: adds FID")] = None,
+    beside: Annotated[str | None, typer.Option(help="eft: a UC-GAN model that is told the driver's class")] = None,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
     from visage.commands import evaluate_model
 
-    evaluate_model(model, data, registry, inception)
+    evaluate_model(model, data, registry, inception, beside)
 
 
 @app.command()
@@ -222,6 +224,10 @@ def edit(
     typer.echo(f"{out}: written.")
 
 
+app.command()(transfer)
+app.command()(inspect)
+
+
 @app.command()
 def export(
     model: Model,
@@ -235,14 +241,6 @@ def export(
 
     found = export_onnx(Registry(registry).fetch(model), out)
     typer.echo(f"{out}: written; in onnxruntime it differs from torch by {127.5 * found:.2g} of 255 levels at most.")
-
-
-@app.command()
-def inspect(file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)]) -> None:
-    """Show what a picture says of itself: the model that made it, and what kind of picture it is."""
-    from visage.pictures import inspect_picture
-
-    inspect_picture(file)
 
 
 @app.command()

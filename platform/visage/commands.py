@@ -16,8 +16,10 @@ from visage.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
+    from visage.judging.judges import Generator
     from visage.judging.train import FaceNetworks
     from visage.publish import Published
+    from visage.registry.bundle import Bundle
     from visage.registry.models import Promotion
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
@@ -35,13 +37,16 @@ def prepare_faces(data: Data) -> "FaceSet":
     return faces
 
 
-def judges_of(faces: "FaceSet", judge: Judge) -> "FaceNetworks":
-    """The judges of the face set, trained if they are not there, with what they reach on the validation people."""
+def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNetworks":
+    """The judges of the face set, trained if they are not there, with what they reach on the validation people.
+
+    paired: in every part that is judged somebody must show two expressions.
+    """
     from visage.judging.pairs import check_people
     from visage.judging.train import face_networks
 
     for part in ("validation", "test"):  # before hours are spent
-        check_people(faces, part)
+        check_people(faces, part, paired=paired)
     with going_on_with(typed), bar("judges") as update:
         networks = face_networks(faces, judge, lambda name, done, of: update(f"judges: {name}", done, of))
     shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
@@ -68,8 +73,8 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
     with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
-        check_learnable(faces)
-        networks = judges_of(faces, experiment.judge)
+        check_learnable(faces, paired=experiment.method.name == "ucgan")
+        networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
         tags = {"visage.kind": "train"}
         if record:
             if caution := check_faces(record, faces, networks):
@@ -84,7 +89,8 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
     print_published(published)
     if record:
         console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
-    console.print(f"next: visage edit PHOTO --to {faces.expressions[-1]} --model {published.bundle} --out edited.png")
+    ask = {"ucgan": f"edit PHOTO --to {faces.expressions[-1]}", "eft": "transfer PHOTO --from DRIVER"}
+    console.print(f"next: visage {ask[experiment.method.name]} --model {published.bundle} --out edited.png")
     console.print(f"or:   visage promote {published.model}")
 
 
@@ -131,41 +137,57 @@ def train_run(
         log.finish(state)
 
 
-def evaluate_model(model: str, data: Path, registry: str, inception: Path | None = None) -> None:
-    """Print the table of a model on the test people of a face set."""
+def evaluate_model(
+    model: str, data: Path, registry: str, inception: Path | None = None, beside: str | None = None
+) -> None:
+    """Print the table of a model on the test people of a face set. beside: another model, see `by_method.judged`."""
     import torch
 
     from visage.config import validated
     from visage.faces.faceset import FaceSet
-    from visage.judging.evaluate import evaluate
+    from visage.judging.by_method import judged
     from visage.judging.table import table
     from visage.judging.train import stored_networks
     from visage.registry.models import Registry
 
     faces = FaceSet.open(data)
     bundle = Registry(registry).fetch(model)
-    made, shown = bundle.card.expressions, faces.expressions
-    if set(made) != set(shown) or bundle.card.image_size != faces.size:
-        raise UserError(
-            f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {data} with its judges shows "
-            f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
-        )
     # Of an older model's configuration this alone is still asked.
     judge = validated(Judge, bundle.card.config.get("judge", {}), model)
+    method = bundle.card.method
     # The set's own judges: a model must not choose, or replace, who judges it.
-    networks = stored_networks(faces) or judges_of(faces, judge)
+    networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = bundle.generator().to(device)
-    order = [shown.index(name) for name in made]  # the face set may number the same expressions otherwise
-    evaluation = evaluate(
-        lambda inputs, condition: generator(inputs, condition[:, order]),
-        faces,
-        networks,
-        bootstrap=judge.bootstrap,
-        device=device,
-        inception=inception,
-    )
-    console.print(table(evaluation))
+    other = None
+    if beside:
+        told = Registry(registry).fetch(beside)
+        told.require("ucgan")
+        other = _by_name(told, beside, faces, device)
+    generator = _by_name(bundle, model, faces, device) if method == "ucgan" else bundle.generator().to(device)
+    _same_size(bundle, model, faces)
+    found = judged(method, generator, faces, networks, judge, device=device, inception=inception, beside=other)
+    console.print(table(found))
+
+
+def _by_name(bundle: "Bundle", model: str, faces: "FaceSet", device: str) -> "Generator":
+    """A bundle's generator for the conditions of a face set, which may number the same expressions otherwise."""
+    made, shown = bundle.card.expressions, faces.expressions
+    if set(made) != set(shown):
+        raise UserError(
+            f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {faces.dir} with its judges shows "
+            f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
+        )
+    _same_size(bundle, model, faces)
+    generator, order = bundle.generator().to(device), [shown.index(name) for name in made]
+    return lambda inputs, condition: generator(inputs, condition[:, order])
+
+
+def _same_size(bundle: "Bundle", model: str, faces: "FaceSet") -> None:
+    if bundle.card.image_size != faces.size:
+        raise UserError(
+            f"{model}: makes faces of {bundle.card.image_size} px, and {faces.dir} holds {faces.size} px; give a face "
+            "set like the one it was trained on."
+        )
 
 
 def list_models(registry: str) -> None:

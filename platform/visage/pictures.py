@@ -46,6 +46,29 @@ def edit_photo(
     write_picture(out, read_picture(answer.results[0].image), xmp=xmp)
 
 
+def transfer_photo(
+    photo: Path, drivers: list[Path], out: Path, model: str, view: Literal["photo", "face"], registry: str
+) -> list[Path]:
+    """Carry each driver's expression over; with several drivers `out` is a folder. Returns the files written."""
+    from visage.editing import transfer
+    from visage.errors import UserError
+    from visage.registry.models import Registry
+
+    outs = [out]
+    if len(drivers) > 1:
+        if out.is_file() or out.suffix:
+            raise UserError(
+                f"--out {out}: with {len(drivers)} drivers it must be a folder; give one, without an ending."
+            )
+        outs = [out / f"{place:02d}-{driver.stem}.png" for place, driver in enumerate(drivers, 1)]
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder.") from None
+    transfer(photo, drivers, outs, Registry(registry).fetch(model), view=view)
+    return outs
+
+
 def inspect_picture(file: Path) -> None:
     """Print the provenance of a picture as a table, or one sentence where it carries none."""
     from visage.faces.provenance import read_provenance

@@ -39,8 +39,8 @@ def publish(
     import torch
 
     from visage.faces.picture import write_png
-    from visage.judging.evaluate import evaluate
-    from visage.judging.report import faces_picture, intensity_picture
+    from visage.judging.by_method import PICTURES, judged
+    from visage.judging.report import intensity_picture
     from visage.registry.assemble import bundle_training
     from visage.registry.card import MODEL_CARD
     from visage.registry.models import Registry
@@ -49,8 +49,9 @@ def publish(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator, trained, _ = load_generator(checkpoint)
     generator = generator.to(device)
-    evaluation = evaluate(generator, faces, networks, "test", bootstrap=experiment.judge.bootstrap, device=device)
-    picture = write_png(None, faces_picture(generator, faces, "test"))
+    method = trained.method.name
+    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
+    picture = write_png(None, PICTURES[method](generator, faces, "test"))
     bundle = bundle_training(
         out,
         generator=generator,
@@ -64,7 +65,8 @@ def publish(
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
     run.log(figures, experiment.train.images)
     run.picture(picture, "faces.png")
-    run.picture(write_png(None, intensity_picture(generator, faces, "test")), "intensity.png")
+    if method == "ucgan":
+        run.picture(write_png(None, intensity_picture(generator, faces, "test")), "intensity.png")
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)

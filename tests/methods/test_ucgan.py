@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from visage.config.experiment import Loss, Method, Pairing, Triplet
+from visage.config.method import Loss, Method, Pairing, Triplet
 from visage.methods import ucgan
 from visage.methods.ucgan import UCGAN, Batch
 from visage.models.identity import CompactEncoder, load_embedding

@@ -3,12 +3,18 @@ from pathlib import Path
 import pytest
 
 from visage.config import Experiment, replaced
+from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
 from visage.judging.evaluate import evaluate
+from visage.judging.evaluate_transfer import evaluate_transfer
 from visage.judging.metrics import score as harmonic
 from visage.judging.train import FaceNetworks
+from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training
+from visage.registry.card import MODEL_CARD
+from visage.registry.model_card import summary
 
 
 def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
@@ -49,3 +55,32 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
     model = rows["model"]
     assert harmonic(model.similarity.mean(), model.probability.mean()) == pytest.approx(score.value, abs=1e-6)
     assert model.verified.mean() == pytest.approx(evaluation.rows["model"].metrics["identity"].value)
+
+
+def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
+    faces, networks = judged
+    generator = Disentangler(64, 8, 8, len(AUS)).eval()
+    experiment = Experiment.model_validate({"data": {"dir": str(faces.dir), "size": 64}, "method": {"name": "eft"}})
+    evaluation = evaluate_transfer(generator, faces, networks, Judge(images=4_000, bootstrap=100))
+    bundle = bundle_training(
+        tmp_path / "bundle",
+        generator=generator,
+        experiment=experiment,
+        faces=faces,
+        networks=networks,
+        evaluation=evaluation,
+        faces_png=b"picture",
+        run_id="abc",
+    )
+    assert bundle.facts.name == "visage-eft"
+    assert bundle.golden() is None
+    weights = generator.state_dict()
+    assert all((value == weights[name]).all() for name, value in bundle.generator().state_dict().items())
+    rows = bundle.results()
+    assert set(rows) == {"model", "copy", "driver"}
+    assert rows["copy"].probability.max() < 1e-3 < 0.99 < rows["driver"].probability.min()
+    card = (bundle.dir / MODEL_CARD).read_text()
+    for words in ("10.1109/TIP.2021.3073857", "a second one, the driver", "Action units: weak", "copy of the driver",
+                  "AU-free feature"):  # fmt: skip
+        assert words in card
+    assert "eft at 64 px" in summary(bundle.card)

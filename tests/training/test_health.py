@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visage.config import Experiment, replaced
-from visage.config.experiment import Loss
+from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks

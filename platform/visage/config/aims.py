@@ -5,12 +5,17 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Objective = Literal["identity_similarity", "expression_probability", "expression_change", "score", "frechet"]
+Transferred = Literal["au_agreement", "au_correlation"]
+Objective = Literal[
+    "identity_similarity", "expression_probability", "expression_change", "score", "frechet", Transferred
+]
 Metric = Literal[Objective, "identity", "expression"]
 FRECHET = "frechet"
 RANGES = {  # the others lie in 0..1
     "identity_similarity": (-1.0, 1.0),
     "expression_change": (-math.inf, math.inf),
+    "au_agreement": (-math.inf, 1.0),
+    "au_correlation": (-1.0, 1.0),
     FRECHET: (0.0, math.inf),
 }
 RULE = re.compile(r"\s*([<>]=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")

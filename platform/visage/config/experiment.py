@@ -6,90 +6,10 @@ from pydantic import Field, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import Data, Section, stored
+from visage.config.method import Loss, Method, check_own_fields, with_usual
 from visage.config.space import Dimension
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Method(Section):
-    """The networks. Fields marked (extension) are not in the published method and are off by default."""
-
-    name: Literal["ucgan"] = "ucgan"
-    width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the U-Net's first level")
-    discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
-    mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
-    warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
-
-    @model_validator(mode="after")
-    def _warp(self) -> "Method":
-        if self.warp and not self.mask:
-            raise ValueError("warp shows only where a mask lets the input through; set mask: true")
-        return self
-
-
-class Adversarial(Section):
-    weight: Weight = 1.0
-    form: Literal["log", "hinge", "least_squares"] = Field(
-        "log", description="(extension) hinge, least_squares; log is the paper's reading"
-    )
-
-
-class Pairing(Section):
-    """Other-identity pairs in the discriminator: -log(1 - D(x_j, g | c))."""
-
-    weight: Weight = 0.5
-
-
-class Pixel(Section):
-    weight: Weight = 100.0
-    change: Weight = Field(0.0, description="(extension) weighs each pixel by 1 + change * |target - input|")
-
-
-class Triplet(Section):
-    weight: Weight = 1.0
-    margin: float = Field(
-        1.0,
-        gt=0,
-        le=2,
-        description="on squared distances of unit vectors, 0..4; FaceNet's 0.2 rarely binds in the compact one",
-    )
-    embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
-
-
-class FeatureMatching(Section):
-    """(extension) L1 distance of the discriminator's features of the real and the generated face."""
-
-    weight: Weight = 0.0
-
-
-class WrongInput(Section):
-    """(extension, GAN-CLS) the real face with another person's input: -log(1 - D(x_j, y | c))."""
-
-    weight: Weight = 0.0
-
-
-class Classification(Section):
-    """(extension, AC-GAN) a head of the discriminator reads the expression; the generator pays for it too."""
-
-    weight: Weight = 0.0
-
-
-class Perceptual(Section):
-    """(extension) L1 distance of the features of `triplet.embedding` for the real and the generated face."""
-
-    weight: Weight = 0.0
-
-
-class Loss(Section):
-    adversarial: Adversarial = Adversarial()
-    pairing: Pairing = Pairing()
-    pixel: Pixel = Pixel()
-    triplet: Triplet = Triplet()
-    feature_matching: FeatureMatching = FeatureMatching()
-    wrong_input: WrongInput = WrongInput()
-    classification: Classification = Classification()
-    perceptual: Perceptual = Perceptual()
 
 
 class Optim(Section):
@@ -257,6 +177,16 @@ class Experiment(Section):
     search: Search = Field(default_factory=Search)
     ablation: Ablation = Ablation()
     registry: Registry = Field(default_factory=Registry)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_of_method(cls, tree: Any) -> Any:
+        return with_usual(tree)
+
+    @model_validator(mode="after")
+    def _of_this_method(self) -> "Experiment":
+        check_own_fields(self.method, self.loss)
+        return self
 
     @model_validator(mode="after")
     def _space(self) -> "Experiment":

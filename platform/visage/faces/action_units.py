@@ -16,6 +16,8 @@ SOURCES = {
     PROTOTYPE: "weak: the EMFACS prototype of each face's expression, not what the face itself shows",
 }
 
+PRESENT = 0.25  # intensity from which an action unit counts as shown: between FACS grades A and B
+
 
 @dataclass(frozen=True)
 class ActionUnits:
@@ -26,10 +28,10 @@ class ActionUnits:
 
     @property
     def known(self) -> np.ndarray:
-        """bool len(AUS): the units that are known of some face, and not the same in all."""
+        """bool len(AUS): the units that some face clearly shows, and others do not."""
         unknown = np.isnan(self.values)
         highest = np.where(unknown, -np.inf, self.values).max(axis=0)
-        return highest - np.where(unknown, np.inf, self.values).min(axis=0) > 0.05
+        return (highest >= PRESENT) & (np.where(unknown, np.inf, self.values).min(axis=0) < PRESENT)
 
 
 def action_units(faces: FaceSet) -> ActionUnits:

@@ -11,6 +11,58 @@ SAME_EXPRESSION = 0.1  # share of tuples whose target is the input's own express
 
 
 @dataclass(frozen=True)
+class Swaps:
+    """Draws pair k of a run without any pairing: two people with two expressions, and another picture of each.
+
+    identity, expression, members, augment, seed: as of `Tuples`; nobody needs two expressions.
+    """
+
+    identity: NDArray[np.str_]
+    expression: NDArray[np.integer]
+    members: NDArray[np.integer]
+    augment: Augment
+    seed: int
+
+    def __post_init__(self) -> None:
+        people: dict[str, list[int]] = {}
+        for picture in self.members:
+            people.setdefault(str(self.identity[picture]), []).append(int(picture))
+        if len(people) < 2:
+            raise ValueError(f"{len(people)} people; training needs at least two")
+        object.__setattr__(self, "_people", [people[name] for name in sorted(people)])
+
+    def draw(self, k: int) -> "DrawnSwap":
+        """Pair k; the same for the same seed, whoever asks."""
+        random = np.random.Generator(np.random.Philox(key=[self.seed, k]))
+        people: list[list[int]] = self._people  # type: ignore[attr-defined]
+        i = int(random.integers(len(people)))
+        j = int(random.integers(len(people) - 1))
+        j += j >= i  # another person
+        face = _choice(random, people[i])
+        # Someone who shows what the face shows teaches little; where there is nothing else, it must do.
+        other = [p for p in people[j] if self.expression[p] != self.expression[face]]
+        driver = _choice(random, other or people[j])
+        positives = [
+            _choice(random, [p for p in people[n] if p != own] or [own]) for n, own in ((i, face), (j, driver))
+        ]
+        augmentation = np.stack([_augmentation(random, self.augment) for _ in range(2)])
+        return DrawnSwap((face, driver, *positives), augmentation)
+
+    def batch(self, first: int, count: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+        """Pairs first .. first + count - 1: 4,N indexes of (face, driver, positive, driver's positive); 2,N,10."""
+        drawn = [self.draw(k) for k in range(first, first + count)]
+        return np.array([one.pictures for one in drawn]).T, np.stack([one.augmentation for one in drawn], axis=1)
+
+
+@dataclass(frozen=True)
+class DrawnSwap:
+    """pictures: face, driver and another picture of each; augmentation: 2,10, of the face and of the driver."""
+
+    pictures: tuple[int, ...]
+    augmentation: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Tuples:
     """Draws tuple k of a run: five pictures, the target expression and one augmentation.
 

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def augment(faces: Tensor, random: torch.Generator, *, erase: bool) -> Tensor:
+def augment(faces: Tensor, random: torch.Generator, *, erase: bool, mirror: bool = True) -> Tensor:
     """faces: N,3,S,S in [-1, 1]; each gets its own mirror, place, size, turn, light, colour, blur and noise.
 
-    erase: also grey out a rectangle, so that no single trait carries an identity. Returns N,3,S,S in [-1, 1].
+    erase: also grey out a rectangle, so that no single trait carries an identity. mirror: half of them are mirrored.
+    Returns N,3,S,S in [-1, 1].
     """
-    faces = _light(_place(faces, random), random)
+    faces = _light(_place(faces, random, mirror), random)
     faces = _blur(faces, random)
     faces = faces + 0.05 * _uniform(random, len(faces), 1, 1, 1) * torch.randn(faces.shape, generator=random)
     if erase:
@@ -28,9 +29,9 @@ def _spread(random: torch.Generator, *shape: int) -> Tensor:
     return 2 * _uniform(random, *shape) - 1
 
 
-def _place(faces: Tensor, random: torch.Generator) -> Tensor:
+def _place(faces: Tensor, random: torch.Generator, mirrored: bool) -> Tensor:
     n = len(faces)
-    mirror = torch.where(_uniform(random, n) < 0.5, -1.0, 1.0)
+    mirror = torch.where(_uniform(random, n) < 0.5 * mirrored, -1.0, 1.0)
     angle = math.radians(8) * _spread(random, n)
     width, height = (1 + 0.07 * _spread(random, 2, n)).unbind()
     theta = torch.zeros(n, 2, 3)

@@ -48,10 +48,18 @@ class Judges:
 
     seen: of all faces of the set, NaN outside the part. identity: how well the identity judge tells the part's people
     apart. accuracy: of both judges on the part's real faces. Raises UserError for judges of other expressions,
-    and for a part with too little to judge.
+    and for a part with too little to judge. paired: somebody of it must show two expressions.
     """
 
-    def __init__(self, networks: FaceNetworks, faces: FaceSet, part: str, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        networks: FaceNetworks,
+        faces: FaceSet,
+        part: str,
+        device: str | torch.device = "cpu",
+        *,
+        paired: bool = True,
+    ) -> None:
         if networks.expressions != faces.expressions:
             raise UserError(
                 f"{faces.dir}: shows {', '.join(faces.expressions)}, and the judges were trained on "
@@ -61,7 +69,7 @@ class Judges:
         self.networks = networks
         self._identity = networks.identity_judge.to(self.device)
         self._expression = networks.expression_judge.to(self.device)
-        check_people(faces, part)
+        check_people(faces, part, paired=paired)
         members = faces.part(part)
         own = self.judge_all(lambda places: self.pictures(members[places]), len(members))
         self.seen = Seen(*(self._spread(members, value) for value in (own.embedding, own.probability, own.feature)))

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from visage.judging.augment import augment
 from visage.judging.fit import as_input
 from visage.models.identity import InnerFaceEmbedding
-from visage.models.judges import ExpressionJudge
+from visage.models.judges import ExpressionJudge, UnitJudge
 
 # Pictures that a fit sees at most: each face as it is, then augmented copies.
 PICTURES = 4_096
 COMPONENTS = 256
 DIMENSIONS = 64
 SHRINKAGE = 0.03  # of the covariance within people towards a sphere
+RIDGE = 0.01  # on the weights of whitened features that read action units
 PENALTY = 0.0001  # on the squared weights of whitened features
 BATCH = 64
 Embedding = TypeVar("Embedding", bound=InnerFaceEmbedding)
@@ -84,9 +85,33 @@ def fit_expression_judge(
 
 
 @torch.no_grad()
+def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: int, seed: int) -> UnitJudge:
+    """Set the judge's head by ridge regression; returns it, in eval mode.
+
+    faces: uint8 N,3,S,S. values: N,T, what is to be read, NaN where it is not known.
+    """
+    features, chosen = _features(judge, faces, pictures, seed, erase=False, mirror=False)
+    mean, whiten = _whitening(features, seed)
+    x, wanted = (features - mean) @ whiten, values.to(features.device)[chosen].float()
+    weights, start = torch.zeros(x.shape[1], wanted.shape[1]), torch.zeros(wanted.shape[1])
+    for column in range(wanted.shape[1]):
+        known = ~wanted[:, column].isnan()
+        if not known.any():
+            continue
+        inputs, output = x[known], wanted[known, column]
+        start[column] = output.mean()
+        gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(x.shape[1], device=x.device)
+        weights[:, column] = torch.linalg.solve(gram, inputs.T @ (output - output.mean()) / len(inputs)).cpu()
+    _set_head(judge.head, whiten @ weights.to(x.device), mean)
+    judge.head.bias.add_(start.to(x.device))
+    return judge.eval()
+
+
+@torch.no_grad()
 def _features(
-    judge: InnerFaceEmbedding | ExpressionJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool
-) -> tuple[Tensor, Tensor]:
+    judge: InnerFaceEmbedding | ExpressionJudge | UnitJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool,
+    mirror: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The trunk's features of each face as it is and augmented, as often as the others, and which face each is of."""
     copies = max(1, min(pictures, PICTURES) // len(faces))
     chosen = torch.arange(len(faces), device=faces.device).repeat(copies)
@@ -95,7 +120,10 @@ def _features(
     plain, changed = chosen[: len(faces)], chosen[len(faces) :]
     parts = [judge.features(as_input(faces[batch])) for batch in plain.split(BATCH)]
     if len(changed):
-        parts += [judge.features(augment(as_input(faces[b]), random, erase=erase)) for b in changed.split(BATCH)]
+        parts += [
+            judge.features(augment(as_input(faces[b]), random, erase=erase, mirror=mirror))
+            for b in changed.split(BATCH)
+        ]
     return torch.cat(parts).float(), chosen
 
 

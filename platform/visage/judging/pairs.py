@@ -73,8 +73,8 @@ def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) ->
     return Pairs(*table.T)
 
 
-def check_people(faces: FaceSet, part: str) -> None:
-    """Raise UserError unless the part has two people, as identity needs, and a pair to judge."""
+def check_people(faces: FaceSet, part: str, *, paired: bool = True) -> None:
+    """Raise UserError unless the part has two people, as identity needs, and with `paired` a pair to judge."""
     people = len(np.unique(faces.identity[faces.part(part)]))
     if people < 2:
         have = "one person" if people else "nobody"
@@ -82,7 +82,8 @@ def check_people(faces: FaceSet, part: str) -> None:
             f"{faces.dir}: the {part} part has {have} and a judgement needs two people; make the face set with a "
             f"larger share for it, as with --set data.shares='{{train: 0.5, validation: 0.2, test: 0.3}}'."
         )
-    pairs(faces, part, limit=1)
+    if paired:
+        pairs(faces, part, limit=1)
 
 
 def strangers(faces: FaceSet, part: str, pairs: Pairs, seed: int = 0) -> np.ndarray:

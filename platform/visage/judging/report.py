@@ -65,6 +65,49 @@ def intensity_picture(generator: Generator, faces: FaceSet, part: str, people: i
     return np.array(sheet.image)
 
 
+@torch.inference_mode()
+def transfer_picture(transfer: Generator, faces: FaceSet, part: str, people: int = 6, drivers: int = 8) -> np.ndarray:
+    """Sources down, drivers across: every source with the expression of every driver. Returns uint8 H,W,3.
+
+    transfer: (sources N,3,S,S in [-1, 1], drivers N,3,S,S) -> faces. A source is a person's first neutral face, or the
+    first; the drivers are other people, with each expression in turn, and the finer ones where there are any.
+    """
+    members = faces.part(part)
+    names = np.unique(faces.identity[members])
+    rows = [_first(faces, members, name, NEUTRAL) for name in names[: min(people, len(names) - 1)]]
+    others = members[~np.isin(faces.identity[members], names[: len(rows)])]
+    columns = _drivers(faces, others, drivers)
+    sheet = Sheet(("", *(faces.expressions[faces.expression[one]] for one in columns)), len(rows) + 1, faces.size)
+    device = _device(transfer)
+    driving = _inputs(faces, columns, device)
+    for column, picture in enumerate(columns):
+        sheet.place(0, 1 + column, np.array(faces.faces[picture]), "driver")
+    for row, picture in enumerate(rows):
+        sheet.place(1 + row, 0, np.array(faces.faces[picture]), "source")
+        made = transfer(_inputs(faces, [picture] * len(columns), device), driving).float().clamp(-1, 1)
+        for column, face in enumerate(((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()):
+            sheet.place(1 + row, 1 + column, face)
+    return np.array(sheet.image)
+
+
+def _drivers(faces: FaceSet, others: np.ndarray, count: int) -> list[int]:
+    """At most `count` pictures: each expression but neutral in turn, each of another person as far as there are."""
+    kinds = [kind for kind, name in enumerate(faces.expressions) if name != NEUTRAL]
+    found: list[int] = []
+    for place in range(count):
+        shown = others[faces.expression[others] == kinds[place % len(kinds)]]
+        used = faces.identity[found] if found else np.array([])
+        new = shown[~np.isin(faces.identity[shown], used)]
+        if len(shown):
+            found.append(int((new if len(new) else shown)[0]))
+    return found
+
+
+def _inputs(faces: FaceSet, pictures: Sequence[int], device: torch.device) -> torch.Tensor:
+    pixels = torch.from_numpy(np.stack([faces.faces[picture] for picture in pictures])).to(device)
+    return as_input(pixels.permute(0, 3, 1, 2)).contiguous()
+
+
 class Sheet:
     """A grid of square faces with headings above and captions below."""
 

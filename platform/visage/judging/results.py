@@ -3,19 +3,24 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from visage.judging.agreement import Agreement
 from visage.judging.metrics import Estimate, Verification
 
 RELIABLE = 0.9  # on real faces; a judge below it puts a mark on every figure that rests on it
 RULED = {
     "identity": frozenset({"identity", "identity_similarity", "score"}),
     "expression": frozenset({"expression", "expression_probability", "expression_change", "score"}),
+    "action_units": frozenset({"au_agreement", "au_correlation", "au_correlation_fine", "au_f1", "score"}),
 }
 FEW = 5  # people of a group below which its figures are shown with a caution
 
 
 @dataclass(frozen=True)
 class FaceResult:
-    """What one face reached. input: path of the input in the face set. verified, correct: the two judges' verdicts."""
+    """What one face reached. input: path of the input in the face set. verified, correct: the two judges' verdicts.
+
+    Of a transfer, target is the driver's path, and probability the share of the way to its action units, 0..1.
+    """
 
     identity: str
     input: str
@@ -67,11 +72,14 @@ class Intensity:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `wrong_person` and, for a generator, `model`.
+    """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `wrong_person` and, for a generator, `model`; of
+    transfers `model`, `copy` of the source, `driver` (a copy of it) and perhaps `ucgan`.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
     where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
+    Of transfers, action_units: by row and unit; probes: see `judging.probes`; labels: where those of action units are
+    from, a key of `action_units.SOURCES`.
     """
 
     part: str
@@ -87,6 +95,9 @@ class Evaluation:
     rows: dict[str, Row]
     groups: dict[str, Group]
     intensity: Intensity | None
+    action_units: dict[str, dict[str, Agreement]] | None = None
+    probes: dict[str, Estimate] | None = None
+    labels: str = ""
 
     @property
     def results(self) -> list[FaceResult]:

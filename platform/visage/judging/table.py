@@ -18,6 +18,12 @@ METRICS = (
     ("expression", "expression", 3),
     ("expression_probability", "expression_probability", 3),
     ("expression_change", "expression_change", 3),
+    ("au_agreement", "au_agreement", 3),
+    ("au_correlation", "au_correlation", 3),
+    ("au_correlation_fine", "au_correlation, fine", 3),
+    ("au_f1", "au_f1", 3),
+    ("lopsided_correlation", "lopsided_correlation", 3),
+    ("pose_error", "pose_error (°)", 2),
     ("frechet", "frechet", 2),
     ("fid", "fid", 1),
     ("ssim", "ssim", 3),
@@ -30,6 +36,8 @@ ROWS = {
     "copy": "copy of the input",
     "mean_face": "mean face",
     "wrong_person": "wrong person",
+    "driver": "copy of the driver",
+    "ucgan": "UC-GAN, told",
 }
 COMPARED = ("model", "real")  # the rows of which the confusion and the groups are shown
 MARK = "*"  # beside a figure that rests on a judge below RELIABLE
@@ -48,9 +56,12 @@ def table(evaluation: Evaluation) -> "Group":
         Text(f"Read as, in % of the pairs with that target ({names})"),
         _confusion(evaluation),
     ]
+    if evaluation.action_units:
+        parts += [Text(f"By action unit: correlation and F1 with the driver's labels ({evaluation.labels})"),
+                  _action_units(evaluation)]  # fmt: skip
     if evaluation.groups:
         parts += [Text(f"By group ({names}); ! under {FEW} people: no conclusion"), _groups(evaluation)]
-    notes = [*intensity_notes(evaluation), judges_note(evaluation)]
+    notes = [*intensity_notes(evaluation), *probe_notes(evaluation), judges_note(evaluation)]
     if evaluation.doubtful:
         notes.append(f"{MARK} rests on a judge that reads real faces poorly.")
     warnings = (Text(f"Warning: {warning}", style="yellow") for warning in evaluation.warnings)
@@ -76,11 +87,13 @@ def _bound(value: float) -> str:
 def judges_note(evaluation: Evaluation) -> str:
     """What the judges reach on the real faces of the people that were judged."""
     checked = evaluation.verification
+    read = evaluation.judges.get("action_units")
+    units = "" if read is None else f", action units {read:.3f} (mean correlation with the labels)"
     return (
         f"Judges on the real faces of these people: identity {evaluation.judges['identity']:.3f} "
         f"(verification rate at a false accept rate of {checked.allowed:g}; {checked.genuine_pairs} pairs of one "
         f"person and {checked.impostor_pairs} of two), expression {evaluation.judges['expression']:.3f} (accuracy "
-        f"of {len(evaluation.expressions)}). Networks {evaluation.networks[:12]}."
+        f"of {len(evaluation.expressions)}){units}. Networks {evaluation.networks[:12]}."
     )
 
 
@@ -100,6 +113,39 @@ def intensity_notes(evaluation: Evaluation) -> list[str]:
         f"  never falls from 0 to 1 in {curve.rising.value:.0%} ({curve.rising.low:.0%}–{curve.rising.high:.0%}) of "
         f"{curve.pairs} pairs of {curve.people} people",
     ]
+
+
+def probe_notes(evaluation: Evaluation) -> list[str]:
+    """The leak tests in lines of text; none where there are none."""
+    found = evaluation.probes
+    if not found:
+        return []
+
+    def told(name: str) -> str:
+        return " ".join(shown("", found.get(name), 2, frozenset()))
+
+    chance = found["identity_chance"].value
+    return [
+        "Leak probes (linear)         AU-free feature    AU-related feature",
+        f"  action units, correlation  {told('free_units'):18} {told('related_units')}   (chance 0)",
+        f"  identity, share right      {told('free_identity'):18} {told('related_identity')}   (chance {chance:.2f})",
+        f"The same picture as source and driver changes by {found['same_twice'].value:.1f} levels of 255.",
+    ]
+
+
+def _action_units(evaluation: Evaluation) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    units = evaluation.action_units or {}
+    grid = Table(box=SIMPLE_HEAD, padding=0)
+    grid.add_column("AU")
+    for name in units:
+        grid.add_column(ROWS.get(name, name), justify="right")
+    for unit in next(iter(units.values())):
+        cells = [f"{found[unit].correlation.value:.2f} / {found[unit].f1.value:.2f}" for found in units.values()]
+        grid.add_row(unit, *(cell.replace("nan", "–") for cell in cells))
+    return grid
 
 
 def _figures(evaluation: Evaluation) -> "Table":

@@ -13,11 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.config.experiment import Loss, Method
+from visage.config.method import Loss, Method
+from visage.methods.terms import (
+    Parts,
+    adversarial_fake,
+    adversarial_generator,
+    adversarial_real,
+    total,
+    triplet_loss,
+)
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.unet import UNet
 
-Parts = dict[str, Tensor]
 Features = list[Tensor]
 
 
@@ -31,25 +38,6 @@ class Batch:
     other: Tensor
     negative: Tensor
     condition: Tensor
-
-
-def adversarial_real(logits: Tensor, form: str) -> Tensor:
-    """What D pays for a real sample, N,1,h,w logits to a scalar: -log D in the log form."""
-    if form == "log":
-        return F.softplus(-logits).mean()
-    return F.relu(1 - logits).mean() if form == "hinge" else F.mse_loss(logits, torch.ones_like(logits))
-
-
-def adversarial_fake(logits: Tensor, form: str) -> Tensor:
-    """What D pays for a sample that is not real: -log(1 - D) in the log form."""
-    if form == "log":
-        return F.softplus(logits).mean()
-    return F.relu(1 + logits).mean() if form == "hinge" else F.mse_loss(logits, torch.zeros_like(logits))
-
-
-def adversarial_generator(logits: Tensor, form: str) -> Tensor:
-    """What G pays for a generated sample: -log D in the log form (non-saturating)."""
-    return -logits.mean() if form == "hinge" else adversarial_real(logits, form)
 
 
 def discriminator_loss(
@@ -82,12 +70,6 @@ def pixel_loss(generated: Tensor, target: Tensor, face: Tensor, change: float) -
     return (difference * weight / weight.mean(dim=(2, 3), keepdim=True)).mean()
 
 
-def triplet_loss(generated: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """max(0, |f(g) - f(p)|^2 - |f(g) - f(n)|^2 + margin) on N,D unit vectors, as in FaceNet."""
-    nearer = (generated - positive).square().sum(1) - (generated - negative).square().sum(1)
-    return F.relu(nearer + margin).mean()
-
-
 def feature_distance(generated: Features, real: Features) -> Tensor:
     """(extension) mean L1 distance of two faces' features, over levels.
 
@@ -110,7 +92,17 @@ class UCGAN:
         self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
         classifies = loss.classification.weight > 0
         self.discriminator = PatchDiscriminator(method.discriminator_width, conditions, classifies)
+        self.trained: nn.Module = self.generator
         self.embedding = embedding
+
+    def generate(self, trained: nn.Module, batch: Batch) -> Tensor:
+        """The batch's faces as they are to become, N,3,S,S. trained: self.trained or its data-parallel wrapper."""
+        return trained(batch.face, batch.condition)
+
+    @staticmethod
+    def pixels(generated: Tensor) -> Tensor:
+        """The generated faces that the losses look at."""
+        return generated
 
     def for_discriminator(self, discriminator: nn.Module, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
         """L_D of a batch and its parts. discriminator: self.discriminator or its data-parallel wrapper; generated:
@@ -171,13 +163,3 @@ class UCGAN:
             _, positive, negative = vectors.chunk(3)
             parts["triplet"] = triplet_loss(own, positive, negative, loss.triplet.margin)
         return parts
-
-
-def total(parts: Parts, loss: Loss) -> Tensor:
-    """The weighted sum of the generator's parts."""
-    return torch.stack([weight(name, loss) * part for name, part in parts.items()]).sum()
-
-
-def weight(part: str, loss: Loss) -> float:
-    """The weight of a part of the generator's loss, whose name is its section in the configuration."""
-    return float(getattr(loss, part).weight)

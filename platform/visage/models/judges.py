@@ -84,6 +84,29 @@ class ExpressionJudge(nn.Module):
         return {"name": "expression_judge", "expressions": list(self.expressions)}
 
 
+class UnitJudge(nn.Module):
+    """A face as intensities of action units, and whatever else of it is a number: a linear map of the trunk's features.
+
+    names: what is read, such as `au_12`, `lopsided` or `turn`.
+    """
+
+    SIDE = 76  # of which the middle 64 px, without hair and background, are looked at
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.trunk = Trunk()
+        self.head = nn.Linear(128 * 25, len(self.names))
+
+    def features(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
+        return self.trunk(resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """faces as for `features`. Returns N,len(names), float32."""
+        return self.head(self.features(faces)).float()
+
+
 class ExpressionCheck(nn.Module):
     """The endpoint's own reader of expressions: half the judge's sharpness, and all its layers trained on."""
 

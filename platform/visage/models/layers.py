@@ -35,6 +35,22 @@ class ConditionedNorm(nn.Module):
         return F.leaky_relu(torch.addcmul(shift, self.norm(x), 1 + scale), SLOPE)
 
 
+class Norm(nn.Module):
+    """`ConditionedNorm` with one learnt scale and shift for all pictures."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, affine=False)
+        self.scale, self.shift = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: N,C,H,W."""
+        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            scale, shift = (value.expand(len(x), -1, -1, -1) for value in (self.scale, self.shift))
+            return NormWithGradient.apply(x, scale, shift, self.norm.num_groups, self.norm.eps)
+        return F.leaky_relu(torch.addcmul(self.shift, self.norm(x), self.scale), SLOPE)
+
+
 class NormWithGradient(torch.autograd.Function):
     """leaky_relu(shift + scale * group_norm(x)), with its gradient in few passes over the picture.
 

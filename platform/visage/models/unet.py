@@ -93,11 +93,7 @@ class UNet(nn.Module):
             x = down(x, embedding)
         for up in self.ups:
             x = up(x, skips.pop(), embedding)
-        out = self.out(x).float()
-        made = torch.tanh(out[:, :3])
-        if self.warp:
-            face = moved(face, self.window * smooth_flow(out[:, -2:]))
-        return torch.lerp(face, made, torch.sigmoid(out[:, 3:4]) * self.window) if self.mask else made
+        return blended(self.out(x).float(), face, self.window, self.mask, self.warp)
 
     def reachable(self, target: Tensor, face: Tensor) -> Tensor:
         """The target as far as this network can reach it: with the mask, the input goes on outside the window.
@@ -116,6 +112,17 @@ class UNet(nn.Module):
             "mask": self.mask,
             "warp": self.warp,
         }
+
+
+def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -> Tensor:
+    """A generator's last channels as a face: N,3 colours, then with `mask` N,1 and with `warp` N,2 for the flow.
+
+    face: the input, N,3,S,S; window: 1,1,S,S, where it may change. Returns N,3,S,S in [-1, 1].
+    """
+    made = torch.tanh(out[:, :3])
+    if warp:
+        face = moved(face, window * smooth_flow(out[:, -2:]))
+    return torch.lerp(face, made, torch.sigmoid(out[:, 3:4]) * window) if mask else made
 
 
 def face_window(size: int) -> Tensor:
@@ -139,11 +146,3 @@ def moved(face: Tensor, flow: Tensor) -> Tensor:
     identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(face.shape[0], 2, 3)
     grid = F.affine_grid(identity, list(face.shape), align_corners=False) + flow.permute(0, 2, 3, 1)
     return F.grid_sample(face.to(flow.dtype), grid, padding_mode="border", align_corners=False)
-
-
-def build_generator(architecture: dict[str, Any]) -> UNet:
-    """The network that `architecture()` described. Raises ValueError when the description is not of a U-Net."""
-    arguments = dict(architecture)
-    if arguments.pop("name", None) != "unet" or set(arguments) != {"size", "width", "conditions", "mask", "warp"}:
-        raise ValueError(f"{architecture} describes no U-Net")
-    return UNet(**arguments)

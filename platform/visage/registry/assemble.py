@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
-    from visage.models.unet import UNet
+    from visage.models.generator import Network
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
@@ -24,7 +24,7 @@ BATCH = 64
 def bundle_training(
     out: Path,
     *,
-    generator: "UNet",
+    generator: "Network",
     experiment: "Experiment",
     faces: "FaceSet",
     networks: "FaceNetworks",
@@ -62,7 +62,9 @@ def bundle_training(
     )
 
 
-def reference_quantiles(generator: "UNet", faces: "FaceSet", networks: "FaceNetworks") -> dict[str, dict[str, float]]:
+def reference_quantiles(
+    generator: "Network", faces: "FaceSet", networks: "FaceNetworks"
+) -> dict[str, dict[str, float]]:
     """Quantiles of the endpoint's self-check values on the test people, at full intensity.
 
     identity_similarity: cosine of the encoder's vectors of input and output. expression_confidence: the check's
@@ -72,19 +74,30 @@ def reference_quantiles(generator: "UNet", faces: "FaceSet", networks: "FaceNetw
 
     from visage.judging.fit import as_input
     from visage.judging.pairs import pairs
+    from visage.judging.transfer import Pairings, pairings
     from visage.models.condition import conditions
+    from visage.models.disentangler import Disentangler
 
-    asked = pairs(faces, "test", limit=PAIRS)
+    drawn = pairings if isinstance(generator, Disentangler) else pairs
+    asked: Any = drawn(faces, "test", limit=PAIRS)
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
+
+    def shown(pictures: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(faces.faces[pictures])).to(device)
+        return as_input(pixels.permute(0, 3, 1, 2)).contiguous()
+
     with torch.inference_mode():
         for start in range(0, len(asked), BATCH):
             some = asked.take(np.arange(start, min(start + BATCH, len(asked))))
-            pixels = torch.from_numpy(np.ascontiguousarray(faces.faces[some.input])).to(device)
-            inputs = as_input(pixels.permute(0, 3, 1, 2)).contiguous()
-            target = torch.from_numpy(some.target).to(device)
-            outputs = generator(inputs, conditions(faces.expressions, target))
+            if isinstance(some, Pairings):
+                target = torch.from_numpy(faces.expression[some.driver]).to(device)
+                inputs = shown(some.source)
+                outputs = generator(inputs, shown(some.driver))
+            else:
+                inputs, target = shown(some.input), torch.from_numpy(some.target).to(device)
+                outputs = generator(inputs, conditions(faces.expressions, target))
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
             values["expression_confidence"] += check(outputs)[torch.arange(len(some)), target].tolist()
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}

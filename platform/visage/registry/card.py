@@ -103,7 +103,7 @@ class Card(Part):
         generator = self.architecture.generator
         if generator.get("size") != self.image_size:
             raise ValueError(f"image_size {self.image_size} is not the generator's size {generator.get('size')}")
-        if generator.get("conditions") != len(self.expressions):
+        if "conditions" in generator and generator["conditions"] != len(self.expressions):
             raise ValueError(
                 f"{len(self.expressions)} expressions are not the generator's {generator.get('conditions')} conditions"
             )

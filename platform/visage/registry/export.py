@@ -26,6 +26,7 @@ def export_onnx(bundle: "Bundle", out: Path) -> float:
     Before it is written, the file runs in onnxruntime for every expression and must give torch's faces to half a
     level of 255. Raises UserError when it does not, or when `out` cannot be written.
     """
+    bundle.require("ucgan")
     generator = bundle.generator()
     content = _converted(generator, facts_of(bundle))
     found = _largest_difference(generator, content)

@@ -6,13 +6,22 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from visage.faces.action_units import SOURCES
 from visage.judging.results import FEW, RELIABLE, Evaluation
-from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, shown
+from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
 from visage.models.condition import NEUTRAL
 from visage.registry.card import Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
 WEAK = 0.7  # an expression read right less often is named among the limits
+TAKES = {
+    "ucgan": ", an expression and an intensity; gives the same face with that expression.",
+    "eft": " and a second one, the driver; gives the first face with the driver's expression.",
+}
+PAPERS = {
+    "ucgan": "UC-GAN (Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397)",
+    "eft": "EFT (Shao, Zhu, Tang, Lu, Ma: IEEE TIP 2021, doi 10.1109/TIP.2021.3073857)",
+}
 PERMITTED = """\
 Visage is for faces of people who agreed to it, in research and in works where everybody can see that a face was
 changed. Do not use it to make somebody appear to feel or say what they did not, to get past an identity check, or to
@@ -62,7 +71,13 @@ def extensions(config: Mapping[str, Any]) -> list[str]:
     """The extensions of the published method that a configuration turns on, as key = value."""
     from visage.config import Experiment
 
-    return list(_extensions(Experiment, config, "", False))
+    found = list(_extensions(Experiment, config, "", False))
+    if (config.get("method") or {}).get("name") != "eft":
+        return found
+    # Least squares is that method's own form, and the triplet loss is the other one's.
+    weight = ((config.get("loss") or {}).get("triplet") or {}).get("weight")
+    found = [name for name in found if name != "loss.adversarial.form = least_squares"]
+    return found + ([f"loss.triplet.weight = {weight}"] if weight else [])
 
 
 def _extensions(section: type[BaseModel], values: Mapping[str, Any], path: str, all_of_it: bool) -> Iterator[str]:
@@ -85,13 +100,9 @@ def _kind(card: Card) -> str:
 def _what(card: Card) -> str:
     used = extensions(card.config)
     lines = [
-        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels, an expression and an intensity; "
-        "gives the same face with that expression.",
+        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels{TAKES.get(card.method, '.')}",
         f"- Expressions: {', '.join(card.expressions)}.",
-        "- Method: UC-GAN (Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397); the exact losses are "
-        "Visage's reading of it."
-        if card.method == "ucgan"
-        else f"- Method: {card.method}.",
+        f"- Method: {PAPERS.get(card.method, card.method)}; the exact losses are Visage's reading of it.",
         f"- Extensions of the published method in use: {', '.join(used) if used else 'none'}.",
         f"- Made {card.created} by run {card.run_id}; generator {card.sha256[:12]}.",
         "- `faces.png` shows some of the test people.",
@@ -106,6 +117,7 @@ def _data(card: Card) -> str:
             f"- Face set `{card.data.name}`, layout {card.data.layout}, {_kind(card)}; pixels {card.data.sha256[:12]}.",
             f"- People: {people or 'not recorded'}. Nobody is in two parts; nothing had seen the test people.",
             f"- Licence and source: {card.data.licence or 'not recorded; ask whoever made the face set'}.",
+            *([f"- Action units: {SOURCES[labels]}."] if (labels := card.evaluation.get("labels")) in SOURCES else []),
         ]
     )
 
@@ -113,7 +125,7 @@ def _data(card: Card) -> str:
 def _judges(evaluation: Evaluation) -> str:
     report = evaluation.report
     lines = [
-        "Two networks that the training never used, fitted to the training people's real faces.",
+        "Networks that the training never used, fitted to the training people's real faces.",
         judges_note(evaluation),
     ]
     if "identity_judge_follows_face" in report:
@@ -143,7 +155,15 @@ def _table(evaluation: Evaluation) -> str:
         "bootstrap over people. score: harmonic mean of identity_similarity and expression_probability. For frechet "
         "and l1 less is better. The rows beside the model need no model: they say what a figure is worth."
     )
-    return f"{text}\n\n{_grid(['', *(ROWS[name] for name in evaluation.rows)], rows)}"
+    if evaluation.action_units:
+        text = (
+            f"{evaluation.pairs} pairs of a source and a driver, who is another person with another expression; in "
+            "brackets 95 % intervals by bootstrap over the sources' people. au_agreement: the share of the way from "
+            "the source's action units to the driver's; score: its harmonic mean with identity_similarity. The rows "
+            "beside the model need no transfer: they say what a figure is worth."
+        )
+    grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)
+    return "\n\n".join([text, grid, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
 
 
 def _confusion(evaluation: Evaluation) -> str:

@@ -192,7 +192,8 @@ class Registry:
         try:
             rows = candidate.results()
             if champion is None:
-                trivial = trivial_answers(rows["copy"], rows["mean_face"])
+                # Of transfers, whose driver is a copy that fails the other half of the task.
+                trivial = trivial_answers(rows["copy"], rows["driver" if "driver" in rows else "mean_face"])
                 return judge_promotion(rows["model"], trivial, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             here, there = candidate.card.data, other.card.data

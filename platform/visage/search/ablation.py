@@ -209,8 +209,7 @@ def _train(experiment_json: str, folder: str) -> None:
 
     from visage.faces.faceset import FaceSet
     from visage.faces.picture import write_png
-    from visage.judging.evaluate import evaluate
-    from visage.judging.report import faces_picture
+    from visage.judging.by_method import PICTURES, judged
     from visage.judging.train import face_networks
     from visage.training.checkpoint import load, load_generator
     from visage.training.loop import here, train
@@ -228,8 +227,9 @@ def _train(experiment_json: str, folder: str) -> None:
         return
     device = here().device
     generator = load_generator(out / "checkpoint")[0].to(device)
-    evaluation = evaluate(generator, faces, networks, "test", bootstrap=experiment.judge.bootstrap, device=device)
-    write_png(out / FACES, faces_picture(generator, faces, "test"))
+    method = experiment.method.name
+    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
+    write_png(out / FACES, PICTURES[method](generator, faces, "test"))
     write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
 
 

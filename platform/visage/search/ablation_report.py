@@ -32,7 +32,7 @@ def table(result: AblationResult) -> "Table":
 
     grid = Table(box=SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
-    for metric in METRICS:
+    for metric in _headings(result):
         grid.add_column(metric, justify="right")
     for name, cells in _lines(result):
         grid.add_row(name, *(cell.replace(" (", "\n(") for cell in cells))
@@ -42,7 +42,7 @@ def table(result: AblationResult) -> "Table":
 def markdown(result: AblationResult) -> str:
     """The table, the differences to the first variant, and every single run, as Markdown."""
     first = next(iter(result.table))
-    head = "| | " + " | ".join(METRICS) + " |\n|" + "---|" * (len(METRICS) + 1) + "\n"
+    head = "| | " + " | ".join(_headings(result)) + " |\n|" + "---|" * (len(METRICS) + 1) + "\n"
     text = "Means over the seeds; 95 % intervals over people and seeds.\n\n" + head
     text += "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in _lines(result))
     text += f"\nDifference to {first}, paired by people.\n\n" + head
@@ -104,7 +104,7 @@ def figure(result: AblationResult) -> bytes:
             ways = [[curve.expression_probability, curve.identity_similarity] for curve in curves]
             means = np.mean([[[point.value for point in axis] for axis in way] for way in ways], axis=0)
             axes.plot(*means, color=colour, alpha=0.4, linewidth=1)
-    axes.set_xlabel("expression_probability of the target")
+    axes.set_xlabel("au_agreement" if _transfers(result) else "expression_probability of the target")
     axes.set_ylabel("identity_similarity")
     axes.set_title(
         "Means over the seeds, 95 % intervals over people and seeds; dots: runs; lines: intensity 0 to 1.5", fontsize=10
@@ -114,6 +114,15 @@ def figure(result: AblationResult) -> bytes:
     content = io.BytesIO()
     drawn.savefig(content, format="png")
     return content.getvalue()
+
+
+def _transfers(result: AblationResult) -> bool:
+    return result.runs[0].experiment.method.name == "eft"
+
+
+def _headings(result: AblationResult) -> list[str]:
+    """What METRICS measure: of transfers the single results hold the agreement of action units."""
+    return ["au_agreement" if name == "expression_probability" and _transfers(result) else name for name in METRICS]
 
 
 def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:

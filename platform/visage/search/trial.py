@@ -69,7 +69,8 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 
         def attempt(chosen: Experiment, out: Path) -> None:
             history.clear()
-            faces, networks, judges = _loaded(experiment.data.dir, experiment.judge)
+            paired = experiment.method.name == "ucgan"
+            faces, networks, judges = _loaded(experiment.data.dir, experiment.judge, paired)
             own = out / CHECKPOINT if resumable(out) else None
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:
@@ -193,7 +194,7 @@ def _ending(run: Callable[[], object]) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, judge: Judge) -> tuple[Any, Any, Any]:
+def _loaded(folder: Path, judge: Judge, paired: bool) -> tuple[Any, Any, Any]:
     """The face set, its networks and the judges with what they say of the real faces, once for all trials of a process.
 
     The faces themselves are mapped: all processes of a node share them.
@@ -205,7 +206,7 @@ def _loaded(folder: Path, judge: Judge) -> tuple[Any, Any, Any]:
 
     faces = FaceSet.open(folder)
     networks = face_networks(faces, judge)
-    return faces, networks, Judges(networks, faces, "validation", here().device)
+    return faces, networks, Judges(networks, faces, "validation", here().device, paired=paired)
 
 
 def resources(train: Train) -> Any:

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from visage.config.experiment import Train
+from visage.faces.action_units import action_units
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import one_sided
-from visage.faces.sampling import Tuples
+from visage.faces.sampling import Swaps, Tuples
+from visage.methods.eft import SwapBatch
 from visage.methods.ucgan import Batch
 from visage.models.condition import conditions
 
@@ -32,6 +34,27 @@ def augmented(faces: Tensor, parameters: Tensor) -> Tensor:
     return moved.clamp_(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
+class Pictures:
+    """The faces of a set on a device, gathered by their indexes."""
+
+    def __init__(self, faces: FaceSet, device: torch.device) -> None:
+        self.faces, self.device = faces, device
+        self.held = torch.from_numpy(np.asarray(faces.faces)).to(device) if fits(faces.faces.nbytes, device) else None
+
+    def at(self, pictures: np.ndarray, augmentation: np.ndarray) -> Tensor:
+        """The faces at N indexes under N,10 parameters of `faces.sampling`: N,3,S,S."""
+        if self.held is None:
+            pixels = self.moved(np.asarray(self.faces.faces[pictures]))
+        else:
+            pixels = self.held[self.moved(pictures)]
+        return augmented(to_faces(pixels), self.moved(augmentation))
+
+    def moved(self, array: np.ndarray) -> Tensor:
+        """The array on the device; from pinned memory to a GPU, so that nothing waits for what it still computes."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+
 class Batches:
     """Batch by batch of a run's tuples on a device.
 
@@ -40,35 +63,45 @@ class Batches:
     """
 
     def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
-        self.faces, self.device = faces, device
+        self.faces, self.device, self.pictures = faces, device, Pictures(faces, device)
         self.tuples = Tuples(faces.identity, faces.expression, faces.part("train"), train.augment, train.seed)
         self.one_sided = [place for place, name in enumerate(faces.expressions) if one_sided(name)]
-        self.held = torch.from_numpy(np.asarray(faces.faces)).to(device) if fits(faces.faces.nbytes, device) else None
 
     def at(self, first: int, count: int) -> Batch:
         """The tuples first .. first + count - 1 as a batch."""
         drawn = self.tuples.batch(first, count)
-        pictures = drawn.pictures.reshape(-1)
-        if self.held is None:
-            pixels = self._moved(np.asarray(self.faces.faces[pictures]))
-        else:
-            pixels = self.held[self._moved(pictures)]
         shown = np.isin(self.faces.expression[drawn.pictures[0]], self.one_sided) | np.isin(
             drawn.targets, self.one_sided
         )
         drawn.augmentation[shown, 0] = 1
-        parameters = self._moved(drawn.augmentation)
-        faces = augmented(to_faces(pixels), parameters.repeat(len(drawn.pictures), 1))
+        kinds = len(drawn.pictures)
+        faces = self.pictures.at(drawn.pictures.reshape(-1), np.tile(drawn.augmentation, (kinds, 1)))
         # A half smile is learnt as half of happy.
-        intensity = self._moved(self.faces.intensity[drawn.pictures[1]])
-        condition = conditions(self.faces.expressions, self._moved(drawn.targets), intensity)
-        face, target, positive, other, negative = faces.chunk(len(drawn.pictures))
+        intensity = self.pictures.moved(self.faces.intensity[drawn.pictures[1]])
+        condition = conditions(self.faces.expressions, self.pictures.moved(drawn.targets), intensity)
+        face, target, positive, other, negative = faces.chunk(kinds)
         return Batch(face, target, positive, other, negative, condition)
 
-    def _moved(self, array: np.ndarray) -> Tensor:
-        """The array on the device; from pinned memory to a GPU, so that nothing waits for what it still computes."""
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+class SwapBatches:
+    """Batch by batch of a run's unpaired pictures with their action units.
+
+    Face and driver are changed each in its own way: nothing but the expression is to go from one to the other. All may
+    be mirrored, as an action unit keeps its name on either side.
+    """
+
+    def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
+        self.device, self.pictures = device, Pictures(faces, device)
+        self.units = action_units(faces).values
+        self.swaps = Swaps(faces.identity, faces.expression, faces.part("train"), train.augment, train.seed)
+
+    def at(self, first: int, count: int) -> SwapBatch:
+        """The pairs first .. first + count - 1 as a batch."""
+        pictures, augmentation = self.swaps.batch(first, count)
+        faces = self.pictures.at(pictures.reshape(-1), np.concatenate([*augmentation, *augmentation]))
+        face, driver, positive, driver_positive = faces.chunk(len(pictures))
+        aus, driver_aus = (self.pictures.moved(self.units[some]) for some in pictures[:2])
+        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive)
 
 
 def fits(count: int, device: torch.device) -> bool:

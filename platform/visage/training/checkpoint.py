@@ -9,7 +9,7 @@ import torch
 
 from visage.config import Experiment, validated
 from visage.errors import NotWritten, UserError, one_line
-from visage.models.unet import UNet, build_generator
+from visage.models.generator import Network, build_generator
 
 FILE = "state.pt"
 FORMAT = 1
@@ -44,7 +44,7 @@ def load(folder: Path) -> dict[str, Any]:
     return state
 
 
-def load_generator(folder: Path) -> tuple[UNet, Experiment, tuple[str, ...]]:
+def load_generator(folder: Path) -> tuple[Network, Experiment, tuple[str, ...]]:
     """The averaged generator of a checkpoint in eval mode, its experiment and the names of its expressions."""
     state = load(folder)
     generator = build_generator(state["architecture"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from visage.config.experiment import Loss
+from visage.config.method import Loss
 from visage.training.progress import Diverged
 
 # What each form of D's loss comes to on real and generated faces when D says the same of all: logits 0, or 0.5 (LSGAN).

@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from visage.config import Experiment, shareable
+from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
 from visage.judging.train import FaceNetworks
-from visage.methods.ucgan import UCGAN, Batch, Parts, weight
+from visage.methods.eft import EFT
+from visage.methods.terms import Method, Parts, weight
+from visage.methods.ucgan import UCGAN
+from visage.models.generator import build_generator
 from visage.models.identity import load_embedding
 from visage.models.precision import autocast
-from visage.models.unet import build_generator
 from visage.training import checkpoint
-from visage.training.batches import Batches
+from visage.training.batches import Batches, SwapBatches
 from visage.training.health import check_networks
 from visage.training.memory import check_memory
 
@@ -52,13 +56,13 @@ class Trainer:
             )
         torch.manual_seed(experiment.train.seed)
         embedding = load_embedding(experiment.loss.triplet.embedding, networks.encoder).to(place.device)
-        self.method = UCGAN(experiment.method, experiment.loss, faces.size, len(faces.expressions), embedding)
+        self.method, batches = method_of(experiment, faces, embedding)
         for network in (self.method.generator, self.method.discriminator):
-            network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(place.device, memory_format=torch.channels_last)
         # The very tensors that the optimiser changes: looked up once, not at every step.
         self.weights = dict(self.method.generator.state_dict())
         self.average = {name: value.clone() for name, value in self.weights.items()}
-        self.generator = place.parallel(self.method.generator)
+        self.trained = place.parallel(self.method.trained)
         self.discriminator = place.parallel(self.method.discriminator)
         self.optimisers = {
             name: torch.optim.Adam(
@@ -66,11 +70,11 @@ class Trainer:
             )
             for name, network in (("generator", self.method.generator), ("discriminator", self.method.discriminator))
         }
-        self.batches = Batches(faces, experiment.train, place.device)
+        self.batches = batches(faces, experiment.train, place.device)
         self.images = 0
         check_memory(self.method, self.batches, experiment.train, place.workers)
         if experiment.train.compile:
-            for compiled in (self.method.generator, self.method.discriminator, self.method.embedding):
+            for compiled in (self.method.trained, self.method.discriminator, self.method.embedding):
                 compiled.compile()
 
     def step(self, *, gradients: bool = False) -> Parts:
@@ -85,7 +89,7 @@ class Trainer:
                 group["lr"] = rate_at(self.images, self.experiment)
         batch = self.batches.at(self.images + self.place.rank * share, share)
         with autocast(self.place.device, train.precision):
-            generated = self.generator(batch.face, batch.condition)
+            generated = self.method.generate(self.trained, batch)
             d_total, d_parts = self.method.for_discriminator(self.discriminator, batch, generated)
         self._descend("discriminator", d_total)
         parts = self._generator_step(batch, generated, gradients)
@@ -94,11 +98,11 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
         return {name: part.detach() for name, part in (d_parts | parts).items()}
 
-    def _generator_step(self, batch: Batch, generated: Tensor, gradients: bool) -> Parts:
+    def _generator_step(self, batch: Any, generated: Any, gradients: bool) -> Parts:
         self.method.discriminator.requires_grad_(False)
         with autocast(self.place.device, self.experiment.train.precision):
             g_total, parts = self.method.for_generator(batch, generated)
-        found = gradients_of(parts, generated, self.method) if gradients else {}
+        found = gradients_of(parts, self.method.pixels(generated), self.method.loss) if gradients else {}
         self._descend("generator", g_total)
         self.method.discriminator.requires_grad_(True)
         return parts | found
@@ -162,7 +166,7 @@ class Trainer:
         self.images = state["images"]
 
 
-def gradients_of(parts: Parts, generated: Tensor, method: UCGAN) -> Parts:
+def gradients_of(parts: Parts, generated: Tensor, loss: Loss) -> Parts:
     """`gradient/PART`: how hard each weighted part pulls at a generated face, and `active/triplet`.
 
     A gradient's norm is that of the part of one face in its own pixels, meant over the batch, so that another batch
@@ -170,12 +174,25 @@ def gradients_of(parts: Parts, generated: Tensor, method: UCGAN) -> Parts:
     """
     found: Parts = {}
     for name, part in parts.items():
-        (gradient,) = torch.autograd.grad(weight(name, method.loss) * part, generated, retain_graph=True)
+        whole = weight(name, loss) * part
+        (gradient,) = torch.autograd.grad(whole, generated, retain_graph=True, allow_unused=True)
+        if gradient is None:  # a part that looks at features, or at faces that are not changed
+            continue
         norms = gradient.flatten(1).norm(dim=1) * len(generated)
         found[f"gradient/{name}"] = norms.mean()
         if name == "triplet":
             found["active/triplet"] = (norms > 0).float().mean()
     return found
+
+
+def method_of(
+    experiment: Experiment, faces: FaceSet, embedding: nn.Module
+) -> tuple[Method, type[Batches] | type[SwapBatches]]:
+    """The networks of the experiment's method for these faces, and what its batches are."""
+    if experiment.method.name == "eft":
+        return EFT(experiment.method, experiment.loss, faces.size, len(AUS), embedding), SwapBatches
+    count = len(faces.expressions)
+    return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding), Batches
 
 
 def rate_at(images: int, experiment: Experiment) -> float:

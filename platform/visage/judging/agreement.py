@@ -1,0 +1,84 @@
+"""How the action units of results agree with those of their drivers, as pure functions of numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from visage.faces.action_units import PRESENT
+from visage.judging.metrics import Estimate, Numbers, means_over_people, score
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of one action unit: Pearson's correlation of what the driver shows and what the result does, and the F1 of its
+    presence. NaN where no driver shows it."""
+
+    correlation: Estimate
+    f1: Estimate
+
+
+def weights_of(people: Sequence[str] | np.ndarray, resamplings: int, seed: int) -> Numbers:
+    """How often each of N pairs counts: in a first row each once, then in draws of as many people with replacement."""
+    names, owner = np.unique(np.asarray(people), return_inverse=True)
+    random = np.random.default_rng(seed)
+    draws = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamplings).astype(float)
+    return np.vstack([np.ones(len(names)), draws])[:, owner]
+
+
+def correlations(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
+    """Pearson's correlation of N,U and N,U under each row of M,N weights: M,U; NaN where either does not vary."""
+    known = ~np.isnan(truth)
+    x, y = np.where(known, truth, 0.0), np.where(known, read, 0.0)
+    count = weights @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_x, mean_y = weights @ x / count, weights @ y / count
+        both = weights @ (x * y) / count - mean_x * mean_y
+        spread = (weights @ (x * x) / count - mean_x**2) * (weights @ (y * y) / count - mean_y**2)
+        return np.where(spread > 1e-12, both / np.sqrt(np.maximum(spread, 1e-12)), np.nan)
+
+
+def f1_scores(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
+    """F1 of presence, as `correlations`; NaN where no driver shows the unit."""
+    known = ~np.isnan(truth)
+    shown, said = np.where(known, truth, 0) >= PRESENT, known & (read >= PRESENT)
+    hits, misses, alarms = (weights @ found for found in (shown & said, shown & ~said, ~shown & said))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(hits + misses > 0, 2 * hits / (2 * hits + misses + alarms), np.nan)
+
+
+def interval(values: Numbers) -> Estimate:
+    """The first of M values with the 95 % interval of the others."""
+    drawn = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (values[0], values[0])
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def mean_interval(values: Numbers) -> Estimate:
+    """As `interval` for the mean over U of M,U, without what is NaN of all pairs."""
+    measured = values[:, ~np.isnan(values[0])]
+    with np.errstate(invalid="ignore"):
+        counted = ~np.isnan(measured)
+        return interval(np.where(counted, measured, 0).sum(1) / np.where(counted.any(1), counted.sum(1), np.nan))
+
+
+def transfer_estimates(
+    columns: Mapping[str, Numbers], people: Sequence[str] | np.ndarray, resamplings: int, seed: int
+) -> dict[str, Estimate]:
+    """Means of the columns over N pairs with 95 % intervals over people, and what is made of them.
+
+    missed, way: distance of the result's action units to the driver's, and of the source's to the driver's. Of these
+    comes au_agreement, the share of the way that was gone: 0 for a copy of the source, 1 for a copy of the driver; and
+    score, its harmonic mean with identity_similarity.
+    """
+    value, spread = means_over_people(columns, people, resamplings, seed)
+
+    def derived(means: Mapping[str, float | Numbers]) -> dict[str, float | Numbers]:
+        found = {name: figure for name, figure in means.items() if name not in ("missed", "way")}
+        way = np.maximum(np.asarray(means["way"]), 1e-9)
+        found["au_agreement"] = (1 - np.asarray(means["missed"]) / way)[()]
+        found["score"] = score(means["identity_similarity"], found["au_agreement"])
+        return found
+
+    figures, drawn = derived(value), derived(spread)
+    return {name: interval(np.concatenate([[float(figures[name])], np.atleast_1d(drawn[name])])) for name in figures}

@@ -1,0 +1,96 @@
+"""Measure a transfer of expressions on people it never saw, beside the answers that need no such model."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visage.config.experiment import Judge
+from visage.faces.faceset import FaceSet
+from visage.judging.judges import BATCH, Generator, Judges
+from visage.judging.probes import probes
+from visage.judging.results import Evaluation, FaceResult, Row
+from visage.judging.train import FaceNetworks
+from visage.judging.transfer import Pairings, Read, TransferJudges, pairings
+from visage.models.condition import conditions
+from visage.models.disentangler import Disentangler
+
+
+def evaluate_transfer(
+    generator: Disentangler,
+    faces: FaceSet,
+    networks: FaceNetworks,
+    judge: Judge,
+    part: str = "test",
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    beside: Generator | None = None,
+) -> Evaluation:
+    """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
+
+    Rows: model; copy, the source as it is; driver, the driver as it is; ucgan, what `beside`, a generator of
+    (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 % over
+    the sources' people. Raises JudgesRefused when a judge is no better than chance.
+    """
+    judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
+    judges.judges.refuse_chance()
+    pairs = pairings(faces, part, seed=seed)
+    answers = {
+        "model": judges.read_all(generator, pairs),
+        "copy": judges.real.take(pairs.source),
+        "driver": judges.real.take(pairs.driver),
+    }
+    if beside is not None:
+        answers["ucgan"] = _told(judges, beside, pairs)
+    return Evaluation(
+        part=part,
+        expressions=list(faces.expressions),
+        faces_sha256=faces.sha256,
+        networks=networks.sha256,
+        people=len(np.unique(faces.identity[pairs.source])),
+        pairs=len(pairs),
+        judges=judges.accuracy,
+        verification=judges.judges.identity,
+        report=networks.report,
+        warnings=judges.warnings(),
+        rows={name: _row(judges, pairs, read, judge.bootstrap, seed) for name, read in answers.items()},
+        groups={},
+        intensity=None,
+        action_units={name: judges.agreements(read, pairs, judge.bootstrap, seed) for name, read in answers.items()},
+        probes=probes(generator, judges, judge.bootstrap, seed),
+        labels=judges.labels.source,
+    )
+
+
+def _told(judges: TransferJudges, generator: Generator, pairs: Pairings) -> Read:
+    """What a generator of expressions by name makes of the sources, told the class that the driver shows."""
+    found = []
+    for start in range(0, len(pairs), BATCH):
+        some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
+        target = torch.from_numpy(judges.faces.expression[some.driver]).to(judges.device)
+        with torch.inference_mode():
+            made: Tensor = generator(judges.judges.pictures(some.source), conditions(judges.faces.expressions, target))
+        found.append(judges.read(made.float()))
+    return Read.joined(found)
+
+
+def _row(judges: TransferJudges, pairs: Pairings, read: Read, bootstrap: int, seed: int) -> Row:
+    faces, columns = judges.faces, judges.columns(read, pairs)
+    people = faces.identity[pairs.source]
+    gone = np.clip(1 - columns["missed"] / np.maximum(columns["way"], 1e-9), 0, 1)
+    results = [
+        FaceResult(
+            identity=str(people[k]),
+            input=str(faces.path[pairs.source[k]]),
+            target=str(faces.path[pairs.driver[k]]),
+            similarity=float(columns["identity_similarity"][k]),
+            probability=float(gone[k]),
+            verified=bool(columns["identity"][k]),
+            correct=bool(columns["expression"][k]),
+        )
+        for k in range(len(pairs))
+    ]
+    confusion = np.zeros((len(faces.expressions),) * 2, int)
+    np.add.at(confusion, (faces.expression[pairs.driver], read.seen.probability.argmax(1)), 1)
+    metrics = judges.metrics(read, pairs, bootstrap, seed)
+    return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)

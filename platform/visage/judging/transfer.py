@@ -1,0 +1,203 @@
+"""Judges the transfer of expressions: whose face the result is, and whether its action units are the driver's."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visage.config.experiment import Judge
+from visage.errors import UserError
+from visage.faces.action_units import SOURCES, action_units
+from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
+from visage.judging.agreement import (
+    Agreement,
+    correlations,
+    f1_scores,
+    interval,
+    mean_interval,
+    transfer_estimates,
+    weights_of,
+)
+from visage.judging.judges import BATCH, Judges, Seen
+from visage.judging.metrics import Estimate
+from visage.judging.results import RELIABLE
+from visage.judging.unit_judge import LOPSIDED, TURN, unit_judge
+
+DRIVERS = 3  # of each source
+Transfer = Callable[[Tensor, Tensor], Tensor]
+"""(sources N,3,S,S in [-1, 1], drivers N,3,S,S) -> faces N,3,S,S."""
+
+
+@dataclass(frozen=True)
+class Pairings:
+    """N pairs of pictures, as indexes into the face set. source: whose face. driver: another person with another
+    expression. reference: the picture that identity is measured against: another one of the source's person, and the
+    source itself where there is none."""
+
+    source: np.ndarray
+    driver: np.ndarray
+    reference: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, places: np.ndarray) -> "Pairings":
+        return Pairings(self.source[places], self.driver[places], self.reference[places])
+
+
+def pairings(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) -> Pairings:
+    """Every picture of the part's people with DRIVERS others, drawn by `seed`; at most `limit` of them.
+
+    Raises UserError when no two people show two expressions.
+    """
+    random = np.random.default_rng(seed)
+    members = faces.part(part)
+    found = []
+    for source in members.tolist():
+        own = faces.identity[members] == faces.identity[source]
+        others = members[~own & (faces.expression[members] != faces.expression[source])]
+        more = members[own & (members != source)]
+        if not len(others):
+            continue
+        for driver in random.choice(others, min(DRIVERS, len(others)), replace=False):
+            found.append((source, int(driver), int(random.choice(more)) if len(more) else source))
+    if not found:
+        raise UserError(
+            f"{faces.dir}: the {part} part has no two people with two expressions, so no transfer can be judged; make "
+            "the face set with a larger share for it (data.shares), or add pictures."
+        )
+    table = np.array(found)
+    if limit is not None and limit < len(table):
+        table = table[np.sort(random.permutation(len(table))[:limit])]
+    return Pairings(*table.T)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the judges say of N faces. units: N,U in 0..1; lopsided, turn (degrees): N, NaN where it is not read."""
+
+    seen: Seen
+    units: np.ndarray
+    lopsided: np.ndarray
+    turn: np.ndarray
+
+    def take(self, places: np.ndarray) -> "Read":
+        return Read(self.seen.take(places), self.units[places], self.lopsided[places], self.turn[places])
+
+    @classmethod
+    def joined(cls, parts: "list[Read]") -> "Read":
+        numbers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("units", "lopsided", "turn"))
+        return cls(Seen.joined([part.seen for part in parts]), *numbers)
+
+
+class TransferJudges:
+    """The judges of a face set for transfers, with what they say of the real faces of one part.
+
+    real: of all faces of the set; NaN outside the part. accuracy: of the judges on the part's real faces; that of
+    action units is the mean correlation of what is read with the labels.
+    """
+
+    def __init__(self, judges: Judges, judge: Judge) -> None:
+        self.judges, self.faces, self.part, self.device = judges, judges.faces, judges.part, judges.device
+        self.labels = action_units(self.faces)
+        self.network = unit_judge(self.faces, judge).to(self.device)
+        members = self.faces.part(self.part)
+        own = [self.read(judges.pictures(some)) for some in np.array_split(members, -(-len(members) // BATCH))]
+        self.real = self._spread(members, Read.joined(own))
+        truth, read = self.labels.values[members], self.real.units[members]
+        found = correlations(truth[:, self.labels.known], read[:, self.labels.known], np.ones((1, len(members))))
+        self.accuracy = {**judges.accuracy, "action_units": float(np.nanmean(found)) if found.size else float("nan")}
+
+    def _spread(self, members: np.ndarray, read: Read) -> Read:
+        def whole(values: np.ndarray) -> np.ndarray:
+            table = np.full((len(self.faces.identity), *values.shape[1:]), np.nan)
+            table[members] = values
+            return table
+
+        return Read(self.judges.seen, whole(read.units), whole(read.lopsided), whole(read.turn))
+
+    @torch.inference_mode()
+    def read(self, made: Tensor) -> Read:
+        """What the judges say of faces N,3,H,W in [-1, 1]."""
+        numbers = dict(zip(self.network.names, self.network(made).cpu().numpy().T, strict=True))
+        nothing = np.full(len(made), np.nan)
+        units = np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
+        return Read(self.judges.judge(made), units, numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing))
+
+    def transferred(self, transfer: Transfer, pairs: Pairings) -> Iterator[tuple[Pairings, Tensor]]:
+        """Batch by batch: some of the pairs, and the faces that `transfer` makes of them."""
+        for start in range(0, len(pairs), BATCH):
+            some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
+            with torch.inference_mode():
+                made = transfer(self.judges.pictures(some.source), self.judges.pictures(some.driver)).float()
+            yield some, made
+
+    def read_all(self, transfer: Transfer, pairs: Pairings) -> Read:
+        return Read.joined([self.read(made) for _, made in self.transferred(transfer, pairs)])
+
+    def columns(self, read: Read, pairs: Pairings) -> dict[str, np.ndarray]:
+        """What results score, pair by pair, as `agreement.transfer_estimates` reads it."""
+        seen, known, real = read.seen, self.labels.known, self.real
+        similarity = np.einsum("nd,nd->n", seen.embedding, real.seen.embedding[pairs.reference]).astype(float)
+        wanted = self.faces.expression[pairs.driver]
+        driver = real.units[pairs.driver][:, known]
+        found = {
+            "identity": (similarity > self.judges.identity.threshold).astype(float),
+            "identity_similarity": similarity,
+            "expression": (seen.probability.argmax(1) == wanted).astype(float),
+            "expression_probability": seen.probability[np.arange(len(pairs)), wanted].astype(float),
+            "missed": np.abs(read.units[:, known] - driver).mean(1),
+            "way": np.abs(real.units[pairs.source][:, known] - driver).mean(1),
+        }
+        if not np.isnan(read.turn).any():
+            found["pose_error"] = np.abs(read.turn - real.turn[pairs.source])
+        return found
+
+    def metrics(self, read: Read, pairs: Pairings, resamplings: int, seed: int = 0) -> dict[str, Estimate]:
+        """All metrics of a row, with 95 % intervals over the sources' people."""
+        people = self.faces.identity[pairs.source]
+        found = transfer_estimates(self.columns(read, pairs), people, resamplings, seed)
+        truth, known = self.labels.values[pairs.driver], self.labels.known
+        weights = weights_of(people, resamplings, seed)
+        found["au_correlation"] = mean_interval(correlations(truth[:, known], read.units[:, known], weights))
+        found["au_f1"] = mean_interval(f1_scores(truth[:, known], read.units[:, known], weights))
+        fine = (self.faces.intensity[pairs.driver] != 1) | (self.faces.lopsided[pairs.driver] != 0)
+        if fine.any():
+            some = correlations(truth[fine][:, known], read.units[fine][:, known], weights[:, fine])
+            found["au_correlation_fine"] = mean_interval(some)
+        if not np.isnan(read.lopsided).any():
+            sides = self.faces.lopsided[pairs.driver].astype(float)[:, None]
+            found["lopsided_correlation"] = interval(correlations(sides, read.lopsided[:, None], weights)[:, 0])
+        return found
+
+    def agreements(self, read: Read, pairs: Pairings, resamplings: int, seed: int = 0) -> dict[str, Agreement]:
+        """Of each action unit by its number, those that the labels know."""
+        weights = weights_of(self.faces.identity[pairs.source], resamplings, seed)
+        truth = self.labels.values[pairs.driver]
+        pearson, f1 = (f(truth, read.units, weights) for f in (correlations, f1_scores))
+        return {
+            str(au): Agreement(interval(pearson[:, place]), interval(f1[:, place]))
+            for place, au in enumerate(AUS)
+            if self.labels.known[place]
+        }
+
+    def warnings(self) -> list[str]:
+        """As of `Judges`, with one for a judge of action units that reads real faces poorly, one for weak labels."""
+        found, value = self.judges.warnings(), self.accuracy["action_units"]
+        if not value >= RELIABLE:
+            found.append(
+                f"the judge of action units reaches a correlation of {value:.2f} with the labels of real faces, below "
+                f"{RELIABLE}: do not trust the figures of action units."
+            )
+        if self.labels.source == "prototype":
+            found.append(f"the labels of action units are {SOURCES['prototype']}.")
+        return found
+
+
+def quick_transfer(judges: TransferJudges, transfer: Transfer, pairs: Pairings) -> dict[str, float]:
+    """The metrics without intervals: for training and search on validation people."""
+    found = judges.metrics(judges.read_all(transfer, pairs), pairs, resamplings=1)
+    return {name: figure.value for name, figure in found.items()}

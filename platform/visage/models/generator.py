@@ -1,0 +1,21 @@
+"""The generators by name: what a checkpoint or a bundle describes, built again."""
+
+from typing import Any
+
+from visage.models.disentangler import Disentangler
+from visage.models.unet import UNet
+
+Network = UNet | Disentangler
+KINDS: dict[str, tuple[type[UNet] | type[Disentangler], frozenset[str]]] = {
+    "unet": (UNet, frozenset({"size", "width", "conditions", "mask", "warp"})),
+    "disentangler": (Disentangler, frozenset({"size", "width", "related", "units", "mask", "warp"})),
+}
+
+
+def build_generator(architecture: dict[str, Any]) -> Network:
+    """The network that `architecture()` described. Raises ValueError when the description is of none of KINDS."""
+    arguments = dict(architecture)
+    kind, names = KINDS.get(str(arguments.pop("name", None)), (None, frozenset()))
+    if kind is None or set(arguments) != names:
+        raise ValueError(f"{architecture} describes no generator; known are {', '.join(KINDS)}")
+    return kind(**arguments)

@@ -1,0 +1,34 @@
+"""Commands on single pictures, for `visage.cli`; heavy imports happen inside."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+LOCAL_STORE = "sqlite:///runs/mlflow.db"
+
+
+def transfer(
+    photo: Annotated[Path, typer.Argument(help="Photograph with one face: whose face it is", show_default=False)],
+    drivers: Annotated[
+        list[Path], typer.Option("--from", help="Photograph with one face: whose expression; repeatable")
+    ],
+    out: Annotated[Path, typer.Option(help="Picture to write; a folder with several --from", show_default=False)],
+    model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle's folder")] = "visage-eft@champion",
+    view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
+    registry: Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")] = LOCAL_STORE,
+) -> None:
+    """Give the face in a photograph the expression of a face in another."""
+    from visage.pictures import transfer_photo
+
+    for written in transfer_photo(photo, drivers, out, model, view, registry):
+        typer.echo(f"{written}: written.")
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)],
+) -> None:
+    """Show what a picture says of itself: the model that made it, and what kind of picture it is."""
+    from visage.pictures import inspect_picture
+
+    inspect_picture(file)

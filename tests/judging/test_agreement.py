@@ -1,0 +1,149 @@
+"""Agreement of action units: against the textbook's formulas, and on answers whose figures are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from visage.config.experiment import Judge
+from visage.faces.faceset import FaceSet
+from visage.judging.agreement import (
+    PRESENT,
+    correlations,
+    f1_scores,
+    mean_interval,
+    transfer_estimates,
+    weights_of,
+)
+from visage.judging.evaluate_transfer import evaluate_transfer
+from visage.judging.judges import Judges
+from visage.judging.probes import ridge
+from visage.judging.results import Evaluation
+from visage.judging.train import FaceNetworks
+from visage.judging.transfer import TransferJudges, pairings, quick_transfer
+from visage.judging.unit_judge import FILE, unit_judge
+from visage.models.disentangler import Disentangler
+
+Judged = tuple[FaceSet, FaceNetworks]
+JUDGE = Judge(images=4_000, bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def judges(judged: Judged) -> TransferJudges:
+    faces, networks = judged
+    return TransferJudges(Judges(networks, faces, "test", paired=False), JUDGE)
+
+
+def numbers(seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    random = np.random.default_rng(seed)
+    truth = random.uniform(size=(40, 3))
+    return truth, truth + random.normal(0, 0.3, truth.shape), [f"p{k % 8}" for k in range(40)]
+
+
+def test_correlation_and_f1_are_the_textbook_s() -> None:
+    truth, read, _ = numbers()
+    once = np.ones((1, len(truth)))
+    expected = [np.corrcoef(truth[:, u], read[:, u])[0, 1] for u in range(3)]
+    np.testing.assert_allclose(correlations(truth, read, once)[0], expected)
+    expected = [f1_score(truth[:, u] >= PRESENT, read[:, u] >= PRESENT) for u in range(3)]
+    np.testing.assert_allclose(f1_scores(truth, read, once)[0], expected)
+
+
+def test_what_is_not_known_or_never_shown_does_not_count() -> None:
+    truth, read, _ = numbers()
+    once = np.ones((1, len(truth)))
+    truth[:, 2] = 0
+    assert np.isnan(correlations(truth, read, once)[0, 2])
+    assert np.isnan(f1_scores(truth, read, once)[0, 2])
+    assert mean_interval(correlations(truth, read, once)).value == pytest.approx(
+        correlations(truth, read, once)[0, :2].mean()
+    )
+    whole = correlations(truth[:30], read[:30], np.ones((1, 30)))
+    truth[30:] = np.nan
+    np.testing.assert_allclose(correlations(truth, read, once), whole)
+
+
+def test_people_are_drawn_whole_and_the_first_row_is_everybody() -> None:
+    _, _, people = numbers()
+    weights = weights_of(people, 50, 0)
+    assert (weights[0] == 1).all()
+    for name in set(people):
+        own = weights[:, np.array(people) == name]
+        assert (own == own[:, :1]).all()
+
+
+def test_the_score_is_made_of_the_way_that_was_gone() -> None:
+    columns = {"identity_similarity": np.full(4, 0.5), "missed": np.full(4, 0.1), "way": np.full(4, 0.4)}
+    found = transfer_estimates(columns, ["a", "a", "b", "b"], 20, 0)
+    assert found["au_agreement"].value == pytest.approx(0.75)
+    assert found["score"].value == pytest.approx(0.6)
+    assert "missed" not in found
+
+
+def test_drivers_are_other_people_with_other_expressions(judged: Judged) -> None:
+    faces, _ = judged
+    asked = pairings(faces, "test")
+    assert set(asked.source) == set(faces.part("test"))
+    assert (faces.identity[asked.source] != faces.identity[asked.driver]).all()
+    assert (faces.expression[asked.source] != faces.expression[asked.driver]).all()
+    assert (faces.identity[asked.source] == faces.identity[asked.reference]).all()
+    assert (asked.reference != asked.source).all()
+    again = pairings(faces, "test", limit=20)
+    assert len(again) == 20
+
+
+def test_the_judge_of_units_reads_faces_it_never_saw_and_is_kept(judged: Judged, judges: TransferJudges) -> None:
+    assert judges.accuracy["action_units"] > 0.8
+    faces, _ = judged
+    kept = faces.dir / FILE
+    before = kept.stat().st_mtime_ns
+    again = unit_judge(faces, JUDGE)
+    assert kept.stat().st_mtime_ns == before
+    assert all(
+        (a == b).all() for a, b in zip(again.state_dict().values(), judges.network.state_dict().values(), strict=True)
+    )
+    kept.write_bytes(b"damaged")
+    unit_judge(faces, JUDGE)
+    assert kept.stat().st_size > 1000
+
+
+def test_copies_score_what_they_must(judges: TransferJudges) -> None:
+    asked = pairings(judges.faces, "test", limit=90)
+    source = quick_transfer(judges, lambda faces, drivers: faces, asked)
+    driver = quick_transfer(judges, lambda faces, drivers: drivers, asked)
+    assert source["au_agreement"] == pytest.approx(0, abs=1e-4)
+    assert source["score"] == pytest.approx(0, abs=1e-3)
+    assert driver["au_agreement"] == pytest.approx(1, abs=1e-4)
+    assert driver["au_correlation"] > 0.8 > 0.1 > source["au_correlation"]
+    assert source["identity_similarity"] > driver["identity_similarity"] + 0.3
+    assert driver["expression"] > 0.8 > source["expression"]
+
+
+def test_an_evaluation_has_the_rows_that_need_no_transfer_and_comes_back(judged: Judged, tmp_path: Path) -> None:
+    faces, networks = judged
+    network = Disentangler(64, 8, 8, 17).eval()
+    told = evaluate_transfer(network, faces, networks, JUDGE, beside=lambda inputs, condition: inputs)
+    assert list(told.rows) == ["model", "copy", "driver", "ucgan"]
+    copied = {name: told.rows[name].metrics["au_agreement"].value for name in ("copy", "ucgan", "driver")}
+    assert copied == pytest.approx({"copy": 0, "ucgan": 0, "driver": 1}, abs=1e-4)
+    for row in told.rows.values():
+        figure = row.metrics["au_correlation"]
+        assert figure.low <= figure.value <= figure.high
+    assert told.labels == "prototype"
+    assert any("weak" in warning for warning in told.warnings)
+    assert set(told.action_units or {}) == set(told.rows)
+    assert {"free_units", "related_identity", "identity_chance", "same_twice"} <= set(told.probes or {})
+    again = Evaluation.from_dict(told.to_dict())
+    assert again.rows["model"].metrics == told.rows["model"].metrics
+
+
+def test_the_probe_finds_what_is_there_and_nothing_in_noise() -> None:
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(300, 20))
+    outputs = inputs[:, :2] @ random.normal(size=(2, 2))
+    read = ridge(inputs[:200], outputs[:200], inputs[200:])
+    assert correlations(outputs[200:], read, np.ones((1, 100))).min() > 0.95
+    noise = random.normal(size=(300, 2))
+    read = ridge(inputs[:200], noise[:200], inputs[200:])
+    assert np.abs(correlations(noise[200:], read, np.ones((1, 100)))).max() < 0.4
