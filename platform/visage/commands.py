@@ -73,7 +73,8 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
     with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces = prepare_faces(experiment.data)
-        check_learnable(faces, paired=experiment.method.name == "ucgan")
+        if experiment.method.name == "ucgan":
+            check_learnable(faces)
         networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
         tags = {"visage.kind": "train"}
         if record:

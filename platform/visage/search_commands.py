@@ -33,7 +33,8 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     resume = resume or (restartable and is_begun(experiment.search))
     require_possible(experiment, resume)  # before hours are spent
     faces = prepare_faces(experiment.data)
-    check_learnable(faces, paired=experiment.method.name == "ucgan")
+    if experiment.method.name == "ucgan":
+        check_learnable(faces)
     networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
 
     def again() -> str:
@@ -150,7 +151,8 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
     runs_of(experiment, out)  # refuses what cannot be run before hours are spent
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     faces = prepare_faces(experiment.data)
-    check_learnable(faces, paired=experiment.method.name == "ucgan")
+    if experiment.method.name == "ucgan":
+        check_learnable(faces)
     networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
     with going_on_with(typed), bar("training") as update:
         result = ablate(experiment, faces, networks, out, update)

@@ -78,12 +78,12 @@ def check_enough(
         raise UserError(f"{source}: too little remains, {len(rows)} of {all_pictures} pictures: {fault}{without}.")
 
 
-def check_learnable(faces: FaceSet, *, paired: bool = True) -> None:
-    """UserError unless two training people show two expressions each, as a training on pairs (`paired`) needs."""
+def check_learnable(faces: FaceSet) -> None:
+    """UserError unless two training people show two expressions each, as a training on pairs needs."""
     train = faces.part("train")
     shown = set(zip(faces.identity[train].tolist(), faces.expression[train].tolist(), strict=True))
     several = sum(count > 1 for count in Counter(person for person, _ in shown).values())
-    if paired and several < 2:
+    if several < 2:
         raise UserError(
             f"{faces.dir}: {several} of its training people show two expressions, and learning to change one takes two "
             "such people; add pictures of them, or give train a larger share (data.shares)."
