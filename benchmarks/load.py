@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import uvloop
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.served import EXPRESSIONS, sample_faces
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import peers
 from benchmarks.served import sample_faces, untrained_bundle

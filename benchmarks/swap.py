@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.load import Client, request_of
 from benchmarks.served import EXPRESSIONS, sample_faces, untrained_bundle
