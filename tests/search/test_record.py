@@ -99,6 +99,41 @@ def with_room_for(tuples: int) -> Callable[[Experiment, Path], Any]:
     return make
 
 
+def dying(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Real trials whose process dies once, after its first checkpoint and before it tells anybody of it."""
+    trial = training(experiment, folder)
+
+    def mortal(config: dict[str, Any]) -> None:
+        from visage.search import trial as module
+
+        whole = module.told
+
+        def told(*arguments: Any) -> dict[str, Any]:
+            died = folder / "died"
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*arguments)
+
+        module.told = told
+        trial(config)
+
+    return mortal
+
+
+def test_a_point_that_was_not_told_before_its_trial_died_is_told_after(judged: Judged, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    asked = experiment(judged[0], tmp_path)
+    best = tune(asked, tags=seen(*judged), trials=dying).best
+    assert best is not None
+    client = MlflowClient(asked.registry.tracking_uri)
+    assert client.get_run(best.run_id).data.tags["visage.restarts"] == "1"
+    for metric in ("score", "loss/generator"):
+        curve = client.get_metric_history(best.run_id, metric)
+        assert {16, 32} <= {point.step for point in curve}, metric
+
+
 @pytest.mark.parametrize("room", [8, 4])
 def test_a_trial_is_repeated_from_its_record_to_the_bit(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: int

@@ -205,6 +205,28 @@ def test_a_journal_loses_what_lies_beyond_the_checkpoint_and_a_line_cut_off(tmp_
     assert journal.read_text() == Progress(8).to_json() + "\n"
 
 
+def test_an_evaluation_that_only_the_checkpoint_knows_is_told_when_the_run_goes_on(
+    judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    """As when the process was killed between the two."""
+
+    def stop(point: Progress) -> None:
+        if point.metrics is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, *judged, tmp_path, stop)
+    journal = tmp_path / "history.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    assert Progress.from_json(lines[-1]).metrics
+    journal.write_text("".join(lines[:-1]))
+    told: list[Progress] = []
+    run(experiment, *judged, tmp_path, told.append, resume=True)
+    assert told[0] == Progress.from_json(lines[-1])
+    written = [Progress.from_json(line) for line in journal.read_text().splitlines()]
+    assert [point.images for point in written if point.metrics] == [32, 64]
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="choose another --out"), held(tmp_path / "file" / "run", resume=False):

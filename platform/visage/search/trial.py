@@ -51,6 +51,7 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         import torch
         from ray import tune
 
+        from visage.training.checkpoint import evaluation_in, load
         from visage.training.loop import train
 
         torch.set_num_threads(worker_threads(experiment.train))
@@ -75,6 +76,9 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:
                 start = Path(place) if place else own
+                missed = evaluation_in(load(own)) if own and not population else None
+                if missed and missed.images > last.get("images", 0):  # killed before it was told
+                    report(missed)
                 train(chosen, faces, out, report, networks=networks, resume=start, judges=judges)
 
         with_endings(attempt, experiment, study, config, last)

@@ -10,6 +10,7 @@ import torch
 from visage.config import Experiment, validated
 from visage.errors import NotWritten, UserError, one_line
 from visage.models.generator import Network, build_generator
+from visage.training.progress import Progress
 
 FILE = "state.pt"
 FORMAT = 1
@@ -42,6 +43,12 @@ def load(folder: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{folder / FILE}: is no checkpoint of format {FORMAT}; start the run again.")
     return state
+
+
+def evaluation_in(state: dict[str, Any]) -> Progress | None:
+    """The last evaluation before a checkpoint, with which it was written: nobody may have been told of it."""
+    line = state.get("evaluation")
+    return Progress.from_json(line) if line else None
 
 
 def load_generator(folder: Path) -> tuple[Network, Experiment, tuple[str, ...]]:

@@ -72,9 +72,9 @@ def train(
             window.append(losses)
             last = Progress(trainer.images, losses | memory(place.device))
             if evaluate:
-                warning = discriminator_warning(window, experiment.loss, trainer.images)
+                last = replace(last, warning=discriminator_warning(window, experiment.loss, trainer.images))
                 window.clear()
-                last = replace(evaluated(trainer, last, validation, out), warning=warning)
+                last = evaluated(trainer, last, validation, out)
             report(last)
     except (MemoryError, RuntimeError) as error:
         if experiment.train.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
@@ -101,13 +101,14 @@ def evaluated(
 ) -> Progress:
     """The point with metrics, a picture of faces and a checkpoint; on other workers than the first, with none."""
     if validation is None:
-        return Progress(point.images, point.losses, metrics={})
+        return replace(point, metrics={})
     generator = trainer.averaged()
     metrics = validation.metrics(generator)
     picture = out / "faces" / f"{point.images:08d}.png"
     validation.picture(generator, picture)
+    trainer.evaluation = replace(point, metrics=metrics, faces=picture, checkpoint=out / "checkpoint")
     trainer.save(out / "checkpoint")
-    return Progress(point.images, point.losses, metrics, picture, out / "checkpoint")
+    return trainer.evaluation
 
 
 def crossed(before: int, after: int, every: int) -> bool:

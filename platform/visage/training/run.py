@@ -13,7 +13,7 @@ from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_whole
 from visage.judging.train import FaceNetworks
-from visage.training.checkpoint import FILE, load
+from visage.training.checkpoint import FILE, evaluation_in, load
 from visage.training.progress import JOURNAL, Progress, Report, append
 from visage.training.resources import worker_threads
 
@@ -31,7 +31,12 @@ def run(
     The caller holds the folder: see `held`.
     """
     start = out / CHECKPOINT if resume else None
-    forget_after(out / JOURNAL, load(start)["images"] if start else 0)
+    state = load(start) if start else None
+    known = forget_after(out / JOURNAL, state["images"] if state else 0)
+    missed = evaluation_in(state) if state else None
+    if missed and missed.images not in known:  # killed between the checkpoint and the journal
+        append(out, missed)
+        report(missed)
     if under_ray(experiment.train):
         return _under_ray(experiment, faces, out, report, start)
     from visage.training.loop import train
@@ -130,12 +135,17 @@ def _followed(journal: Path, finished: threading.Event) -> Iterator[Progress]:
             return
 
 
-def forget_after(journal: Path, images: int) -> None:
-    """Drop the points beyond a checkpoint, which the resumed run reports again, and a line that was cut off."""
+def forget_after(journal: Path, images: int) -> set[int]:
+    """Drop the points beyond a checkpoint, which the resumed run reports again, and a line that was cut off.
+
+    Returns the images of the evaluations that are left.
+    """
     if not journal.exists():
-        return
-    kept = []
+        return set()
+    kept = list[Progress]()
     for line in journal.read_text(errors="replace").splitlines():
         with suppress(ValueError, TypeError, KeyError):
-            kept += [line + "\n"] if Progress.from_json(line).images <= images else []
-    write_whole(journal, "".join(kept).encode())
+            kept.append(Progress.from_json(line))
+    kept = [point for point in kept if point.images <= images]
+    write_whole(journal, "".join(point.to_json() + "\n" for point in kept).encode())
+    return {point.images for point in kept if point.metrics is not None}

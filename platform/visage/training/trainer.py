@@ -25,6 +25,7 @@ from visage.training import checkpoint
 from visage.training.batches import Batches, SwapBatches
 from visage.training.health import check_networks
 from visage.training.memory import check_memory
+from visage.training.progress import Progress
 
 CPU = torch.device("cpu")
 NO_LOSSES: Mapping[str, float] = {}
@@ -72,8 +73,11 @@ class Trainer:
         }
         self.batches = batches(faces, experiment.train, place.device)
         self.images = 0
+        self.evaluation: Progress | None = None  # the last one
         check_memory(self.method, self.batches, experiment.train, place.workers)
         if experiment.train.compile:
+            # `gradients_of` goes through a graph more than once, which compiled code allows if it keeps its buffers.
+            torch._functorch.config.donated_buffer = False
             for compiled in (self.method.trained, self.method.discriminator, self.method.embedding):
                 compiled.compile()
 
@@ -143,6 +147,7 @@ class Trainer:
                 "ema": self.average,
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
                 "random": torch.get_rng_state(),
+                "evaluation": self.evaluation.to_json() if self.evaluation else None,
             },
         )
 
@@ -163,7 +168,7 @@ class Trainer:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         torch.set_rng_state(state["random"])
-        self.images = state["images"]
+        self.images, self.evaluation = state["images"], checkpoint.evaluation_in(state)
 
 
 def gradients_of(parts: Parts, generated: Tensor, loss: Loss) -> Parts:
