@@ -22,3 +22,36 @@ def test_what_this_machine_lacks_is_said_at_once() -> None:
     with pytest.raises(UserError, match=r"train\.workers = 1.*1000 GPUs each"):
         concurrency(this_machine(), Train(gpus_per_worker=1000))
     assert concurrency(this_machine(), Train()) >= 1
+
+
+GROWING = """
+import ray
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import AutoscalingState
+from visage.config.experiment import Train
+from visage.errors import UserError
+from visage.training.resources import room
+
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+large = Train(gpus_per_worker=8)
+try:
+    room(large)
+except UserError as error:
+    print(error)
+print(room(Train()), room(Train(), 3))
+# What an autoscaler tells Ray of itself once in a few seconds.
+state = AutoscalingState(autoscaler_state_version=1, last_seen_cluster_resource_state_version=1)
+GcsClient(ray.get_runtime_context().gcs_address).report_autoscaling_state(state.SerializeToString())
+print(room(large), room(large, 9))
+"""
+
+
+@pytest.mark.ray
+def test_where_an_autoscaler_adds_nodes_what_is_not_there_yet_is_waited_for() -> None:
+    # A Ray of its own, as this one stays one that grows.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run([sys.executable, "-c", GROWING], env=environment, capture_output=True, text=True, timeout=300)
+    refused, *rooms = done.stdout.splitlines()
+    assert "8 GPUs each, do not fit here" in refused, done.stderr
+    assert rooms == ["1 1", "4 9"]

@@ -176,13 +176,13 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
     import ray
 
     from visage.cluster import local_ray, root
-    from visage.training.resources import cluster_nodes, concurrency
+    from visage.training.resources import room
 
     of = sum(run.experiment.train.images for run in runs)
     faults: list[BaseException] = []
     with local_ray(dashboard=False):
         train = waiting[0].experiment.train
-        concurrency(cluster_nodes(), train)  # Ray would wait for ever for what is not there
+        room(train)  # Ray would wait for ever for what is not there
         task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)
         pending = {task.remote(run.experiment.model_dump_json(), str(run.folder.absolute())): run for run in waiting}
         try:

@@ -30,7 +30,7 @@ from visage.search.study import (
 )
 from visage.search.trial import RESTARTS, Trainable, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
-from visage.training.resources import cluster_nodes, concurrency, this_machine
+from visage.training.resources import concurrency, room, this_machine
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -66,7 +66,7 @@ def tune(
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
     with _quiet(), held(folder, experiment.search), local_ray(), database_faults(experiment.search.storage):
-        at_once = concurrency(cluster_nodes(), experiment.train)
+        at_once = room(experiment.train, experiment.search.concurrency)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
         with heartbeat(study):
@@ -74,7 +74,6 @@ def tune(
             require_same_faces(study, experiment)
             for sentence in warm_start(study, experiment.search, good):
                 say(f"{sentence}, and was left out")
-            at_once = min(at_once, experiment.search.concurrency or at_once)
             _run(experiment, study, trainable, folder, at_once, progress, tags)
         result = result_of(study)
     if result.trials < experiment.search.trials:

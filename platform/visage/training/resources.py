@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from visage.config.experiment import Train
 from visage.errors import UserError
 
+GROWING = 4  # trainings at once on a cluster that grows, unless the user says how many
+
 
 def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
     """Trainings that fit at once. nodes: the CPU and GPU count of each. Raises UserError when not even one fits.
@@ -21,6 +23,27 @@ def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
             f"each, do not fit here, where there are {has} on {len(nodes)} node(s); ask for less or add nodes."
         )
     return workers // train.workers
+
+
+def room(train: Train, at_most: int | None = None) -> int:
+    """Trainings that may run at once on the Ray in use. at_most: the user's own bound.
+
+    Where an autoscaler adds nodes when work waits for them, what is there now says nothing: then it is at_most, or
+    GROWING. Raises UserError as `concurrency`.
+    """
+    if _grows():
+        return at_most or GROWING
+    fits = concurrency(cluster_nodes(), train)
+    return min(at_most or fits, fits)
+
+
+def _grows() -> bool:
+    """Whether an autoscaler (Ray's second, which KubeRay runs beside the head) has reported to this Ray."""
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return status.stats.autoscaler_version != "0"
 
 
 def _workers(node: Mapping[str, float], train: Train) -> int:

@@ -92,7 +92,7 @@ def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report
     from visage.cluster import local_ray, root
     from visage.config import replaced
     from visage.training.ray_train import Journal, train_on_ray
-    from visage.training.resources import cluster_nodes, concurrency
+    from visage.training.resources import room
 
     # Workers have another working directory.
     experiment = replaced(experiment, {"data.dir": faces.dir.absolute()})
@@ -107,7 +107,7 @@ def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report
 
     follower = threading.Thread(target=follow, daemon=True)
     with local_ray():
-        concurrency(cluster_nodes(), experiment.train)  # Ray would wait for ever for what is not there
+        room(experiment.train)  # Ray would wait for ever for what is not there
         follower.start()
         try:
             train_on_ray(experiment, out.absolute(), callbacks=[Journal(out.absolute())], resume=start)
