@@ -26,6 +26,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ({"layout": "oulu-casia", "oulu_casia": {"neutral_frames": 7}}, ["neutral_frames", "7"]),
         ({"layout": "oulu-casia", "oulu_casia": {"protocol": "random"}}, ["protocol", "random"]),
         ({"layout": "oulu"}, ["layout", "oulu-casia"]),
+        ({"dir": "s3://faces/kdef"}, ["data.dir = 's3://faces/kdef'", "copy the files to a folder"]),
+        ({"layout": "kdef", "source": "s3://faces/kdef"}, ["data.source = 's3://faces/kdef'", "is an address"]),
         ({"expressions": ["happy"]}, ["expressions", "at least 2"]),
         ({"expressions": ["happy", "sad", "happy"]}, ["expressions", "each expression once"]),
     ],

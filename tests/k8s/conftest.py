@@ -1,13 +1,19 @@
-"""The manifests as kubectl renders them."""
+"""The manifests as kubectl renders them; the small cluster that `make cluster` starts."""
 
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ray_head import head
+
+from k8s.one_machine import Parts, cluster
+from k8s.servers import POSTGRES
+from serve_app.ingress import free_ports
 
 __all__ = ["head"]
 
@@ -26,3 +32,22 @@ def rendered() -> dict[str, list[dict[str, Any]]]:
         assert done.returncode == 0, done.stderr
         found[folder] = list(yaml.safe_load_all(done.stdout))
     return found
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can enter, which pytest's own is not; skips without PostgreSQL."""
+    if not list(Path(POSTGRES).glob("*/bin/initdb")):
+        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="visage-cluster-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def parts(open_folder: Path) -> Iterator[Parts]:
+    """All of the cluster, for the tests of `make soak`: it takes a minute or more to come up."""
+    jobs, mlflow = free_ports(2)
+    with cluster(open_folder, job_port=jobs, mlflow_port=mlflow) as made:
+        yield made

@@ -118,6 +118,13 @@ class Data(Section):
             return {"shares": LONDON_SHARES, **data}
         return data
 
+    @field_validator("dir", "source", mode="before")
+    @classmethod
+    def _folder(cls, path: Any) -> Any:
+        if "://" in str(path):  # else a folder of that name would be looked for, or made
+            raise ValueError("is an address; copy the files to a folder that all nodes see, and give that")
+        return path
+
     @field_validator("size")
     @classmethod
     def _power_of_two(cls, size: int) -> int:

@@ -3,11 +3,12 @@
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default of 7 waits four minutes for a server that is gone
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -82,17 +84,37 @@ def store_faults(uri: str) -> Iterator[None]:
 
     An interrupted write would leave its transaction open, and with it SQLite locked for this process's next write.
     """
+    try:
+        with uninterrupted():
+            yield
+    except _raised_by_mlflow() as error:
+        raise UserError(f"tracking_uri = {uri}: {_fault(error, uri)}.") from None
+
+
+def _raised_by_mlflow() -> tuple[type[Exception], ...]:
+    """Asked for when something was raised; boto's are of runs whose files lie in S3, with no server between."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        with uninterrupted():
-            yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise UserError(
-            f"tracking_uri = {uri}: MLflow's store refused ({one_line(error)}); mend it or give another one."
-        ) from None
+    return MlflowException, RequestException, SQLAlchemyError, OSError, Boto3Error, BotoCoreError, ClientError
+
+
+def _fault(error: Exception, uri: str) -> str:
+    """What happened and how to mend it. Of a request in vain MLflow tells the address first and the cause last."""
+    text = one_line(error, longest=10_000)
+    if "/mlflow-artifacts/" in text:
+        with suppress(UserError):
+            _probe_server(uri)
+            return (
+                "MLflow's server answers, and its object store does not take or give a file; see in its log whether "
+                "the bucket is there and its keys are right, and mend that"
+            )
+    caused = re.search(r"Caused by \w+\((.+)\)", text)
+    reason = caused[1].strip("'\"() ")[-200:] if caused else text[:200]
+    return f"MLflow's store refused ({reason}); mend it or give another one"
 
 
 def _client(address: str, uri: str) -> "MlflowClient":
