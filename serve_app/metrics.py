@@ -1,5 +1,6 @@
 """What the endpoint exports to Prometheus, by Ray's metrics: on each node, with `ray_` before each name."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from ray.serve.metrics import Gauge
+
     from serve_app.answers import Done, Job
     from serve_app.batches import Batches
     from serve_app.holder import Event
@@ -23,6 +26,7 @@ QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 BANDS = np.array([0.025, 0.15, 0.375, 0.625, 0.85, 0.975])
 # Values that differ by less are the same: a saturated classifier says 1.0, 0.99998 in bfloat16.
 RESOLUTION = 3
+REFRESH_SECONDS = 5  # Ray forgets a gauge that nobody sets anew
 
 
 def ranks(values: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
@@ -63,18 +67,30 @@ class Meters:
         self._refusals = Counter("visage_model_refusals", "attempts with a version that failed its checks")
         self._refused = Gauge("visage_model_refused", "1 while a version is refused")
         self._shown: set[str] = set()
-        self._ready.set(0)
-        self._refused.set(0)
-        self._open.set(0)
-        self._waiting.set(0)
+        self._values: dict[tuple[Gauge, tuple[tuple[str, str], ...]], float] = {}
+        for gauge in (self._ready, self._refused, self._open, self._waiting):
+            self._show(gauge, 0)
+        threading.Thread(target=self._refresh, daemon=True).start()
+
+    def _show(self, gauge: "Gauge", value: float, **tags: str) -> None:
+        """Set a gauge, from now on until it is set to something else."""
+        self._values[gauge, tuple(tags.items())] = value
+        gauge.set(value, tags)
+
+    def _refresh(self) -> None:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            self._show(self._waiting, self._batches.waiting if self._batches else 0)
+            for (gauge, tags), value in list(self._values.items()):
+                gauge.set(value, dict(tags))
 
     def began(self) -> None:
         self._in_progress += 1
-        self._open.set(self._in_progress)
+        self._show(self._open, self._in_progress)
 
     def ended(self, path: str, status: int, caller: str, seconds: float) -> None:
         self._in_progress -= 1
-        self._open.set(self._in_progress)
+        self._show(self._open, self._in_progress)
         self._requests.inc(tags={"path": path, "status": str(status), "caller": caller})
         self._seconds.observe(seconds, {"path": path})
 
@@ -100,7 +116,6 @@ class Meters:
         pairs = [(job, done) for job, done in zip(jobs, results, strict=True) if isinstance(done, Done)]
         if not pairs:
             return
-        self._waiting.set(self._batches.waiting if self._batches else 0)
         faces = sum(len(job.wanted) for job, _ in pairs)
         self._faces.inc(faces)
         self._batch.observe(faces)
@@ -130,9 +145,9 @@ class Meters:
             self._refusals.inc()
         if event == "loaded":
             self._loads.inc()
-            self._ready.set(1)
-            self._version.set(version or 0)
-        self._refused.set(int(event == "refused"))
+            self._show(self._ready, 1)
+            self._show(self._version, version or 0)
+        self._show(self._refused, int(event == "refused"))
 
     def _show_reference(self, model: "Model") -> None:
         if model.label in self._shown:
@@ -140,4 +155,4 @@ class Meters:
         self._shown.add(model.label)
         for name, quantiles in model.quantiles.items():
             for quantile, value in quantiles.items():
-                self._reference.set(value, {"model": model.label, "check": name, "quantile": quantile})
+                self._show(self._reference, value, model=model.label, check=name, quantile=quantile)

@@ -129,7 +129,7 @@ def test_a_point_that_was_not_told_before_its_trial_died_is_told_after(judged: J
     assert best is not None
     client = MlflowClient(asked.registry.tracking_uri)
     assert client.get_run(best.run_id).data.tags["visage.restarts"] == "1"
-    for metric in ("score", "loss/generator"):
+    for metric in ("score", "loss/pixel"):
         curve = client.get_metric_history(best.run_id, metric)
         assert {16, 32} <= {point.step for point in curve}, metric
 
