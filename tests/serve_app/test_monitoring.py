@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from serve_app.metrics import QUANTILES, ranks
+from tests.browser import chromium, opened_browser
 from tests.serve_app.samples import EXPRESSIONS, face, make_bundle, png
 
 MONITORING = Path(__file__).parents[2] / "k8s" / "monitoring"
@@ -241,6 +242,24 @@ def test_no_photograph_is_in_a_file_of_ray_or_in_its_log(running: Running, tmp_p
     assert holders(tmp_path) == [tmp_path / "seen"]  # so that one would be found
     assert len(list(running.logs.parent.rglob("*"))) > 20
     assert holders(running.logs.parent) == []
+
+
+@pytest.mark.serve
+@pytest.mark.soak
+@pytest.mark.browser
+@pytest.mark.skipif(chromium() is None, reason="no Chromium here")
+def test_the_page_asks_for_a_key_and_works_with_it(running: Running) -> None:
+    with opened_browser() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(running.url)
+        for key, shown in (("wrong", "#fault:not(:empty)"), (running.keys["anna"], "#samples button")):
+            page.get_by_label("API key").fill(key)
+            page.keyboard.press("Enter")
+            page.locator(shown).first.wait_for()
+        page.locator("#samples button").first.click()
+        page.locator("#grid button[aria-pressed=true]").wait_for()
+        assert page.locator("#fault").inner_text() == ""
 
 
 def test_ranks_are_even_where_nothing_has_changed() -> None:
