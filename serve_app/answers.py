@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from visage.editing import Edited, Located, expression_index, locate, on_the_way
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.picture import TooManyPixels, encode_animation, read_picture, write_png
+from visage.transfer import Transferer
 
 ORIGIN = "image"
 SMALL_BYTES = 64 * 1024
@@ -36,7 +37,7 @@ WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
 class Job:
     """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
     from the end, get self-check values. `located` is None for a small picture, which is decoded and encoded with the
-    batch.
+    batch. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Job:
     checked: int
     megapixels: float
     located: Located | None = None
+    drivers: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
         except Problem as problem:
             results[number] = problem
     for group in groups.values():
-        edited = group[0][1].model.editor.run(
-            np.stack([located.face for _, _, located in group]),
-            [place for place, (_, job, _) in enumerate(group) for _ in job.wanted],
-            [index for _, job, _ in group for index, _ in job.wanted],
-            [intensity for _, job, _ in group for _, intensity in job.wanted],
-            [place >= len(job.wanted) - job.checked for _, job, _ in group for place in range(len(job.wanted))],
-        )
+        edited = _run(group)
         start = 0
         for number, job, located in group:
             part = slice(start, start := start + len(job.wanted))
@@ -90,26 +86,41 @@ def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
     return results  # type: ignore[return-value]  # every job has got its own by now
 
 
+def _run(group: Sequence[tuple[int, Job, Located]]) -> Edited:
+    """One forward pass for jobs of one model."""
+    jobs, editor = [job for _, job, _ in group], group[0][1].model.editor
+    faces = np.stack([located.face for _, _, located in group])
+    source = [place for place, job in enumerate(jobs) for _ in job.wanted]
+    checks = [place >= len(job.wanted) - job.checked for job in jobs for place in range(len(job.wanted))]
+    if isinstance(editor, Transferer):
+        drivers = np.concatenate([job.drivers for job in jobs if job.drivers is not None])
+        return editor.run(
+            np.concatenate([faces, drivers]), source, range(len(faces), len(faces) + len(drivers)), checks
+        )
+    expressions = [index for job in jobs for index, _ in job.wanted]
+    return editor.run(faces, source, expressions, [intensity for job in jobs for _, intensity in job.wanted], checks)
+
+
 def faces_of(job: Job) -> int:
     """A job's weight in a batch: the faces that come out of the networks for it."""
     return len(job.wanted)
 
 
-def read_photo(form: Form, megapixels: float) -> np.ndarray:
-    """The form's picture, uint8 H,W,3. Raises Problem 400 or 413."""
+def read_photo(form: Form, megapixels: float, origin: str = ORIGIN) -> np.ndarray:
+    """The form's picture, uint8 H,W,3. Raises Problem 400 or 413, which name it by `origin`."""
     try:
-        return read_picture(form.image, megapixels=megapixels, name=ORIGIN)
+        return read_picture(form.image, megapixels=megapixels, name=origin)
     except TooManyPixels as error:
         raise Problem(413, str(error)) from None
     except UserError as error:
         raise Problem(400, str(error)) from None
 
 
-def open_aligned(form: Form, size: int, megapixels: float) -> Located:
-    """The form's aligned face at the model's size. Raises Problem 400, 413 or 422."""
-    photo = read_photo(form, megapixels)
+def open_aligned(form: Form, size: int, megapixels: float, origin: str = ORIGIN) -> Located:
+    """The form's aligned face at the model's size. Raises Problem 400, 413 or 422, which name it by `origin`."""
+    photo = read_photo(form, megapixels, origin)
     try:
-        return locate(photo, size, None, ORIGIN)
+        return locate(photo, size, None, origin)
     except UserError as error:
         raise Problem(422, str(error)) from None
 
@@ -139,6 +150,8 @@ class Answers:
         seen: is handed what came out of the networks; it must not take long.
         """
         editor = model.editor
+        if form.drivers:
+            return await self._transfer(form, model, as_image=as_image)
         try:
             chosen = tuple(expression_index(editor.expressions, name) for name in form.expressions)
         except UserError as error:
@@ -154,11 +167,8 @@ class Answers:
             frames = tuple((index, share) for share in on_the_way(intensity))
         loop = asyncio.get_running_loop()
         located = None
-        if not form.aligned:
-            photo = await loop.run_in_executor(self._pictures, read_photo, form, self._megapixels)
-            located = await loop.run_in_executor(self._finder, self._find, photo, editor.size)
-        elif len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
-            located = await loop.run_in_executor(self._pictures, open_aligned, form, editor.size, self._megapixels)
+        if not form.aligned or len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
+            located = await self._located(form, editor.size)
         if located is not None and form.view == "photo":
             _require_few_pixels(form, located, len(frames))
         # The answer of a picture alone has no place for the values, so they are not computed.
@@ -177,11 +187,47 @@ class Answers:
         body = await loop.run_in_executor(self._pictures, _document, form, model, wanted, done)
         return Response(body, headers=headers, media_type="application/json")
 
-    def _find(self, photo: np.ndarray, size: int) -> Located:
+    async def _transfer(self, form: Form, model: Model, *, as_image: bool) -> Response:
+        """As `answer`, to a form with drivers: the face of its picture with the expression of each, in one pass."""
+        wanted = tuple((place, 1.0) for place in range(len(form.drivers)))
+        alone = as_image and len(wanted) == 1
+        located = await self._located(form, model.editor.size)
+        driving = []
+        for place, image in enumerate(form.drivers, 1):
+            found = await self._located(replace(form, image=image), model.editor.size, f"driver {place}")
+            driving.append(replace(found, photo=found.face))  # a whole photograph may be large, and there may be many
+        if form.view == "photo":
+            _require_few_pixels(form, located, len(wanted))
+        checked = len(wanted) if self._self_check and not alone else 0
+        faces = np.stack([driver.face for driver in driving])
+        done = await self._forward(Job(model, form, wanted, checked, self._megapixels, located, faces))
+        if isinstance(done, Problem):
+            raise done
+        loop, headers = asyncio.get_running_loop(), {"Visage-Model": model.label}
+        files = await loop.run_in_executor(self._pictures, _encode, form, model, done.located, done.edited)
+        if alone:
+            return Response(files[0], headers=headers, media_type="image/png")
+        likeness = _numbers(done.edited.similarity)
+        results = [
+            {"image": base64.b64encode(file).decode("ascii"), "identity_similarity": like, "driver": _place(driver)}
+            for file, like, driver in zip(files, likeness, driving, strict=True)
+        ]
+        body = json.dumps({"results": results, "face": _place(done.located), "model": model.reference()})
+        return Response(body, headers=headers, media_type="application/json")
+
+    async def _located(self, form: Form, size: int, origin: str = ORIGIN) -> Located:
+        """The face of the form's picture. Raises Problem 400, 413 or 422, which name the picture by `origin`."""
+        run = asyncio.get_running_loop().run_in_executor
+        if form.aligned:
+            return await run(self._pictures, open_aligned, form, size, self._megapixels, origin)
+        photo = await run(self._pictures, read_photo, form, self._megapixels, origin)
+        return await run(self._finder, self._find, photo, size, origin)
+
+    def _find(self, photo: np.ndarray, size: int, origin: str) -> Located:
         if self._detector is None:
             self._detector = Detector()
         try:
-            return locate(photo, size, self._detector, ORIGIN)
+            return locate(photo, size, self._detector, origin)
         except UserError as error:
             raise Problem(422, str(error)) from None
 
@@ -223,11 +269,15 @@ def _document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], don
                 "expression_confidence": confidence[place],
             }
         )
-    face = {
-        "box": [round(float(value), 2) for value in done.located.box],
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in done.located.landmarks],
+    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
+
+
+def _place(located: Located) -> dict[str, Any]:
+    """Where a face is in its picture."""
+    return {
+        "box": [round(float(value), 2) for value in located.box],
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in located.landmarks],
     }
-    return json.dumps({"results": results, "face": face, "model": model.reference()}).encode()
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -54,6 +54,7 @@ class Endpoint:
         from serve_app.metrics import Meters
         from serve_app.rates import SharedLimiter
         from serve_app.shadow import Quiet, Watch
+        from visage.transfer import Transferer
 
         serving = Serving.model_validate(settings)
         configure(serving.log)
@@ -68,6 +69,10 @@ class Endpoint:
         batches = Batches(run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
         meters.watch(batches)
         quiet = Quiet(batches)
+        self._transfers = None
+        if serving.transfer:
+            carrying = serving.model_copy(update={"model": serving.transfer})
+            self._transfers = Holder(carrying, leaves=True, networks=Transferer)
         self._contest = Contest(self._held)
         if serving.challenger and records:
             rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
@@ -78,7 +83,7 @@ class Endpoint:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
 
-        return build_app(self._held, self._answers, self._limits, self._contest, self._around)
+        return build_app(self._held, self._answers, self._limits, self._contest, self._around, self._transfers)
 
 
 def build(serving: Serving) -> "Application":
@@ -143,7 +148,8 @@ def serve(serving: Serving, *, block: bool) -> str:
     registry = Registry(serving.tracking_uri)
     registry.find(serving.model)
     # Replicas may work in another folder than this process.
-    there = {"tracking_uri": registry.uri, "model": _absolute(serving.model), "access": access}
+    there: dict[str, Any] = {"tracking_uri": registry.uri, "model": _absolute(serving.model), "access": access}
+    there |= {"transfer": serving.transfer and _absolute(serving.transfer)}
     serving = serving.model_copy(update=there)
     if challenger := serving.challenger:
         challenger = challenger.model_copy(update={"model": _absolute(challenger.model)})

@@ -37,6 +37,7 @@ class LoadedModel(ModelReference):
 
 class ModelDescription(LoadedModel):
     challenger: LoadedModel | None = Field(None, description="where one is configured; null while there is none")
+    transfer: LoadedModel | None = Field(None, description="of /v1/transfer; as challenger")
 
 
 class Interval(BaseModel):
@@ -91,6 +92,20 @@ class FacePlace(BaseModel):
 
 class Expressions(BaseModel):
     results: list[ExpressionResult]
+    face: FacePlace
+    model: ModelReference
+
+
+class TransferResult(BaseModel):
+    image: str = Field(description="base64 of the PNG file", examples=["iVBORw0KGgo="])
+    identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
+    driver: FacePlace = Field(description="where the face is whose expression it has")
+
+
+class Transfers(BaseModel):
+    """In the order of the drivers."""
+
+    results: list[TransferResult]
     face: FacePlace
     model: ModelReference
 
@@ -179,15 +194,43 @@ FORM = {
     },
 }
 
+_FIELDS: dict[str, Any] = FORM["content"]["multipart/form-data"]["schema"]["properties"]  # type: ignore[index]
+TRANSFER_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image", "driver"],
+                "properties": {
+                    "image": _FIELDS["image"],
+                    "driver": {
+                        "type": "array",
+                        "items": {"type": "string", "format": "binary"},
+                        "minItems": 1,
+                        "description": "Pictures with one face each, whose expressions the first one gets in one pass.",
+                    },
+                    "view": _FIELDS["view"],
+                    "aligned": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "The pictures are aligned faces already.",
+                    },
+                },
+            },
+            "encoding": {"driver": {"style": "form", "explode": True}},
+        }
+    },
+}
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
     return {status: {"model": ProblemDocument, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
 
 
-PICTURES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/png", "image/webp")}}
-}
+PNG = {"schema": {"type": "string", "format": "binary"}}
+PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": dict.fromkeys(("image/png", "image/webp"), PNG)}}
 
 
 def add_docs(app: FastAPI) -> None:

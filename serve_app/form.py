@@ -3,7 +3,7 @@
 Nothing is spooled to disk, as the usual form parser of the framework would do: a caller's photograph stays in memory.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
@@ -17,6 +17,7 @@ from visage.editing import View, checked_intensity
 from visage.errors import UserError
 
 FIELDS = ("image", "expression", "intensity", "view", "format", "aligned", "version")
+TRANSFER_FIELDS = ("image", "driver", "view", "aligned")
 Format = Literal["png", "webp"]
 T = TypeVar("T")
 PARTS = 64
@@ -29,7 +30,8 @@ class Form:
     """A request for each of the expressions at each of the intensities. `expressions` is empty when all are meant.
 
     format: png for pictures, webp for one animation from neutral to the one expression at the one intensity. version:
-    the model that is asked for, if one is: champion, challenger or a version's number.
+    the model that is asked for, if one is: champion, challenger or a version's number. drivers: the pictures whose
+    expressions are asked for, of a request for a transfer; it names none.
     """
 
     image: bytes
@@ -39,20 +41,23 @@ class Form:
     format: Format
     aligned: bool
     version: str | None = None
+    drivers: tuple[bytes, ...] = ()
 
 
-async def read_form(request: Request, megabytes: float) -> Form:
-    """The request's form. Raises Problem 415, 413, 400 or 422."""
+async def read_form(request: Request, megabytes: float, known: Sequence[str] = FIELDS) -> Form:
+    """The request's form, of the `known` fields. Raises Problem 415, 413, 400 or 422."""
     boundary = _boundary(request.headers.get("content-type", ""))
     limit = int(megabytes * 1e6)
     body = await _read_body(request, limit + FRAMING, megabytes)
     fields = _parse(body, boundary)
     for name in fields:
-        if name not in FIELDS:
-            raise Problem(422, f"field {name[:40]!r}: is unknown; known are {', '.join(FIELDS)}.")
-    image = _single(fields, "image", None)
-    if len(image) > limit:
+        if name not in known:
+            raise Problem(422, f"field {name[:40]!r}: is unknown; known are {', '.join(known)}.")
+    image, drivers = _single(fields, "image", None), tuple(fields.get("driver", ()))
+    if len(image) + sum(map(len, drivers)) > limit:
         raise _too_large(megabytes)
+    if "driver" in known and not drivers:
+        raise Problem(422, "field driver: is missing; send a picture of the expression in it.")
     form = Form(
         image=image,
         expressions=_distinct(_text("expression", value) for value in fields.get("expression", ())),
@@ -61,6 +66,7 @@ async def read_form(request: Request, megabytes: float) -> Form:
         format=cast(Format, _choice("format", _single(fields, "format", b"png"), ("png", "webp"))),
         aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
         version=_text("version", _single(fields, "version", b"")) or None,
+        drivers=drivers,
     )
     if form.format == "webp" and (len(form.expressions), len(form.intensities)) != (1, 1):
         raise Problem(422, "format = 'webp': is one animation; give one expression and one intensity.")
@@ -102,7 +108,7 @@ async def _read_body(request: Request, limit: int, megabytes: float) -> bytes:
 
 
 def _too_large(megabytes: float) -> Problem:
-    return Problem(413, f"The picture has more than {megabytes:g} megabytes; make it smaller first.")
+    return Problem(413, f"The request has more than {megabytes:g} megabytes; make its picture smaller first.")
 
 
 def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
@@ -122,7 +128,7 @@ def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
     def on_headers_finished() -> None:
         name = parse_options_header(disposition)[1].get(b"name", b"")
         if len(parts) == PARTS:
-            raise Problem(400, f"The form has more than {PARTS} parts; send the fields {', '.join(FIELDS)}.")
+            raise Problem(400, f"The form has more than {PARTS} parts; ask in several requests.")
         parts.append((bytearray(name), bytearray()))
 
     def on_end() -> None:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 from serve_app.logs import logger
 from serve_app.model import Model, load
 from visage.config import Serving
+from visage.editing import Editor
 from visage.errors import UserError
 from visage.registry.bundle import ModelFacts
 from visage.registry.models import NoSuchModel, Registry
+from visage.transfer import Transferer
 
 POLL_SECONDS = 2.0
 # A refused version may only have met a full disk or a store that was away.
@@ -39,7 +41,7 @@ class Holder:
     warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
     A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
     version that was loaded or refused, or kept as its name means it again. With `leaves` the model goes when its alias
-    is taken away, as a challenger does.
+    is taken away, as a challenger does. networks: see `model.load`.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Holder:
         tell: Callable[[Event, int | None], None] = nobody,
         *,
         leaves: bool = False,
+        networks: type[Editor] | type[Transferer] = Editor,
     ) -> None:
         self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
-        self._leaves = leaves
+        self._leaves, self._networks = leaves, networks
         self._registry: Registry | None = None
         self._again = 0.0
         self.model: Model | None = None
@@ -88,7 +91,7 @@ class Holder:
                 return
             if self.refused and self.refused.version == named.version and time.monotonic() < self._again:
                 return
-            self.model = load(self._serving, self._registry)
+            self.model = load(self._serving, self._registry, self._networks)
             self.refused = None
             logger().warning("The model is now version %s", self.model.facts.version)
             self._tell("loaded", self.model.facts.version)

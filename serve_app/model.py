@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from visage.config import Serving
 from visage.editing import Editor, View
 from visage.errors import UserError
@@ -14,6 +12,7 @@ from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
 from visage.registry.golden import make_golden
+from visage.transfer import Transferer
 
 if TYPE_CHECKING:
     from visage.registry.models import Registry
@@ -26,7 +25,7 @@ class Model:
     quantiles: of the self-check's values at registration.
     """
 
-    editor: Editor
+    editor: Editor | Transferer
     facts: ModelFacts
     loaded_at: str
     check: str = ""
@@ -54,17 +53,18 @@ class Model:
         }
 
 
-def load(serving: Serving, registry: "Registry") -> Model:
+def load(serving: Serving, registry: "Registry", networks: type[Editor] | type[Transferer] = Editor) -> Model:
     """Fetch the configured model, check and load it, run it once for every batch size, and compare its golden pictures.
 
-    Raises UserError.
+    networks: what it must be for. Raises UserError.
     """
     import torch
 
     bundle = registry.fetch(serving.model)
     device = "cuda" if serving.replicas.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-    editor = Editor(bundle, self_check=serving.self_check, device=device)
-    warm_up(editor, serving.batching.size)
+    editor = networks(bundle, self_check=serving.self_check, device=device)
+    for count in range(1, serving.batching.size + 1):  # the first pass of a shape chooses and compiles its kernels
+        editor.warm_up(count)
     compare_golden(editor, bundle)
     return Model(
         editor,
@@ -75,23 +75,15 @@ def load(serving: Serving, registry: "Registry") -> Model:
     )
 
 
-def warm_up(editor: Editor, largest: int) -> None:
-    """One pass of every batch size up to `largest`: the first pass of a shape chooses and compiles its kernels."""
-    for count in range(1, largest + 1):
-        faces = np.full((count, editor.size, editor.size, 3), 127, np.uint8)
-        editor.run(faces, range(count), [0] * count, [1.0] * count, [True] * count)
-
-
-def compare_golden(editor: Editor, bundle: Bundle) -> None:
+def compare_golden(editor: Editor | Transferer, bundle: Bundle) -> None:
     """The golden pictures as they are served here and as they were when the bundle was written. Raises UserError where
     they differ by more than they may.
 
     Without stored ones, in a bundle of an older Visage, the bundle's plain float32 network makes them now.
     """
     golden = bundle.golden() or make_golden(bundle.generator(), editor.size, editor.expressions)
-    served = editor.run(
-        golden.faces, golden.source.tolist(), golden.expression.tolist(), golden.intensity.tolist()
-    ).faces
+    asked: dict[str, Any] = {name: values.tolist() for name, values in golden.asked.items()}
+    served = editor.run(golden.faces, golden.source.tolist(), **asked).faces
     levels = golden.difference(served)
     if levels > golden.levels:
         raise UserError(

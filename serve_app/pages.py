@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from serve_app.problems import Problem
+from visage.faces.facs import EXPRESSIONS
 
 FOLDER = Path(__file__).parent / "page"
 # People of the procedural world in none of the project's face sets, and the sides they are drawn at.
@@ -34,18 +35,19 @@ def add_page(app: FastAPI) -> None:
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
 
     @app.get("/page/samples/{person}.png", include_in_schema=False)
-    async def sample(person: int, size: int) -> Response:
-        if not (0 <= person < PEOPLE and SIDES[0] <= size <= SIDES[1]):
-            raise Problem(404, f"There are sample faces 0 to {PEOPLE - 1}, of {SIDES[0]} to {SIDES[1]} pixels.")
-        file = await asyncio.to_thread(_sample, person, size)
+    async def sample(person: int, size: int, expression: str = "neutral") -> Response:
+        if not (0 <= person < PEOPLE and SIDES[0] <= size <= SIDES[1] and expression in EXPRESSIONS):
+            known = f"0 to {PEOPLE - 1}, of {SIDES[0]} to {SIDES[1]} pixels, {', '.join(EXPRESSIONS)}"
+            raise Problem(404, f"There are sample faces {known}.")
+        file = await asyncio.to_thread(_sample, person, size, expression)
         return Response(file, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     app.mount("/page", StaticFiles(directory=FOLDER), name="page")
 
 
-@lru_cache(maxsize=2 * PEOPLE)
-def _sample(person: int, size: int) -> bytes:
+@lru_cache(maxsize=4 * PEOPLE)
+def _sample(person: int, size: int, expression: str) -> bytes:
     from visage.faces.picture import write_png
     from visage.faces.synthetic.people import picture_of
 
-    return write_png(None, picture_of(person, "neutral", 0, size, SEED)[1])
+    return write_png(None, picture_of(person, expression, 0, size, SEED)[1])

@@ -1,6 +1,7 @@
 """The routes: thin, typed for the documentation, and free of the framework's own parsing on the way of a picture."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -11,19 +12,36 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.answers import Answers
 from serve_app.around import Around, surround
-from serve_app.contest import Contest, Held
-from serve_app.documents import FORM, PICTURES, Comparison, Expressions, ModelDescription, add_docs, problems
-from serve_app.form import body_limit, read_form
+from serve_app.contest import Choice, Contest, Held
+from serve_app.documents import (
+    FORM,
+    PICTURES,
+    PNG,
+    TRANSFER_FORM,
+    Comparison,
+    Expressions,
+    ModelDescription,
+    Transfers,
+    add_docs,
+    problems,
+)
+from serve_app.form import FIELDS, TRANSFER_FIELDS, body_limit, read_form
 from serve_app.gate import Gate
+from serve_app.model import Model
 from serve_app.pages import add_page
 from serve_app.problems import Problem
 from visage.config.serving import Limits
 
 
 def build_app(
-    held: Held, answers: Answers, limits: Limits, contest: Contest | None = None, around: Around | None = None
+    held: Held,
+    answers: Answers,
+    limits: Limits,
+    contest: Contest | None = None,
+    around: Around | None = None,
+    transfers: Held | None = None,
 ) -> FastAPI:
-    """The HTTP application around a held model, and its challenger if there is a contest.
+    """The HTTP application around a held model, and its challenger if there is a contest, and the model of `transfers`.
 
     Without `around` it asks nobody for a key and measures nothing.
     """
@@ -38,6 +56,33 @@ def build_app(
     add_docs(app)
     gate = Gate(limits)
 
+    def carrier() -> Model:
+        """The model of transfers. Raises Problem 404 where none is configured, 503 while there is none."""
+        if transfers is None:
+            raise Problem(404, "method = 'eft': is not served; set the endpoint's transfer to visage-eft@champion.")
+        if transfers.model is None:
+            raise Problem(503, transfers.fault, {"Retry-After": "5"})
+        return transfers.model
+
+    async def admitted(request: Request, fields: Sequence[str], choose: Callable[[str | None], Choice]) -> Response:
+        """The answer to a form of these fields. choose: the model, by the version that the form asks for."""
+        with gate.body(body_limit(request, limits.megabytes)):
+            try:
+                async with asyncio.timeout(limits.upload_seconds):
+                    form = await read_form(request, limits.megabytes, fields)
+            except TimeoutError:
+                detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
+                raise Problem(408, detail, {"Connection": "close"}) from None
+            as_image = _wants_image(request.headers.get("accept", ""), form.format)
+            choice = choose(form.version)
+            try:
+                with gate.place():
+                    async with asyncio.timeout(limits.seconds):
+                        return await answers.answer(form, choice.model, as_image=as_image, seen=choice.seen)
+            except TimeoutError:
+                detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
+                raise Problem(503, detail, {"Retry-After": "5"}) from None
+
     @app.get("/healthz", responses=problems(503))
     async def healthz() -> Response:
         """200 when a model can answer, 503 before."""
@@ -47,10 +92,13 @@ def build_app(
     @app.get("/v1/model", response_model=ModelDescription, responses=problems(404, 503))
     async def model(method: str | None = None) -> Response:
         """The model that answers, and the expressions it knows. `method` asks for one method's model, as `ucgan`."""
+        if method == "eft":
+            return JSONResponse(carrier().description())
         found = contest.champion()
         if method is not None and method != found.facts.name.removeprefix("visage-"):
             raise Problem(404, f"method = {method[:40]!r}: is not served; {found.facts.name} is.")
-        return JSONResponse(contest.description())
+        beside = {} if transfers is None else {"transfer": transfers.description()}
+        return JSONResponse({**(contest.description() or {}), **beside})
 
     @app.get("/v1/comparison", response_model=Comparison, responses=problems(404, 503))
     async def comparison() -> Response:
@@ -65,22 +113,17 @@ def build_app(
     )
     async def expressions(request: Request) -> Response:
         """The face of a picture with other expressions. One face and `Accept: image/*`: the picture itself."""
-        with gate.body(body_limit(request, limits.megabytes)):
-            try:
-                async with asyncio.timeout(limits.upload_seconds):
-                    form = await read_form(request, limits.megabytes)
-            except TimeoutError:
-                detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
-                raise Problem(408, detail, {"Connection": "close"}) from None
-            as_image = _wants_image(request.headers.get("accept", ""), form.format)
-            choice = contest.choose(form.version)
-            try:
-                with gate.place():
-                    async with asyncio.timeout(limits.seconds):
-                        return await answers.answer(form, choice.model, as_image=as_image, seen=choice.seen)
-            except TimeoutError:
-                detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
-                raise Problem(503, detail, {"Retry-After": "5"}) from None
+        return await admitted(request, FIELDS, contest.choose)
+
+    @app.post(
+        "/v1/transfer",
+        response_model=Transfers,
+        responses={200: {"content": {"image/png": PNG}}, **problems(400, 404, 408, 413, 415, 422, 429, 503)},
+        openapi_extra={"requestBody": TRANSFER_FORM},
+    )
+    async def transfer(request: Request) -> Response:
+        """A picture's face with the expression of another. One driver and `Accept: image/*`: the picture itself."""
+        return await admitted(request, TRANSFER_FIELDS, lambda _: Choice(carrier()))
 
     add_page(app)
 

@@ -7,42 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluations import sample
 from tests.faces.photos import face, photograph, save
-from tests.serve_app.samples import EXPRESSIONS, make_bundle
-from visage.editing import edit, transfer
+from tests.serve_app.samples import make_bundle
+from visage.editing import edit
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
 from visage.pictures import transfer_photo
 from visage.registry.export import export_onnx
+from visage.transfer import transfer
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    import torch
-
-    from visage.models.disentangler import Disentangler
-    from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck
-    from visage.registry.bundle import write_bundle
-
-    torch.manual_seed(0)
-    return write_bundle(
-        tmp_path_factory.mktemp("bundle") / "bundle",
-        generator=Disentangler(32, 8, 8, 17),
-        encoder=CompactEncoder(dimensions=8),
-        check=ExpressionCheck(EXPRESSIONS),
-        faces_png=b"",
-        results=[],
-        method="eft",
-        expressions=EXPRESSIONS,
-        config={"method": {"name": "eft"}},
-        metrics={},
-        evaluation=sample(EXPRESSIONS).to_dict(),
-        data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
-        run_id="0" * 32,
-        self_check={},
-    )
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle", method="eft")
 
 
 @pytest.fixture
@@ -70,7 +47,9 @@ def test_a_driver_changes_the_face_and_leaves_the_photograph(bundle: Any, photos
 
 def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "faces"
-    written = transfer_photo(photos[0], photos[1:], folder, str(bundle.dir), "face", f"sqlite:///{tmp_path}/mlflow.db")
+    written = transfer_photo(
+        photos[0], photos[1:], folder, str(bundle.dir), None, "face", f"sqlite:///{tmp_path}/mlflow.db"
+    )
     assert [path.name for path in written] == ["01-happy2.png", "02-surprise3.png"]
     for driver, path in zip(photos[1:], written, strict=True):
         transfer(photos[0], [driver], [tmp_path / "alone.png"], bundle, view="face")
@@ -78,7 +57,7 @@ def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: lis
     assert (read(written[0]) != read(written[1])).any()
     with pytest.raises(UserError, match="with 2 drivers it must be a folder"):
         transfer_photo(
-            photos[0], photos[1:], tmp_path / "a.png", str(bundle.dir), "face", f"sqlite:///{tmp_path}/mlflow.db"
+            photos[0], photos[1:], tmp_path / "a.png", str(bundle.dir), None, "face", f"sqlite:///{tmp_path}/mlflow.db"
         )
 
 

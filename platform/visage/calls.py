@@ -50,12 +50,14 @@ class ModelReference(Answered):
 
 
 class ModelInfo(ModelReference):
-    """The model that answers. loaded_at: UTC, ISO 8601. challenger: the one beside it, if there is one."""
+    """The model that answers. loaded_at: UTC, ISO 8601. challenger: the one beside it, transfer: that of transfers, if
+    there is one."""
 
     expressions: tuple[str, ...]
     image_size: int
     loaded_at: str
     challenger: ModelReference | None = None
+    transfer: ModelReference | None = None
 
 
 class Result(Answered):
@@ -78,6 +80,30 @@ class Answer(Answered):
     results: tuple[Result, ...]
     box: tuple[float, float, float, float]
     landmarks: tuple[tuple[float, float], ...]
+    model: ModelReference
+
+
+class Place(Answered):
+    """Where a face is in its picture, in pixels: box (x0, y0, x1, y1), landmarks (x, y)."""
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...]
+
+
+class Transferred(Answered):
+    """The face with one driver's expression: PNG bytes, where that driver's face is, and the self-check's likeness
+    (-1..1), None where it is switched off."""
+
+    image: Base64Bytes
+    identity_similarity: float | None
+    driver: Place
+
+
+class Transfers(Answered):
+    """Results in the order of the drivers; face: where the one is that they show."""
+
+    results: tuple[Transferred, ...]
+    face: Place
     model: ModelReference
 
 
@@ -205,11 +231,22 @@ def edit_call(
     return Call("POST", "/v1/expressions", _answer, request)
 
 
+def transfer_call(content: bytes, drivers: Sequence[bytes], view: str, aligned: bool) -> Call[Transfers]:
+    """What `Client.transfer` asks for."""
+    files = [("image", ("image", content)), *(("driver", ("driver", driver)) for driver in drivers)]
+    fields = {"view": view, "aligned": "true" if aligned else "false"}
+    return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
+
+
 def _answer(body: Any) -> Answer:
     return Answer(results=body["results"], **body["face"], model=body["model"])
 
 
-def content_of(path: Path) -> bytes:
+def content_of(picture: bytes | Path) -> bytes:
+    """The file of a picture. Raises ClientError for one that cannot be read."""
+    if isinstance(picture, bytes):
+        return picture
+    path = picture
     try:
         return path.read_bytes()
     except OSError as error:

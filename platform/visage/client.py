@@ -23,11 +23,25 @@ from visage.calls import (
     ModelReference,
     Result,
     T,
+    Transferred,
+    Transfers,
     content_of,
     edit_call,
+    transfer_call,
 )
 
-__all__ = ["Answer", "AsyncClient", "Client", "ClientError", "Comparison", "ModelInfo", "ModelReference", "Result"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Comparison",
+    "ModelInfo",
+    "ModelReference",
+    "Result",
+    "Transferred",
+    "Transfers",
+]
 
 
 class Client(Caller):
@@ -88,8 +102,23 @@ class Client(Caller):
         the one expression at the one intensity. version: which of the endpoint's models is to answer; None leaves it
         to the endpoint.
         """
-        content = content_of(image) if isinstance(image, Path) else image
-        return self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
+        return self._ask(edit_call(content_of(image), expressions, intensity, view, aligned, format, version))
+
+    def transfer(
+        self,
+        image: bytes | Path,
+        drivers: bytes | Path | Sequence[bytes | Path],
+        *,
+        view: Literal["face", "photo"] = "face",
+        aligned: bool = False,
+    ) -> Transfers:
+        """The face of a picture with the expression of each driver's face, in one pass.
+
+        view, aligned: as of `expressions`; aligned is of all pictures.
+        """
+        pictures = (image, drivers) if isinstance(drivers, bytes | Path) else (image, *drivers)
+        content, *driving = map(content_of, pictures)
+        return self._ask(transfer_call(content, driving, view, aligned))
 
     def _ask(self, call: Call[T]) -> T:
         from tenacity import Retrying
@@ -157,8 +186,23 @@ class AsyncClient(Caller):
         """As `Client.expressions`."""
         from anyio import to_thread
 
-        content = await to_thread.run_sync(content_of, image) if isinstance(image, Path) else image
+        content = await to_thread.run_sync(content_of, image)
         return await self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
+
+    async def transfer(
+        self,
+        image: bytes | Path,
+        drivers: bytes | Path | Sequence[bytes | Path],
+        *,
+        view: Literal["face", "photo"] = "face",
+        aligned: bool = False,
+    ) -> Transfers:
+        """As `Client.transfer`."""
+        from anyio import to_thread
+
+        pictures = (image, drivers) if isinstance(drivers, bytes | Path) else (image, *drivers)
+        content, *driving = [await to_thread.run_sync(content_of, picture) for picture in pictures]
+        return await self._ask(transfer_call(content, driving, view, aligned))
 
     async def _ask(self, call: Call[T]) -> T:
         from tenacity import AsyncRetrying

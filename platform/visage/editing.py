@@ -24,7 +24,6 @@ from visage.faces.picture import (
 )
 from visage.faces.provenance import xmp_packet
 from visage.models.condition import conditions
-from visage.models.disentangler import Features
 from visage.models.precision import uses_bfloat16
 
 if TYPE_CHECKING:
@@ -156,6 +155,11 @@ class Editor:
             confidence[wanted] = probabilities[range(len(wanted)), [expression[n] for n in wanted]]
         return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence)
 
+    def warm_up(self, count: int) -> None:
+        """One pass of `count` faces."""
+        faces = np.full((count, self.size, self.size, 3), 127, np.uint8)
+        self.run(faces, range(count), [0] * count, [1.0] * count, [True] * count)
+
     def _fastest(self, network: Any) -> tuple[Any, torch.dtype]:
         """The network in its fastest number format that keeps its faces, and that format."""
         network = network.to(memory_format=torch.channels_last)
@@ -209,31 +213,3 @@ def edit(
         write_whole(out, encode_animation(pictures, xmp=xmp))
     else:
         write_picture(out, next(pictures), xmp=xmp)
-
-
-def transfer(
-    photo: Path, drivers: Sequence[Path], outs: Sequence[Path], bundle: "Bundle", *, view: View = "photo",
-    aligned: bool = False,
-) -> None:  # fmt: skip
-    """Write the picture at `photo` with the expression of each driver's face to the file of the same place in `outs`.
-
-    One face in every picture; view, aligned and endings as for `edit`. Raises UserError, naming the picture, for one
-    without a face or with several, and for a bundle of another method.
-    """
-    bundle.require("eft")
-    for out in outs:
-        check_ending(out)
-    network = bundle.generator()
-    detector = None if aligned else alignment.Detector()
-    source, *driving = (locate(read_picture(one), network.size, detector, str(one)) for one in (photo, *drivers))
-    pixels = torch.from_numpy(np.stack([one.face for one in (source, *driving)]))
-    faces = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    with torch.inference_mode():
-        related = network.related(faces[1:])
-        free = network.free(faces[:1]).expand(len(related), -1, -1, -1)
-        made = network.compose(Features(related, free), faces[:1].expand(len(related), -1, -1, -1))
-    results = made.add(1).mul(127.5).add(0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    facts = bundle.facts
-    xmp = xmp_packet(facts.name, facts.version, facts.run_id, view)
-    for out, face in zip(outs, results, strict=True):
-        write_picture(out, source.view(face, view), xmp=xmp)

@@ -15,13 +15,14 @@ def transfer(
     ],
     out: Annotated[Path, typer.Option(help="Picture to write; a folder with several --from", show_default=False)],
     model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle's folder")] = "visage-eft@champion",
+    url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     registry: Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")] = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph the expression of a face in another."""
     from visage.pictures import transfer_photo
 
-    for written in transfer_photo(photo, drivers, out, model, view, registry):
+    for written in transfer_photo(photo, drivers, out, model, url, view, registry):
         typer.echo(f"{written}: written.")
 
 

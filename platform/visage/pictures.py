@@ -47,12 +47,13 @@ def edit_photo(
 
 
 def transfer_photo(
-    photo: Path, drivers: list[Path], out: Path, model: str, view: Literal["photo", "face"], registry: str
-) -> list[Path]:
-    """Carry each driver's expression over; with several drivers `out` is a folder. Returns the files written."""
-    from visage.editing import transfer
+    photo: Path, drivers: list[Path], out: Path, model: str, url: str | None, view: Literal["photo", "face"],
+    registry: str,
+) -> list[Path]:  # fmt: skip
+    """Carry each driver's expression over, in this process with a model, or by an endpoint; with several drivers `out`
+    is a folder. Returns the files written."""
     from visage.errors import UserError
-    from visage.registry.models import Registry
+    from visage.faces.picture import check_ending, read_picture, write_picture
 
     outs = [out]
     if len(drivers) > 1:
@@ -65,7 +66,22 @@ def transfer_photo(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder.") from None
-    transfer(photo, drivers, outs, Registry(registry).fetch(model), view=view)
+    if url is None:
+        from visage.registry.models import Registry
+        from visage.transfer import transfer
+
+        transfer(photo, drivers, outs, Registry(registry).fetch(model), view=view)
+        return outs
+    from visage.client import Client
+    from visage.faces.provenance import xmp_packet
+
+    for each in outs:
+        check_ending(each)
+    with Client(url) as client:
+        answer = client.transfer(photo, drivers, view=view)
+    xmp = xmp_packet(answer.model.name, answer.model.version, answer.model.run_id, view)
+    for each, result in zip(outs, answer.results, strict=True):
+        write_picture(each, read_picture(result.image), xmp=xmp)
     return outs
 
 

@@ -54,4 +54,11 @@ export async function one(picture, expression, intensity, view, signal) {
   return (await send("v1/expressions", { method: "POST", body, signal, headers: { Accept: "image/png" } })).blob();
 }
 
+/** An aligned face with the expression of another one: the endpoint's JSON answer. */
+export async function transfer(face, driver, signal) {
+  const body = form({ image: face, aligned: true }, {});
+  body.append("driver", driver, "driver");
+  return (await send("v1/transfer", { method: "POST", body, signal })).json();
+}
+
 export const png = async (base64) => new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });

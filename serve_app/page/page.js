@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { cutOut } from "./align.js";
 import { takePicture } from "./camera.js";
+import * as transfer from "./transfer.js";
 
 const at = (id) => document.getElementById(id);
 const SAMPLES = 6;
@@ -53,6 +54,7 @@ async function learnModel() {
   const version = model.version ? ` version ${model.version}` : "";
   at("model").textContent = `${model.name}${version}, ${model.image_size} pixels.`;
   showSamples();
+  if (model.transfer) transfer.begin({ source: () => source, attempt, show, say }, model.transfer);
 }
 
 function showSamples() {
@@ -109,6 +111,7 @@ async function open(image, aligned) {
   at("work").hidden = false;
   await take(answer);
   await showView(signal);
+  await transfer.carry();
 }
 
 function showBox([x0, y0, x1, y1], visible) {

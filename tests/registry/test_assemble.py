@@ -73,7 +73,9 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         run_id="abc",
     )
     assert bundle.facts.name == "visage-eft"
-    assert bundle.golden() is None
+    golden = bundle.golden()
+    assert golden
+    assert set(golden.asked) == {"driver"}
     weights = generator.state_dict()
     assert all((value == weights[name]).all() for name, value in bundle.generator().state_dict().items())
     rows = bundle.results()

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from visage.errors import UserError
 from visage.models.condition import conditions
+from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.golden import ARRAYS, LEVELS, golden_file, make_golden, read_golden
 
@@ -27,16 +28,34 @@ def test_they_are_every_expression_as_the_plain_network_makes_it(generator: UNet
     golden = read_golden(tmp_path / "golden", 32, 3)
     assert golden.levels == LEVELS
     assert generator.training  # as it was before
-    assert set(zip(golden.expression.tolist(), golden.intensity.tolist(), strict=True)) == {
+    assert set(zip(*(golden.asked[name].tolist() for name in ("expression", "intensity")), strict=True)) == {
         (number, intensity) for number in range(3) for intensity in (0.5, 1.0)
     }
     condition = conditions(EXPRESSIONS, torch.tensor([1]), 0.5)
-    place = golden.expression.tolist().index(1, 3)
+    place = golden.asked["expression"].tolist().index(1, 3)
     face = torch.from_numpy(golden.faces[golden.source[place]]).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.inference_mode():
         made = generator.eval()(face, condition)[0].permute(1, 2, 0).numpy()
     generator.train()
     assert np.abs((made + 1) * 127.5 - golden.expected[place]).max() <= 0.51
+
+
+def test_of_a_transfer_they_are_the_expressions_of_other_people(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    carrier = Disentangler(32, 8, 8, 17).eval()
+    (tmp_path / "golden").write_bytes(golden_file(make_golden(carrier, 32, EXPRESSIONS)))
+    golden = read_golden(tmp_path / "golden", 32, 3)
+    driver = golden.asked["driver"]
+    assert len(golden.faces) == 5
+    assert set(zip(golden.source.tolist(), driver.tolist(), strict=True)) == {(s, d) for s in (0, 1) for d in (2, 3, 4)}
+    faces = torch.from_numpy(golden.faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        made = carrier(faces[torch.from_numpy(golden.source)], faces[torch.from_numpy(driver)])
+    assert np.abs((made.permute(0, 2, 3, 1).numpy() + 1) * 127.5 - golden.expected).max() <= 0.51
+    foreign = {"faces": golden.faces, "source": golden.source, "expected": golden.expected, "driver": driver + 9}
+    save_file(foreign, tmp_path / "foreign", {"levels": "2"})
+    with pytest.raises(UserError, match="golden pictures"):
+        read_golden(tmp_path / "foreign", 32, 3)
 
 
 def test_one_picture_that_differs_is_enough(generator: UNet) -> None:
@@ -58,7 +77,7 @@ def test_a_generator_that_gives_no_numbers_is_not_bundled(make_bundle: Any, tmp_
 @pytest.mark.parametrize("wrong", ["size", "expressions", "index", "array", "levels", "text"])
 def test_a_file_of_something_else_is_one_sentence(generator: UNet, tmp_path: Path, wrong: str) -> None:
     golden, path = make_golden(generator, 32, EXPRESSIONS), tmp_path / "golden.safetensors"
-    arrays: dict[str, Any] = {name: getattr(golden, name) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: getattr(golden, name) for name in ARRAYS} | dict(golden.asked)
     if wrong == "index":
         arrays["source"] = arrays["source"] + 5
     if wrong == "array":

@@ -34,11 +34,12 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
         seconds: float = 30,
         upload_seconds: float = 30,
         around: Any = None,
+        transfers: Any = None,
         **request: Any,
     ) -> httpx.Response:
         answers = Answers(forward, megapixels=1, self_check=True)
         limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds, upload_seconds=upload_seconds)
-        app = build_app(nothing if without_model else with_model, answers, limits, around=around)
+        app = build_app(nothing if without_model else with_model, answers, limits, around=around, transfers=transfers)
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

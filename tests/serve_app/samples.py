@@ -22,11 +22,13 @@ def make_bundle(
     width: int = 8,
     seed: int = 0,
     self_check: dict[str, dict[str, float]] | None = None,
+    method: str = "ucgan",
 ) -> Any:
     """A bundle of untrained networks; those of the self-check are the same for every seed of the generator."""
     import torch
 
     from tests.evaluations import sample
+    from visage.models.disentangler import Disentangler
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
     from visage.models.unet import UNet
@@ -37,14 +39,14 @@ def make_bundle(
     torch.manual_seed(seed)
     return write_bundle(
         out,
-        generator=UNet(size, width, len(expressions)),
+        generator=UNet(size, width, len(expressions)) if method == "ucgan" else Disentangler(size, width, 8, 17),
         encoder=encoder,
         check=check,
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),
         results=[],
-        method="ucgan",
+        method=method,
         expressions=expressions,
-        config={},
+        config={"method": {"name": method}},
         metrics={},
         evaluation=sample(expressions).to_dict(),
         data={"name": "none", "layout": "synthetic", "sha256": "0" * 64, "judges": "0" * 64},
@@ -79,8 +81,10 @@ class Held:
 def held(bundle: Any) -> Held:
     from serve_app.model import Model
     from visage.editing import Editor
+    from visage.transfer import Transferer
 
-    return Held(Model(Editor(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00"))
+    networks = Editor if bundle.card.method == "ucgan" else Transferer
+    return Held(Model(networks(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00"))
 
 
 async def run_alone(job: Any) -> Any:

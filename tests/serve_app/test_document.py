@@ -6,18 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serve_app.samples import held, run_alone
+from tests.serve_app.samples import held, make_bundle, run_alone
 
 
 @pytest.fixture(scope="module")
-def schema(bundle: Any) -> Any:
+def schema(bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     import schemathesis
 
     from serve_app.answers import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
 
-    app = build_app(held(bundle), Answers(run_alone, megapixels=1, self_check=True), Limits(megapixels=1))
+    answers = Answers(run_alone, megapixels=1, self_check=True)
+    carrier = make_bundle(tmp_path_factory.mktemp("carrier") / "bundle", method="eft")
+    app = build_app(held(bundle), answers, Limits(megapixels=1), transfers=held(carrier))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
@@ -26,7 +28,7 @@ def check(schema: Any, examples: int) -> None:
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert {"/healthz", "/v1/model", "/v1/expressions"} <= {each.path for each in operations}
+    assert {"/healthz", "/v1/model", "/v1/expressions", "/v1/transfer"} <= {each.path for each in operations}
 
     @settings(
         max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -1,5 +1,6 @@
 """The endpoint under Ray Serve: one deployment, asked over HTTP as anyone would."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 
 from serve_app import app
 from serve_app.ingress import free_ports
+from tests.faces.photos import face as drawn
+from tests.faces.photos import photograph, save
 from tests.serve_app.samples import EXPRESSIONS, bomb, face, make_bundle, opened, png
 from visage.cli import app as commands
-from visage.client import Client, ClientError
+from visage.client import AsyncClient, Client, ClientError
 from visage.config import Serving, validated
 from visage.errors import UserError
 
@@ -45,12 +48,16 @@ def serving_of(registry: Any, **more: Any) -> Serving:
 
 
 @pytest.fixture(scope="module")
-def started(local_ray: None, registry: Any) -> Iterator[tuple[str, list[httpx.Response]]]:
+def started(
+    local_ray: None, registry: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, list[httpx.Response]]]:
     """The address, and what the endpoint answered while there was no champion."""
+    carrier = tmp_path_factory.mktemp("carrier") / "bundle"
+    make_bundle(carrier, method="eft")
     with pytest.MonkeyPatch.context() as patch:
         # As when the alias is gone by the time a replica starts.
         patch.setattr(type(registry), "find", lambda *_: None)
-        url = app.serve(serving_of(registry, challenger={"shadow": 1}), block=False)
+        url = app.serve(serving_of(registry, challenger={"shadow": 1}, transfer=str(carrier)), block=False)
     try:
         files = {"image": ("face.png", png(face()))}
         before = [httpx.get(f"{url}/healthz"), httpx.post(f"{url}/v1/expressions", files=files, timeout=60)]
@@ -103,6 +110,28 @@ def test_all_expressions_of_one_face(client: Client) -> None:
         assert opened(result.image).shape == (32, 32, 3)
         assert result.identity_similarity is not None
         assert -1 <= result.identity_similarity <= 1
+
+
+@pytest.mark.serve
+def test_expressions_go_from_face_to_face(client: Client, url: str, tmp_path: Path) -> None:
+    transfer = client.model().transfer
+    assert transfer
+    assert transfer.name == "visage-eft"
+    answer = client.transfer(png(face()), [png(face(1)), png(face(2))], aligned=True)
+    first, second = (opened(result.image).astype(int) for result in answer.results)
+    assert first.shape == (32, 32, 3)
+    assert (first != second).any()
+
+    async def alone() -> bytes:
+        async with AsyncClient(url) as other:
+            return (await other.transfer(png(face()), png(face(2)), aligned=True)).results[0].image
+
+    assert np.abs(opened(asyncio.run(alone())) - second).max() <= 1
+    photos = [str(save(tmp_path / f"{name}.png", photograph(drawn(1, name)))) for name in ("neutral", "happy")]
+    made = tmp_path / "made.png"
+    run = CliRunner().invoke(commands, ["transfer", photos[0], "--from", photos[1], "--url", url, "--out", str(made)])
+    assert run.exit_code == 0, run.output
+    assert opened(made.read_bytes()).shape == (256, 256, 3)
 
 
 @pytest.mark.serve

@@ -194,7 +194,7 @@ def test_the_document_describes_the_form(request_app: Callable[..., httpx.Respon
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"image", "expression", "intensity", "view", "format", "aligned", "version"}
     assert {"200", "400", "413", "415", "422", "503"} <= set(operation["responses"])
-    assert set(document["paths"]) == {"/healthz", "/v1/model", "/v1/comparison", "/v1/expressions"}
+    assert set(document["paths"]) == {"/healthz", "/v1/model", "/v1/comparison", "/v1/expressions", "/v1/transfer"}
     assert operation["requestBody"]["content"]["multipart/form-data"]["examples"]
 
 

@@ -61,6 +61,9 @@ class Serving(Section):
     replicas: Replicas = Replicas()
     batching: Batching = Batching()
     limits: Limits = Limits()
+    transfer: str | None = Field(
+        None, description="the model of /v1/transfer, as visage-eft@champion; none: that route has no model"
+    )
     challenger: Challenger | None = Field(None, description="none: one model is loaded and answers")
     access: Access = Access()
     log: Literal["serve", "stdout"] = Field("serve", description="where each request's line goes; see docs/endpoint.md")

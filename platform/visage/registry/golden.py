@@ -1,10 +1,10 @@
-"""Golden pictures: what a generator makes of two drawn faces when its bundle is written, kept in the bundle.
+"""Golden pictures: what a generator makes of drawn faces when its bundle is written, kept in the bundle.
 
 Whoever loads the bundle later, with other code, in another number format or on another device, compares with them.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,23 +18,27 @@ if TYPE_CHECKING:
 
 # Two people of the procedural world in no face set, and how much of every expression each of them gets.
 SEED, INTENSITIES = 4242, (1.0, 0.5)
+# What other people show whose expression each of them gets, where a generator takes that from a face.
+SHOWN = ("happy", "surprise", "anger")
 LEVELS = 2.0
-ARRAYS = ("faces", "source", "expression", "intensity", "expected")
+ARRAYS = ("faces", "source", "expected")
+# What is asked of a generator of expressions by name, and of one that takes them from a driver's face.
+ASKED = (("expression", "intensity"), ("driver",))
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Picture n is face source[n] with expression[n] at intensity[n], as the plain float32 network makes it.
+    """Picture n is face source[n] as it is asked for, as the plain float32 network makes it.
 
-    faces: uint8 M,S,S,3. source, expression: int64 N. intensity: float32 N. expected: uint8 N,S,S,3. levels: how far,
-    in levels of 255, a picture may differ from its expected one on average over its pixels.
+    faces: uint8 M,S,S,3. source: int64 N. asked: N each, by one of ASKED: int64 `expression` and float32 `intensity`,
+    or int64 `driver`, the place of the face whose expression it is. expected: uint8 N,S,S,3. levels: how far, in levels
+    of 255, a picture may differ from its expected one on average over its pixels.
     """
 
     faces: np.ndarray
     source: np.ndarray
-    expression: np.ndarray
-    intensity: np.ndarray
     expected: np.ndarray
+    asked: Mapping[str, np.ndarray]
     levels: float = LEVELS
 
     def difference(self, pictures: np.ndarray) -> float:
@@ -43,33 +47,46 @@ class Golden:
 
 
 def make_golden(generator: "nn.Module", size: int, expressions: Sequence[str]) -> Golden:
-    """Every expression of the drawn faces by a generator. Raises UserError when it does not give numbers."""
+    """Every expression of the drawn faces by a generator, or those of SHOWN by one that takes them from a face.
+
+    Raises UserError when it does not give numbers.
+    """
     import torch
 
     from visage.faces.synthetic.people import picture_of
     from visage.models.condition import conditions
+    from visage.models.disentangler import Disentangler
 
-    count = len(expressions)
-    faces = np.stack([picture_of(person, "neutral", 0, size, SEED)[1] for person in range(len(INTENSITIES))])
-    source = np.repeat(np.arange(len(INTENSITIES)), count)
-    expression = np.tile(np.arange(count), len(INTENSITIES))
-    intensity = np.repeat(np.array(INTENSITIES, np.float32), count)
+    people = len(INTENSITIES)
+    carries = isinstance(generator, Disentangler)
+    shown = ["neutral"] * people + list(SHOWN if carries else ())
+    faces = np.stack([picture_of(person, name, 0, size, SEED)[1] for person, name in enumerate(shown)])
     inputs = torch.from_numpy(faces).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    count = len(SHOWN) if carries else len(expressions)
+    source = np.repeat(np.arange(people), count)
+    asked: dict[str, np.ndarray]
+    if carries:
+        asked = {"driver": np.tile(np.arange(people, people + count), people)}
+        second = inputs[torch.from_numpy(asked["driver"])]
+    else:
+        intensity = np.repeat(np.array(INTENSITIES, np.float32), count)
+        asked = {"expression": np.tile(np.arange(count), people), "intensity": intensity}
+        second = conditions(expressions, torch.from_numpy(asked["expression"]), torch.from_numpy(intensity))
     plain = copy.deepcopy(generator).cpu().float().eval()
     with torch.inference_mode():
-        condition = conditions(expressions, torch.from_numpy(expression), torch.from_numpy(intensity))
-        made = plain(inputs[torch.from_numpy(source)], condition)
+        made = plain(inputs[torch.from_numpy(source)], second)
     if not bool(torch.isfinite(made).all()):
         raise UserError("the generator gives no numbers for its golden pictures; train or register another.")
     expected = made.add(1).mul(127.5).add(0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    return Golden(faces, source, expression, intensity, np.ascontiguousarray(expected.numpy()))
+    return Golden(faces, source, np.ascontiguousarray(expected.numpy()), asked)
 
 
 def golden_file(golden: Golden) -> bytes:
     """The pictures as a safetensors file, with what is allowed to differ among its metadata."""
     from safetensors.numpy import save
 
-    return save({name: getattr(golden, name) for name in ARRAYS}, {"levels": f"{golden.levels:g}"})
+    arrays = {name: getattr(golden, name) for name in ARRAYS} | dict(golden.asked)
+    return save(arrays, {"levels": f"{golden.levels:g}"})
 
 
 def read_golden(path: Path, size: int, expressions: int) -> Golden:
@@ -78,18 +95,22 @@ def read_golden(path: Path, size: int, expressions: int) -> Golden:
 
     try:
         with safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in ARRAYS}
-            golden = Golden(**arrays, levels=float(file.metadata()["levels"]))
+            names = ASKED["driver" in file.keys()]  # noqa: SIM118
+            asked = {name: file.get_tensor(name) for name in names}
+            golden = Golden(
+                **{name: file.get_tensor(name) for name in ARRAYS}, asked=asked, levels=float(file.metadata()["levels"])
+            )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: holds no golden pictures ({error}); fetch or register the model again.") from None
     count, people = len(golden.expected), len(golden.faces)
+    most = {"expression": expressions, "driver": people}
     fits = (
         golden.faces.shape == (people, size, size, 3)
         and golden.expected.shape == (count, size, size, 3)
-        and golden.source.shape == golden.expression.shape == golden.intensity.shape == (count,)
+        and all(places.shape == (count,) for places in (golden.source, *asked.values()))
         and count > 0
         and set(golden.source.tolist()) <= set(range(people))
-        and set(golden.expression.tolist()) <= set(range(expressions))
+        and all(set(asked[name].tolist()) <= set(range(most[name])) for name in most.keys() & asked.keys())
     )
     if not fits:
         raise UserError(

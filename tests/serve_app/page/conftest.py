@@ -25,7 +25,12 @@ def url(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
     folder = tmp_path_factory.mktemp("page")
     make_bundle(folder / "bundle")
-    tree = {"model": str(folder / "bundle"), "tracking_uri": f"sqlite:///{folder}/mlflow.db"}
+    make_bundle(folder / "carrier", method="eft")
+    tree = {
+        "model": str(folder / "bundle"),
+        "transfer": str(folder / "carrier"),
+        "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+    }
     tree |= {"port": free_ports(1)[0], "replicas": {"max": 1}, "access": {"required": False}}
     serving = validated(Serving, tree, "test")
     yield app.serve(serving, block=False)

@@ -1,0 +1,53 @@
+"""The page's second tab, in Chromium, against the real endpoint: the expression of another face."""
+
+from typing import TYPE_CHECKING
+
+from tests.faces.photos import face, photograph
+from tests.serve_app.page.looking import IN_BROWSER, choose_sample, fault, pixels, says
+from tests.serve_app.samples import png
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = IN_BROWSER
+
+
+def test_a_sample_driver_changes_the_chosen_face(page: "Page") -> None:
+    page.get_by_role("radio", name="From another face").check()
+    assert page.locator("#result").is_hidden()
+    assert page.locator("#transfer-empty").is_visible()
+    page.locator("#samples button").first.click()
+    page.locator("#transfer-source[src^=blob]").wait_for()
+    assert page.locator("#transfer-result").is_hidden()
+    page.get_by_role("button", name="Sample face, surprise").click()
+    page.locator("#transfer-result").wait_for()
+    first = pixels(page, "#transfer-result")
+    assert (first != pixels(page, "#transfer-source")).any()
+    page.get_by_role("button", name="Sample face, anger").click()
+    says(page, "#transfer-check", "likeness")
+    assert (pixels(page, "#transfer-result") != first).any()
+    assert page.locator("#transfer-download").get_attribute("href") == page.get_attribute("#transfer-result", "src")
+
+
+def test_a_photograph_can_be_the_driver_and_its_fault_is_a_sentence(page: "Page") -> None:
+    choose_sample(page)
+    page.get_by_role("radio", name="From another face").check()
+    page.set_input_files("#driver-file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    assert fault(page).endswith("Choose a JPEG, PNG or WebP file.")
+    happy = png(photograph(face(2, "happy")))
+    page.set_input_files("#driver-file", {"name": "a.png", "mimeType": "image/png", "buffer": happy})
+    page.locator("#transfer-result").wait_for()
+    assert page.locator("#fault").inner_text() == ""
+    assert pixels(page, "#transfer-driver").shape == (32, 32, 3)
+    page.get_by_role("radio", name="By its name").check()
+    assert page.locator("#transfer").is_hidden()
+    assert page.locator("#work").is_visible()
+
+
+def test_it_fits_a_phone(page: "Page") -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("radio", name="From another face").check()
+    page.locator("#samples button").first.click()
+    page.locator("#drivers button").first.click()
+    page.locator("#transfer-result").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
