@@ -73,13 +73,14 @@ def test_reconstructed_faces_play_real_for_swapped_ones() -> None:
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts_and_each_can_be_left_out(batch: SwapBatch) -> None:
-    made = method(triplet={"weight": 2})
+    further: dict[str, object] = {"triplet": {"weight": 2}, "paired": {"weight": 3}}
+    made = method(**further)
     total, parts = made.for_generator(batch, made.generate(made.trained, batch))
-    names = {"action_units", "reconstruction", "cross_cycle", "feature_adversarial", "swap", "adversarial", "triplet"}
+    names = {"action_units", "reconstruction", "cross_cycle", "feature_adversarial", "swap", "adversarial", *further}
     assert set(parts) == names
     torch.testing.assert_close(total, sum(weight(name, made.loss) * part for name, part in parts.items()))
     for name in names - {"reconstruction"}:
-        fewer = method(**({"triplet": {"weight": 2}} | {name: {"weight": 0}}))
+        fewer = method(**(further | {name: {"weight": 0}}))
         generated = fewer.generate(fewer.trained, batch)
         assert set(fewer.for_generator(batch, generated)[1]) == names - {name}
         assert (generated.cycled is None) == (name == "cross_cycle")
@@ -123,6 +124,29 @@ def test_the_triplet_loss_holds_each_face_to_its_own_person(batch: SwapBatch) ->
     as_others = generated._replace(swapped=torch.cat([batch.driver_positive, batch.positive]))
     near, far = (made.for_generator(batch, one)[1]["triplet"] for one in (as_positives, as_others))
     assert near < far
+
+
+def test_only_as_much_of_the_faces_gradient_as_is_wanted_teaches_the_related_encoder(batch: SwapBatch) -> None:
+    found = []
+    for taught in (1.0, 0.5, 0.0):
+        made = method()
+        made.trained.taught = taught  # type: ignore[assignment]
+        generated = made.generate(made.trained, batch)
+        (generated.painted - torch.cat([batch.face, batch.driver])).abs().mean().backward()
+        gradient = made.generator.related.out.weight.grad
+        found.append(0.0 if gradient is None else gradient.norm().item())
+        assert made.generator.free.last.weight.grad is not None
+    assert found[0] > 0
+    assert found == pytest.approx([found[0], found[0] / 2, 0])
+
+
+def test_a_mask_reconstructs_nothing_by_itself(batch: SwapBatch) -> None:
+    network = eft.Disentangler(32, 8, 8, UNITS, mask=True).eval()
+    out = torch.zeros(2, 4, 32, 32)
+    out[:, 3] = -20  # the mask lets the whole input through
+    torch.testing.assert_close(network.shown(out, batch.face), batch.face, rtol=0, atol=1e-5)
+    centre = (..., slice(14, 22), slice(14, 18))
+    assert network.painted(out, batch.face)[centre].abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -13,6 +13,7 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.models.disentangler import Disentangler
 from visage.training import checkpoint
+from visage.training.batches import to_faces
 from visage.training.loop import train
 from visage.training.progress import Progress
 from visage.training.trainer import Trainer, here
@@ -97,6 +98,24 @@ def test_training_learns_to_read_units(judged: Judged, transfer: Experiment) -> 
     trainer = Trainer(replaced(transfer, quick), faces, networks, here())
     read = [trainer.step()["action_units"].item() for _ in range(60)]
     assert sum(read[-10:]) < 0.7 * sum(read[:10])
+
+
+def test_the_same_picture_twice_comes_back_nearly_unchanged(judged: Judged, transfer: Experiment) -> None:
+    faces, networks = judged
+    quick = {"train.images": 4000, "method.mask": True, "loss.swap.weight": 0, "loss.adversarial.weight": 0,
+             "loss.triplet.weight": 0, "loss.cross_cycle.weight": 0, "loss.reconstruction.weight": 20,
+             "optim.rate": 0.002, "optim.ema_images": 40}  # fmt: skip
+    trainer = Trainer(replaced(transfer, quick), faces, networks, here())
+    own = to_faces(torch.from_numpy(np.asarray(faces.faces[faces.part("test")[:24]])))
+
+    def change() -> float:
+        with torch.inference_mode():
+            return float((trainer.averaged()(own, own) - own).abs().mean()) * 127.5
+
+    untrained = change()
+    for _ in range(80):
+        trainer.step()
+    assert change() < 6 < untrained
 
 
 @pytest.mark.parametrize(

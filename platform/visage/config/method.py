@@ -17,6 +17,13 @@ class Method(Section):
     width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the generator's first level")
     discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
     related: int = Field(32, ge=4, le=512, description="eft: numbers of the AU-related feature")
+    taught: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="(extension) eft: how much of the gradient of faces reaches the AU-related encoder; with 0 only "
+        "action units teach it",
+    )
     mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
     warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
 
@@ -84,6 +91,7 @@ class ActionUnits(Section):
     """eft: cross-entropy of the action units read from the AU-related feature, of real and of swapped faces."""
 
     weight: Weight = 1.0
+    carried: Weight = Field(1.0, description="times that: of the swapped faces")
 
 
 class FeatureAdversarial(Section):
@@ -102,6 +110,15 @@ class CrossCycle(Section):
     """eft: L1 distance of what is swapped twice to the face."""
 
     weight: Weight = 40.0
+
+
+class Paired(Section):
+    """(extension) eft: L1 distance of another picture of the person, with the expression of a face, to that face.
+
+    The one term that needs people with several expressions; a person's only picture stands for the other one.
+    """
+
+    weight: Weight = 0.0
 
 
 class Swap(Section):
@@ -126,14 +143,15 @@ class Loss(Section):
     reconstruction: Reconstruction = Reconstruction()
     cross_cycle: CrossCycle = CrossCycle()
     swap: Swap = Swap()
+    paired: Paired = Paired()
 
 
 # The sections of the loss, and fields of the method, that say something about one method alone.
 OWN_FIELDS: dict[MethodName, dict[str, tuple[str, ...]]] = {
     "ucgan": {"loss": ("pairing", "pixel", "feature_matching", "wrong_input", "classification", "perceptual")},
     "eft": {
-        "loss": ("action_units", "feature_adversarial", "reconstruction", "cross_cycle", "swap"),
-        "method": ("related",),
+        "loss": ("action_units", "feature_adversarial", "reconstruction", "cross_cycle", "swap", "paired"),
+        "method": ("related", "taught"),
     },
 }
 # What a method takes where nothing else is said.

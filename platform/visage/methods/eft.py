@@ -44,13 +44,16 @@ class SwapBatch:
 class Swapped(NamedTuple):
     """Everything a step makes of N pairs, first the faces, then the drivers: 2N each.
 
-    swapped, reconstructed: S and R; cycled: what swapping the swapped ones again gives, or None. free: f. read: C(r) of
-    the real pictures; read_swapped: C(r) of S; both 2N,U logits.
+    swapped, reconstructed: S and R; painted: R without the mask; cycled: what swapping the swapped ones again gives, or
+    None; paired: other pictures of the people with the expressions of these, or None. free: f. read: C(r) of the real
+    pictures; read_swapped: C(r) of S; both 2N,U logits.
     """
 
     swapped: Tensor
     reconstructed: Tensor
+    painted: Tensor
     cycled: Tensor | None
+    paired: Tensor | None
     free: Tensor
     read: Tensor
     read_swapped: Tensor
@@ -59,24 +62,29 @@ class Swapped(NamedTuple):
 class Swap(nn.Module):
     """One forward pass over all that the losses need, as data-parallel training allows one for each backward pass."""
 
-    def __init__(self, network: Disentangler, cycle: bool) -> None:
+    def __init__(self, network: Disentangler, cycle: bool, taught: float = 1.0) -> None:
         super().__init__()
-        self.network, self.cycle = network, cycle
+        self.network, self.cycle, self.taught = network, cycle, taught
 
-    def forward(self, face: Tensor, driver: Tensor) -> Swapped:
-        """face, driver: N,3,S,S in [-1, 1]."""
+    def forward(self, face: Tensor, driver: Tensor, others: Tensor | None = None) -> Swapped:
+        """face, driver: N,3,S,S in [-1, 1]; others: 2N,3,S,S, further pictures of the same people, for `paired`."""
         network, count = self.network, len(face)
         pictures = torch.cat([face, driver])
         related, free = network.features(pictures)
-        both = Features(torch.cat([related.roll(count, 0), related]), torch.cat([free, free]))
-        swapped, reconstructed = network.compose(both, torch.cat([pictures, pictures])).chunk(2)
+        carried = torch.lerp(related.detach(), related, self.taught)
+        out = network.decoder(torch.cat([free, free]), torch.cat([carried.roll(count, 0), carried]))
+        swapped, reconstructed = network.shown(out, torch.cat([pictures, pictures])).chunk(2)
+        painted = network.painted(out[2 * count :], pictures)
         # What reads the swapped faces is held still: else the encoders would agree on a sign that nobody sees.
         again = frozen(network.related, swapped)
         read_swapped = frozen(network.reader, again).float()
         cycled = None
         if self.cycle:
             cycled = network.compose(Features(again.roll(count, 0), network.free(swapped)), swapped)
-        return Swapped(swapped, reconstructed, cycled, free, network.reader(related).float(), read_swapped)
+        paired = None if others is None else network.compose(Features(carried, network.free(others)), others)
+        return Swapped(
+            swapped, reconstructed, painted, cycled, paired, free, network.reader(related).float(), read_swapped
+        )
 
 
 def frozen(network: nn.Module, inputs: Tensor) -> Tensor:
@@ -133,12 +141,13 @@ class EFT:
     def __init__(self, method: Method, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
         self.loss = loss
         self.generator = Disentangler(size, method.width, method.related, units, method.mask, method.warp)
-        self.trained: nn.Module = Swap(self.generator, cycle=loss.cross_cycle.weight > 0)
+        self.trained: nn.Module = Swap(self.generator, loss.cross_cycle.weight > 0, method.taught)
         self.discriminator: nn.Module = Critic(method.discriminator_width, 4 * method.width, units + 1)
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Swapped:
-        return trained(batch.face, batch.driver)
+        others = torch.cat([batch.positive, batch.driver_positive]) if self.loss.paired.weight else None
+        return trained(batch.face, batch.driver, others)
 
     @staticmethod
     def pixels(generated: Swapped) -> Tensor:
@@ -165,11 +174,15 @@ class EFT:
         if loss.action_units.weight:
             others = aus.roll(len(batch.face), 0)
             carried = action_unit_loss(generated.read_swapped, others)
-            parts["action_units"] = action_unit_loss(generated.read, aus) + carried
+            parts["action_units"] = action_unit_loss(generated.read, aus) + loss.action_units.carried * carried
         if loss.reconstruction.weight:
-            parts["reconstruction"] = (generated.reconstructed - real).abs().mean()
+            # Painted too: with a mask the input's own pixels reconstruct it, and teach neither encoder anything.
+            made = torch.cat([generated.painted, generated.reconstructed])
+            parts["reconstruction"] = (made - torch.cat([real, real])).abs().mean()
         if generated.cycled is not None:
             parts["cross_cycle"] = (generated.cycled - real).abs().mean()
+        if generated.paired is not None:
+            parts["paired"] = (generated.paired - real).abs().mean()
         if loss.feature_adversarial.weight:
             parts["feature_adversarial"] = feature_adversarial_loss(classes)
         if loss.swap.weight:

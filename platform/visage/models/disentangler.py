@@ -12,6 +12,7 @@ from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, 
 
 EMBEDDING = 64
 BLOCKS = 2  # of the decoder at its coarsest
+DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 
 
 class Features(NamedTuple):
@@ -33,11 +34,12 @@ class Halving(nn.Module):
 
 
 class RelatedEncoder(nn.Module):
-    """The AU-related feature. It sees the inner face only: hair and background say who it is, and nothing of AUs."""
+    """The AU-related feature. It sees the inner face only, in grey, of one brightness and contrast: hair, background,
+    colour and light say who and where it is, and nothing of AUs."""
 
     def __init__(self, size: int, width: int, related: int) -> None:
         super().__init__()
-        channels = [3]
+        channels = [1]
         while size >> (len(channels) - 1) > BOTTLENECK:
             channels.append(width * min(2 ** (len(channels) - 1), WIDEST))
         self.downs = nn.Sequential(*(Halving(a, b) for a, b in pairwise(channels)))
@@ -46,7 +48,10 @@ class RelatedEncoder(nn.Module):
         self.register_buffer("window", face_window(size), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.out(self.downs(faces * self.window).flatten(1))
+        grey, weight = faces.mean(1, keepdim=True), self.window / self.window.sum()
+        middle = (grey * weight).sum((2, 3), keepdim=True)
+        spread = ((grey - middle).square() * weight).sum((2, 3), keepdim=True)
+        return self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
 
 
 class FreeEncoder(nn.Module):
@@ -137,8 +142,15 @@ class Disentangler(nn.Module):
 
     def compose(self, features: Features, face: Tensor) -> Tensor:
         """The face of these features; `face`: where the AU-free one is from, seen with `mask` alone."""
-        out = self.decoder(features.free, features.related).float()
-        return blended(out, face, self.window, self.mask, self.warp)
+        return self.shown(self.decoder(features.free, features.related), face)
+
+    def shown(self, out: Tensor, face: Tensor) -> Tensor:
+        """The face of the decoder's channels, as of `compose`."""
+        return blended(out.float(), face, self.window, self.mask, self.warp)
+
+    def painted(self, out: Tensor, face: Tensor) -> Tensor:
+        """As `shown`, with nothing of `face` within the window: all that is seen there went through the features."""
+        return torch.lerp(face, torch.tanh(out[:, :3].float()), self.window)
 
     def architecture(self) -> dict[str, Any]:
         """What `build_generator` needs to make this network again."""
