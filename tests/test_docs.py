@@ -63,3 +63,17 @@ def test_what_the_pages_name_is_there(page: Path) -> None:
         r"`((?:k8s|tests|configs|jobs|platform|docs|overlays|benchmarks)/[\w./-]+)`", page.read_text()
     ):
         assert (ROOT / path).exists() or (ROOT / "k8s" / path).exists(), f"{page.name}: {path}"
+
+
+def test_mlflow_takes_the_searches_of_the_pages(tmp_path: Path) -> None:
+    from visage.registry.tracking import Tracking
+
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "test")
+    tags = {"visage.kind": "trial", "visage.state": "pruned", "visage.study": "synthetic-weights"}
+    tracking.start_run("trial", tags=tags, params={"method.width": 32})
+    home = [tracking.client.get_experiment_by_name("test").experiment_id]
+    searches = [line.partition("  #")[0].strip() for page in PAGES for line in lines(page) if line.startswith("tags.")]
+    assert len(searches) >= 7
+    found = {search: len(tracking.client.search_runs(home, search)) for search in searches}
+    assert found["tags.visage.state = 'pruned'"] == 1
+    assert found["tags.visage.study = 'synthetic-weights' AND params.`method.width` = '32'"] == 1
