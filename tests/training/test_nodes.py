@@ -1,0 +1,73 @@
+"""One training over two nodes, each a raylet of its own with one CPU, so that each has one of the two workers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from visage.config import Experiment, replaced
+from visage.faces.faceset import FaceSet
+from visage.judging.train import FaceNetworks
+from visage.training import checkpoint
+from visage.training.run import run
+
+pytestmark = [pytest.mark.soak, pytest.mark.ray]
+SCRIPT = """
+import os
+import sys
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+os.environ["RAY_ADDRESS"] = cluster.address
+
+from visage.config import Experiment
+from visage.faces.faceset import FaceSet
+from visage.judging.train import face_networks
+from visage.training import ray_train
+from visage.training.run import run
+
+out = Path(sys.argv[1])
+work = ray_train._worker
+
+def noting(settings):
+    (out / ray.get_runtime_context().get_node_id()).touch()
+    return work(settings)
+
+ray_train._worker = noting
+experiment = Experiment.model_validate_json((out / "experiment.json").read_text())
+faces = FaceSet.open(experiment.data.dir)
+run(experiment, faces, face_networks(faces, experiment.judge), out / "two", lambda point: None)
+cluster.shutdown()
+"""
+
+
+def test_two_nodes_train_what_one_process_trains(
+    judged: tuple[FaceSet, FaceNetworks], experiment: Experiment, tmp_path: Path
+) -> None:
+    exact = replaced(experiment, {"train.precision": "float32", "train.images": 32, "train.evaluate_every": 16})
+    two = replaced(exact, {"train.workers": 2, "data.dir": judged[0].dir.absolute()})
+    (tmp_path / "experiment.json").write_text(two.model_dump_json())
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    assert len([path for path in tmp_path.iterdir() if len(path.name) == 56]) == 2  # nodes that worked
+
+    run(exact, *judged, tmp_path / "one", lambda point: None)
+    shared, alone = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
+    assert shared["images"] == alone["images"] == 32
+    for network in ("generator", "discriminator", "ema"):
+        flat = [torch.cat([value.flatten() for value in state[network].values()]) for state in (shared, alone)]
+        apart = (flat[0] - flat[1]).abs()
+        assert apart.quantile(0.99) < 1e-5
+        # Adam moves a weight by the rate in the gradient's direction, which rounding may turn where it is near zero.
+        assert apart.max() <= 2 * (32 // exact.train.batch) * exact.optim.rate
