@@ -71,6 +71,21 @@ def test_a_picture_without_a_face_is_named(bundle: Any, photos: list[Path], tmp_
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_driver_whose_eyes_are_covered_is_named_and_one_whose_mouth_is_answered(
+    bundle: Any, photos: list[Path], tmp_path: Path
+) -> None:
+    pieces = {"eyes": (slice(30, 72), slice(0, 128)), "mouth": (slice(75, 120), slice(30, 100))}
+    for name, piece in pieces.items():
+        covered = face(2, "happy").copy()
+        covered[piece] = 20
+        save(tmp_path / f"{name}.png", photograph(covered))
+    with pytest.raises(UserError, match=r"eyes\.png: no face"):
+        transfer(photos[0], [tmp_path / "eyes.png"], [tmp_path / "a.png"], bundle)
+    transfer(photos[0], [tmp_path / "mouth.png"], [tmp_path / "b.png"], bundle)
+    # What it makes of such a driver changes the face alone.
+    assert (read(tmp_path / "b.png")[:10] == read(photos[0])[:10]).all()
+
+
 def test_each_method_s_bundle_is_refused_by_the_other_s_command(
     bundle: Any, photos: list[Path], tmp_path: Path
 ) -> None:
