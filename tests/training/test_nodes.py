@@ -24,8 +24,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-for _ in range(2):
-    cluster.add_node(num_cpus=1)
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 os.environ["RAY_ADDRESS"] = cluster.address
 
 from visage.config import Experiment
@@ -44,9 +43,29 @@ def noting(settings):
 ray_train._worker = noting
 experiment = Experiment.model_validate_json((out / "experiment.json").read_text())
 faces = FaceSet.open(experiment.data.dir)
-run(experiment, faces, face_networks(faces, experiment.judge), out / "two", lambda point: None)
+killed = []
+
+def watch(point):
+    print(f"at:{point.images}", flush=True)
+    if sys.argv[2:] and not killed:
+        killed.append(nodes.pop())
+        cluster.remove_node(killed[0], allow_graceful=False)
+
+run(experiment, faces, face_networks(faces, experiment.judge), out / "two", watch)
 cluster.shutdown()
 """
+
+
+def train_there(experiment: Experiment, folder: Path, *arguments: str) -> str:
+    """Train on two new nodes; what was printed. A further argument: the second one dies at the first evaluation."""
+    (folder / "experiment.json").write_text(experiment.model_dump_json())
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", SCRIPT, str(folder), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    assert len([path for path in folder.iterdir() if len(path.name) == 56]) == 2  # nodes that worked
+    return done.stdout
 
 
 def test_two_nodes_train_what_one_process_trains(
@@ -54,13 +73,7 @@ def test_two_nodes_train_what_one_process_trains(
 ) -> None:
     exact = replaced(experiment, {"train.precision": "float32", "train.images": 32, "train.evaluate_every": 16})
     two = replaced(exact, {"train.workers": 2, "data.dir": judged[0].dir.absolute()})
-    (tmp_path / "experiment.json").write_text(two.model_dump_json())
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_AUTH_MODE": "disabled"}
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
-    assert done.returncode == 0, done.stderr
-    assert len([path for path in tmp_path.iterdir() if len(path.name) == 56]) == 2  # nodes that worked
+    train_there(two, tmp_path)
 
     run(exact, *judged, tmp_path / "one", lambda point: None)
     shared, alone = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
@@ -71,3 +84,13 @@ def test_two_nodes_train_what_one_process_trains(
         assert apart.quantile(0.99) < 1e-5
         # Adam moves a weight by the rate in the gradient's direction, which rounding may turn where it is near zero.
         assert apart.max() <= 2 * (32 // exact.train.batch) * exact.optim.rate
+
+
+def test_a_training_goes_on_with_fewer_workers_when_a_node_dies(
+    judged: tuple[FaceSet, FaceNetworks], experiment: Experiment, tmp_path: Path
+) -> None:
+    changes = {"train.workers": 2, "train.min_workers": 1, "train.images": 400, "train.evaluate_every": 80}
+    elastic = replaced(experiment, {**changes, "data.dir": judged[0].dir.absolute()})
+    said = train_there(elastic, tmp_path, "one dies")
+    assert sorted({int(word[3:]) for word in said.split() if word.startswith("at:")}) == [80, 160, 240, 320, 400]
+    assert checkpoint.load(tmp_path / "two" / "checkpoint")["images"] == 400

@@ -38,6 +38,9 @@ class Train(Section):
     evaluate_every: int = Field(10_000, ge=1, description="images between evaluations on the validation people")
     evaluate_pairs: int = Field(256, ge=8, description="validation pairs of an evaluation; the same ones each time")
     workers: int = Field(1, ge=1, description="training workers; more than one is data parallel (DDP)")
+    min_workers: int | None = Field(
+        None, ge=1, description="workers that `visage train` starts or goes on with while nodes are missing; none: all"
+    )
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -49,8 +52,12 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _batch(self) -> "Train":
-        if self.batch % self.workers:
-            raise ValueError(f"batch {self.batch} is no multiple of workers {self.workers}; choose one that is")
+        least = self.workers if self.min_workers is None else self.min_workers
+        if least > self.workers:
+            raise ValueError(f"min_workers {least} is more than workers {self.workers}; choose less")
+        for workers in range(least, self.workers + 1):
+            if self.batch % workers:
+                raise ValueError(f"batch {self.batch} is no multiple of {workers} workers; choose one that is")
         if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
             raise ValueError(f"gpus_per_worker {self.gpus_per_worker:g} is no share of one GPU and no whole number")
         return self

@@ -62,7 +62,7 @@ def tune(
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
     says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
-    _require_space(experiment)
+    _require_sound(experiment)
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
     with _quiet(), held(folder, experiment.search), local_ray(), database_faults(experiment.search.storage):
@@ -96,7 +96,7 @@ def tune(
 
 def require_possible(experiment: Experiment, resume: bool) -> None:
     """Raises UserError for what `tune` would refuse, as far as that is known before there are faces and judges."""
-    _require_space(experiment)
+    _require_sound(experiment)
     if not os.environ.get("RAY_ADDRESS"):
         concurrency(this_machine(), experiment.train)
     find_study(_absolute(experiment), resume=resume)
@@ -104,9 +104,14 @@ def require_possible(experiment: Experiment, resume: bool) -> None:
         check_warm_start(experiment.search)
 
 
-def _require_space(experiment: Experiment) -> None:
+def _require_sound(experiment: Experiment) -> None:
     if not experiment.search.space:
         raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
+    if experiment.train.min_workers:
+        raise UserError(
+            f"train.min_workers = {experiment.train.min_workers}: is for a training of its own; the trials of a study "
+            "have train.workers each. Leave it out."
+        )
 
 
 def _run(

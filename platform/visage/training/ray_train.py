@@ -34,7 +34,8 @@ def torch_trainer(
         train_loop_config=settings,
         torch_config=TorchConfig(backend=backend),
         scaling_config=ScalingConfig(
-            num_workers=train.workers,
+            # Ray's hints are those of its first Train, which takes no two numbers.
+            num_workers=(train.min_workers, train.workers) if train.min_workers else train.workers,  # type: ignore[arg-type]
             use_gpu=train.gpus_per_worker > 0,
             resources_per_worker={"CPU": train.cpus_per_worker}
             | ({"GPU": train.gpus_per_worker} if train.gpus_per_worker else {}),

@@ -16,11 +16,12 @@ def concurrency(nodes: Iterable[Mapping[str, float]], train: Train) -> int:
     """
     nodes = list(nodes)
     workers = sum(_workers(node, train) for node in nodes)
-    if workers < train.workers:
+    name, needed = ("min_workers", train.min_workers) if train.min_workers else ("workers", train.workers)
+    if workers < needed:
         has = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
         raise UserError(
-            f"train.workers = {train.workers}, with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs "
-            f"each, do not fit here, where there are {has} on {len(nodes)} node(s); ask for less or add nodes."
+            f"train.{name} = {needed}, with {train.cpus_per_worker:g} CPUs and {train.gpus_per_worker:g} GPUs each, do "
+            f"not fit here, where there are {has} on {len(nodes)} node(s); ask for less or add nodes."
         )
     return workers // train.workers
 
