@@ -200,6 +200,24 @@ def test_mlflow_is_away_for_a_minute_in_the_middle_of_a_study(user: User, champi
     assert user.curves("away") == [list(range(240, 2401, 240))] * 3
 
 
+def test_a_node_that_is_silent_for_a_while_costs_nothing(user: User, champion: str) -> None:
+    """As a network that comes back before Ray takes the node for dead, which is after more than a minute."""
+    config = user.study("silent", images=2400, every=240)
+    job = user.submitted(config)
+    until(lambda: len(user.ended("silent")) > 0)
+    node = psutil.Process(user.parts.nodes[0].process.pid)
+    silent = [*node.children(recursive=True), node]
+    for process in silent:
+        process.suspend()
+    time.sleep(20)
+    for process in silent:
+        process.resume()
+    until(lambda: user.state(job) not in ("pending", "running"), 1200)
+    assert user.state(job) == "succeeded", user.visage("jobs", "logs", job).stdout
+    assert user.ended("silent") == ["complete"] * 3
+    assert user.curves("silent") == [list(range(240, 2401, 240))] * 3
+
+
 def test_without_mlflow_a_job_says_so_in_one_sentence(user: User, champion: str) -> None:
     user.parts.mlflow.stop()
     try:
