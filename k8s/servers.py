@@ -149,8 +149,9 @@ def objects(folder: Path, key: str) -> Iterator[dict[str, str]]:
     ports = zip(names, (s3, s3_grpc, master, *others), strict=True)
     # A bucket takes whole volumes, so a small disk holds none of the 30 GB that they have by themselves.
     kept = [f"-dir={place}", f"-s3.config={users}", "-volume.max=0", "-master.volumeSizeLimitMB=1024"]
-    options = ["-master.telemetry=false", "-s3.port.iceberg=0", *(f"-{name}={port}" for name, port in ports)]
-    command = [program, "server", f"-ip={HOST}", f"-ip.bind={HOST}", "-s3", *kept, *options]
+    more = ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]  # that one is HAProxy's port
+    listen = [f"-ip={HOST}", f"-ip.bind={HOST}", *(f"-{name}={port}" for name, port in ports)]
+    command = [program, "server", "-s3", *kept, *more, *listen]
 
     def ready() -> bool:
         """S3 answers before there is a place to write to."""
