@@ -85,6 +85,13 @@ def test_what_the_machine_lacks_is_one_sentence(config: Path, tmp_path: Path) ->
     assert_one_sentence(done, "1000 GPUs each")
 
 
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_wrong_store_is_told_before_faces_are_made(config: Path, tmp_path: Path, command: str) -> None:
+    space = "search.space={loss.pixel.weight: {uniform: [1, 2]}}"
+    done = visage(command, str(config), "--set", space, "--set", "registry.tracking_uri=mlflow.db", folder=tmp_path)
+    assert_one_sentence(done, "tracking_uri = mlflow.db", "sqlite:///PATH")
+
+
 def test_ctrl_c_names_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from visage.commands import going_on_with, typed
     from visage.errors import UserError
@@ -135,13 +142,16 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_training_takes_a_configuration_or_a_run(config: Path, tmp_path: Path) -> None:
-    for arguments in ((), (str(config), "--from-run", "0" * 32)):
+    for arguments in ((), ("--from-run", ""), (str(config), "--from-run", "0" * 32)):
         assert_one_sentence(visage("train", *arguments, folder=tmp_path), "CONFIG or --from-run")
-    assert_one_sentence(visage("train", "--from-run", "0" * 32, folder=tmp_path), "0" * 32)
+    for unknown in ("0" * 32, "no\u2603run"):
+        done = visage("train", "--from-run", unknown, folder=tmp_path)
+        assert_one_sentence(done, f"run {unknown}: is not in sqlite:///runs/mlflow.db")
 
 
 def test_an_unknown_study_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(visage("study", "kdef", folder=tmp_path), "kdef", "no such study", "runs/optuna.db")
+    assert not list(tmp_path.iterdir())  # a look at what is not there makes no database
 
 
 def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:

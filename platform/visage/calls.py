@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 API_KEY = "VISAGE_API_KEY"
 BUSY = (429, 503)
 T = TypeVar("T")
+Picture = bytes | str | Path  # the file itself, or where it is
 
 
 class ClientError(UserError):
@@ -242,15 +243,14 @@ def _answer(body: Any) -> Answer:
     return Answer(results=body["results"], **body["face"], model=body["model"])
 
 
-def content_of(picture: bytes | Path) -> bytes:
+def content_of(picture: Picture) -> bytes:
     """The file of a picture. Raises ClientError for one that cannot be read."""
     if isinstance(picture, bytes):
         return picture
-    path = picture
     try:
-        return path.read_bytes()
+        return Path(picture).read_bytes()
     except OSError as error:
-        raise ClientError(f"{path}: cannot be read ({error.strerror}); give a readable picture.") from None
+        raise ClientError(f"{picture}: cannot be read ({error.strerror}); give a readable picture.") from None
 
 
 def _wait(state: "RetryCallState") -> float:

@@ -80,7 +80,7 @@ def train(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Train one model, judge it on the test people and register it."""
-    if (config is None) == (run is None):
+    if (config is None) == (not run):
         raise UserError("visage train: takes a CONFIG or --from-run RUN_ID, one of them; see `visage train --help`.")
     from visage.training.run import resumable
 

@@ -6,7 +6,6 @@ Path("smiling.png").write_bytes(answer.results[0].image)
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -21,6 +20,7 @@ from visage.calls import (
     Comparison,
     ModelInfo,
     ModelReference,
+    Picture,
     Result,
     T,
     Transferred,
@@ -86,7 +86,7 @@ class Client(Caller):
 
     def expressions(
         self,
-        image: bytes | Path,
+        image: Picture,
         expressions: Sequence[str] = (),
         *,
         intensity: float | Sequence[float] = 1.0,
@@ -106,8 +106,8 @@ class Client(Caller):
 
     def transfer(
         self,
-        image: bytes | Path,
-        drivers: bytes | Path | Sequence[bytes | Path],
+        image: Picture,
+        drivers: Picture | Sequence[Picture],
         *,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
@@ -116,7 +116,7 @@ class Client(Caller):
 
         view, aligned: as of `expressions`; aligned is of all pictures.
         """
-        pictures = (image, drivers) if isinstance(drivers, bytes | Path) else (image, *drivers)
+        pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = map(content_of, pictures)
         return self._ask(transfer_call(content, driving, view, aligned))
 
@@ -174,7 +174,7 @@ class AsyncClient(Caller):
 
     async def expressions(
         self,
-        image: bytes | Path,
+        image: Picture,
         expressions: Sequence[str] = (),
         *,
         intensity: float | Sequence[float] = 1.0,
@@ -191,8 +191,8 @@ class AsyncClient(Caller):
 
     async def transfer(
         self,
-        image: bytes | Path,
-        drivers: bytes | Path | Sequence[bytes | Path],
+        image: Picture,
+        drivers: Picture | Sequence[Picture],
         *,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
@@ -200,7 +200,7 @@ class AsyncClient(Caller):
         """As `Client.transfer`."""
         from anyio import to_thread
 
-        pictures = (image, drivers) if isinstance(drivers, bytes | Path) else (image, *drivers)
+        pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = [await to_thread.run_sync(content_of, picture) for picture in pictures]
         return await self._ask(transfer_call(content, driving, view, aligned))
 

@@ -32,6 +32,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
 
     resume = resume or (restartable and is_begun(experiment.search))
     require_possible(experiment, resume)  # before hours are spent
+    registry = Registry(experiment.registry.tracking_uri)
     faces = prepare_faces(experiment.data)
     if experiment.method.name == "ucgan":
         check_learnable(faces)
@@ -49,7 +50,6 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
             raise UserError(
                 f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume."
             )
-        registry = Registry(experiment.registry.tracking_uri)
         model = publish_chosen(experiment, result, best, faces, networks, registry)
     if registry.is_champion(model):
         console.print(f"{model} is the champion already; next: visage serve")

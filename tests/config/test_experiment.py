@@ -45,6 +45,7 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ("search.space={loss.pixel: {uniform: [0, 1]}}", ["loss.pixel", "weight"]),
         ("search.final={train.imagse: 9}", ["search.final", "imagse", "images"]),
         ("search.final={train.images: 0}", ["search.final", "greater than or equal to 1"]),
+        ("search.final.train.images=9", ["search.final", "a section", "train.NAME: VALUE"]),
         ("search.final={loss.pixel.weight: 9}", ["loss.pixel.weight", "under train or optim"]),
         ("search.space={data.size: {choice: [64, 128]}}", ["data.size", "cannot be searched"]),
         ("search.space={loss.triplet.margin: {uniform: [0, 1]}}", ["loss.triplet.margin", "greater than 0"]),

@@ -84,6 +84,7 @@ def test_the_description_names_winner_margin_and_command(tmp_path: Path) -> None
     written = note(summarise(study))
     assert written.startswith("## Trial 1 won")
     assert "`visage train --from-run run-1`" in written
+    assert "`visage tune experiment.yaml --set search.name=ANOTHER`" in written  # this name has its trials
     assert f"`visage study test --storage sqlite:///{tmp_path}/optuna.db`" in written
     assert "| loss.pixel.weight | 1 to 200, log scale | 11 |" in written
     study.set_user_attr(

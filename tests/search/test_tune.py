@@ -1,5 +1,6 @@
 """Studies in a real Tune on real databases, with trials that train nothing."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -109,8 +110,6 @@ def test_all_four_endings_are_told_truthfully(
 
 
 def test_the_study_run_holds_figures_and_a_table(tmp_path: Path, tracking: str) -> None:
-    import json
-
     from mlflow import MlflowClient
 
     result = tune(experiment(tmp_path, tracking), trials=trials(rising))
@@ -146,6 +145,9 @@ def test_resume_extends_and_refuses_what_changed(tmp_path: Path, tracking: str) 
     with pytest.raises(UserError, match="--resume"):
         tune(begun, trials=trials(rising))
 
+    older = json.loads(study_of(tmp_path).user_attrs["experiment"])
+    del older["optim"]["decay_from"]  # as of a Visage that did not have this setting yet
+    study_of(tmp_path).set_user_attr("experiment", json.dumps(older))
     longer = experiment(tmp_path, tracking, trials=4)
     result = tune(longer, trials=trials(rising), resume=True)
     assert (result.trials, result.run_id) == (4, first.run_id)
@@ -224,8 +226,6 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path: Path, t
 
 def test_a_pruned_trial_gives_its_place_to_the_next_at_once(tmp_path: Path, tracking: str) -> None:
     """With one slot: in the same process, which keeps what it has loaded, and with the same two CPUs."""
-    import json
-
     import ray
 
     def behaviour(number: int, values: dict[str, float], images: int) -> float:

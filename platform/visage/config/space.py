@@ -147,4 +147,4 @@ def _require_leaf(tree: dict[str, Any], path: str) -> None:
         node = node[name]
         walked.append(name)
     if isinstance(node, dict):
-        raise KeyError(f"it is a section with {', '.join(sorted(node))}")
+        raise KeyError(f"it is a section with {', '.join(sorted(node))}; write '{path}.NAME: VALUE' for each")

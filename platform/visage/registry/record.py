@@ -12,6 +12,9 @@ from visage.registry.store import open_store, store_faults
 from visage.registry.tracking import EXPERIMENT
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
 
@@ -45,7 +48,7 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
     """
     client = open_store(uri)
     with store_faults(uri):
-        run = client.get_run(run_id)
+        run = _run(client, uri, run_id)
         kept = {item.path for item in client.list_artifacts(run_id)}
     kind = run.data.tags.get("visage.kind")
     if kind == "study":
@@ -68,6 +71,17 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
             f"repeat it; repeat the study with `visage tune` and the {EXPERIMENT} of its run."
         )
     return RunRecord(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
+
+
+def _run(client: "MlflowClient", uri: str, run_id: str) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(f"run {run_id}: is not in {uri}; give a run_id as `visage ui` shows it.") from None
 
 
 def check_faces(record: RunRecord, faces: "FaceSet", networks: "FaceNetworks") -> str:

@@ -98,7 +98,7 @@ def _more(summary: Summary) -> str:
     return (
         "## More\n\n"
         "- Artifacts: study/figures.html (history, Pareto front, parallel coordinates, importances), study/trials.csv, "
-        "and experiment.yaml, with which `visage tune experiment.yaml` does the whole study again.\n"
+        "and experiment.yaml: `visage tune experiment.yaml --set search.name=ANOTHER` does the whole study again.\n"
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
         + ("" if summary.population else f"- In a terminal: `{summary.look}`.")  # no database holds one

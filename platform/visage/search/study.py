@@ -4,10 +4,13 @@ import json
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from visage.config import Experiment, shareable
 from visage.config.experiment import Search
@@ -158,18 +161,24 @@ def load_study(name: str, storage: str) -> "Study":
     """A study to read. Raises UserError when the database does not hold it."""
     import optuna
 
-    backend = open_database(storage)
-    try:
-        return optuna.load_study(study_name=name, storage=backend)
-    except KeyError:
-        known = ", ".join(optuna.get_all_study_names(backend)) or "none"
-        raise UserError(
-            f"{name}: there is no such study in {without_passwords(storage)} (known: {known}); name one of those."
-        ) from None
+    known: list[str] = []
+    if not storage.startswith(SQLITE) or Path(storage.removeprefix(SQLITE)).is_file():  # a look makes no database
+        backend = open_database(storage)
+        try:
+            return optuna.load_study(study_name=name, storage=backend)
+        except KeyError:
+            known = optuna.get_all_study_names(backend)
+    missing = f"{name}: there is no such study in {without_passwords(storage)}"
+    if not known:
+        raise UserError(f"{missing}, nor any other; give the database that `visage tune` wrote to.")
+    raise UserError(f"{missing} (known: {', '.join(known)}); name one of those.")
 
 
 def _require_same(study: "Study", experiment: Experiment) -> None:
-    begun = flat(json.loads(study.user_attrs["experiment"]))
+    kept = json.loads(study.user_attrs["experiment"])
+    with suppress(ValidationError):  # it has a setting that is no more, and is named below
+        kept = shareable(Experiment.model_validate(kept))  # a setting that came since then is at its default
+    begun = flat(kept)
     now = flat(shareable(experiment))
     for key in sorted(begun.keys() | now.keys()):
         if begun.get(key) != now.get(key) and not MAY_CHANGE.fullmatch(key):
