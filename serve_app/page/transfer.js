@@ -67,10 +67,10 @@ export async function carry() {
   at("transfer-driver").hidden = false;
   const { results: [{ image, identity_similarity: same }] } = await api.transfer(source.face.image, driver, signal);
   page.show(at("transfer-result"), await api.png(image));
-  at("transfer-result").hidden = at("transfer-download").hidden = false;
-  at("transfer-download").href = at("transfer-result").src;
   at("transfer-check").textContent = same === null ? "" :
     `The server's own check: likeness to the person ${same.toFixed(2)} of 1.`;
+  at("transfer-download").href = at("transfer-result").src;
+  at("transfer-result").hidden = at("transfer-download").hidden = false;
   page.say("Shown: your picture with the expression of the other face.");
 }
 
