@@ -156,8 +156,6 @@ def evaluate_model(
     # Of an older model's configuration this alone is still asked.
     judge = validated(Judge, bundle.card.config.get("judge", {}), model)
     method = bundle.card.method
-    # The set's own judges: a model must not choose, or replace, who judges it.
-    networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     other = None
     if beside:
@@ -166,6 +164,8 @@ def evaluate_model(
         other = _by_name(told, beside, faces, device)
     generator = _by_name(bundle, model, faces, device) if method == "ucgan" else bundle.generator().to(device)
     _same_size(bundle, model, faces)
+    # The set's own judges: a model must not choose, or replace, who judges it.
+    networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
     found = judged(method, generator, faces, networks, judge, device=device, inception=inception, beside=other)
     console.print(table(found))
 

@@ -127,7 +127,7 @@ def test_what_cannot_be_repeated_is_said(tracking: Tracking, store: str):
     study = tracking.start_run("weights", tags={"visage.kind": "study"})
     with pytest.raises(UserError, match="is the whole study weights"):
         read_record(store, study.run_id)
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match=r"is not in .*; give a run_id"):
         read_record(store, "0" * 32)
 
 
