@@ -60,9 +60,21 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
     return networks
 
 
+def faces_and_judges(experiment: Experiment) -> "tuple[FaceSet, FaceNetworks]":
+    """The face set of an experiment and its judges, made where they are not there.
+
+    Raises UserError for faces that its method cannot learn from, before judges are trained.
+    """
+    from visage.faces.checks import check_learnable
+
+    faces = prepare_faces(experiment.data)
+    if experiment.method.paired:
+        check_learnable(faces)
+    return faces, judges_of(faces, experiment.judge, paired=experiment.method.paired)
+
+
 def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "RunRecord | None" = None) -> None:
     """Train in the folder `out`, record the run in MLflow, and register what came out. record: the run to repeat."""
-    from visage.faces.checks import check_learnable
     from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
@@ -72,10 +84,7 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
         concurrency(this_machine(), experiment.train)
     with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-        faces = prepare_faces(experiment.data)
-        if experiment.method.name == "ucgan":
-            check_learnable(faces)
-        networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
+        faces, networks = faces_and_judges(experiment)
         tags = {"visage.kind": "train"}
         if record:
             if caution := check_faces(record, faces, networks):
@@ -161,34 +170,36 @@ def evaluate_model(
     if beside:
         told = Registry(registry).fetch(beside)
         told.require("ucgan")
-        other = _by_name(told, beside, faces, device)
-    generator = _by_name(bundle, model, faces, device) if method == "ucgan" else bundle.generator().to(device)
-    _same_size(bundle, model, faces)
+        other = _generator_for(faces, told, beside, device)
+    generator = _generator_for(faces, bundle, model, device)
     # The set's own judges: a model must not choose, or replace, who judges it.
     networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
     found = judged(method, generator, faces, networks, judge, device=device, inception=inception, beside=other)
     console.print(table(found))
 
 
-def _by_name(bundle: "Bundle", model: str, faces: "FaceSet", device: str) -> "Generator":
-    """A bundle's generator for the conditions of a face set, which may number the same expressions otherwise."""
+def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":
+    """A bundle's generator as a face set asks it: one of expressions by name by the set's own numbers of them.
+
+    Raises UserError where the set does not fit it.
+    """
+    named = bundle.card.method == "ucgan"
     made, shown = bundle.card.expressions, faces.expressions
-    if set(made) != set(shown):
+    if named and set(made) != set(shown):
         raise UserError(
             f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {faces.dir} with its judges shows "
             f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
         )
-    _same_size(bundle, model, faces)
-    generator, order = bundle.generator().to(device), [shown.index(name) for name in made]
-    return lambda inputs, condition: generator(inputs, condition[:, order])
-
-
-def _same_size(bundle: "Bundle", model: str, faces: "FaceSet") -> None:
     if bundle.card.image_size != faces.size:
         raise UserError(
             f"{model}: makes faces of {bundle.card.image_size} px, and {faces.dir} holds {faces.size} px; give a face "
             "set like the one it was trained on."
         )
+    generator = bundle.generator().to(device)
+    if not named:
+        return generator
+    order = [shown.index(name) for name in made]
+    return lambda inputs, condition: generator(inputs, condition[:, order])
 
 
 def list_models(registry: str) -> None:

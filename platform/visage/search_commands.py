@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import judges_of, prepare_faces, print_promotion, print_published, train_and_publish, train_run
+from visage.commands import faces_and_judges, print_promotion, print_published, train_and_publish, train_run
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.terminal import bar, console, going_on_with, judged_later, typed
@@ -22,7 +22,6 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
 
     restartable: resume a study that was begun, begin one that was not.
     """
-    from visage.faces.checks import check_learnable
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
@@ -33,10 +32,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     resume = resume or (restartable and is_begun(experiment.search))
     require_possible(experiment, resume)  # before hours are spent
     registry = Registry(experiment.registry.tracking_uri)
-    faces = prepare_faces(experiment.data)
-    if experiment.method.name == "ucgan":
-        check_learnable(faces)
-    networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
+    faces, networks = faces_and_judges(experiment)
 
     def again() -> str:
         return typed("--resume") if is_begun(experiment.search) else typed()
@@ -143,17 +139,13 @@ def show_study(name: str, storage: str) -> None:
 
 def ablate_and_record(experiment: Experiment, out: Path) -> None:
     """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
-    from visage.faces.checks import check_learnable
     from visage.registry.tracking import Tracking
     from visage.search.ablation import ablate, runs_of
     from visage.search.ablation_report import record, table
 
     runs_of(experiment, out)  # refuses what cannot be run before hours are spent
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    faces = prepare_faces(experiment.data)
-    if experiment.method.name == "ucgan":
-        check_learnable(faces)
-    networks = judges_of(faces, experiment.judge, paired=experiment.method.name == "ucgan")
+    faces, networks = faces_and_judges(experiment)
     with going_on_with(typed), bar("training") as update:
         result = ablate(experiment, faces, networks, out, update)
     console.print(table(result))

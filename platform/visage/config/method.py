@@ -33,6 +33,11 @@ class Method(Section):
             raise ValueError("warp shows only where a mask lets the input through; set mask: true")
         return self
 
+    @property
+    def paired(self) -> bool:
+        """Whether training and judging need people with two expressions."""
+        return self.name == "ucgan"
+
 
 class Adversarial(Section):
     weight: Weight = 1.0

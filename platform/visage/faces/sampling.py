@@ -35,9 +35,7 @@ class Swaps:
         """Pair k; the same for the same seed, whoever asks."""
         random = np.random.Generator(np.random.Philox(key=[self.seed, k]))
         people: list[list[int]] = self._people  # type: ignore[attr-defined]
-        i = int(random.integers(len(people)))
-        j = int(random.integers(len(people) - 1))
-        j += j >= i  # another person
+        i, j = _two(random, len(people))
         face = _choice(random, people[i])
         # Someone who shows what the face shows teaches little; where there is nothing else, it must do.
         other = [p for p in people[j] if self.expression[p] != self.expression[face]]
@@ -90,9 +88,7 @@ class Tuples:
         """Tuple k; the same for the same seed, whoever asks."""
         random = np.random.Generator(np.random.Philox(key=[self.seed, k]))
         people: list[dict[int, list[int]]] = self._people  # type: ignore[attr-defined]
-        i = int(random.integers(len(people)))
-        j = int(random.integers(len(people) - 1))
-        j += j >= i  # another person
+        i, j = _two(random, len(people))
         own, others = people[i], people[j]
         start = _choice(random, sorted(own))
         ends = [e for e in sorted(own) if e != start]
@@ -130,6 +126,12 @@ class Batch:
     pictures: NDArray[np.integer]
     targets: NDArray[np.integer]
     augmentation: NDArray[np.float32]
+
+
+def _two(random: np.random.Generator, count: int) -> tuple[int, int]:
+    """Two different places of `count`."""
+    i, j = int(random.integers(count)), int(random.integers(count - 1))
+    return i, j + (j >= i)
 
 
 def _augmentation(random: np.random.Generator, augment: Augment) -> NDArray[np.float32]:

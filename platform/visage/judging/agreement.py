@@ -62,6 +62,12 @@ def mean_interval(values: Numbers) -> Estimate:
         return interval(np.where(counted, measured, 0).sum(1) / np.where(counted.any(1), counted.sum(1), np.nan))
 
 
+def share_gone(missed: float | Numbers, way: float | Numbers) -> Numbers:
+    """Of the way from the source's action units to the driver's: 0 for a copy of the source, 1 for one of the driver;
+    below 0 for what is farther from the driver than the source was."""
+    return 1 - np.asarray(missed) / np.maximum(np.asarray(way), 1e-9)
+
+
 def transfer_estimates(
     columns: Mapping[str, Numbers], people: Sequence[str] | np.ndarray, resamplings: int, seed: int
 ) -> dict[str, Estimate]:
@@ -75,8 +81,7 @@ def transfer_estimates(
 
     def derived(means: Mapping[str, float | Numbers]) -> dict[str, float | Numbers]:
         found = {name: figure for name, figure in means.items() if name not in ("missed", "way")}
-        way = np.maximum(np.asarray(means["way"]), 1e-9)
-        found["au_agreement"] = (1 - np.asarray(means["missed"]) / way)[()]
+        found["au_agreement"] = share_gone(means["missed"], means["way"])[()]
         found["score"] = score(means["identity_similarity"], found["au_agreement"])
         return found
 

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
-from visage.judging.judges import BATCH, Generator, Judges
+from visage.judging.agreement import share_gone
+from visage.judging.judges import Generator, Judges
 from visage.judging.probes import probes
 from visage.judging.results import Evaluation, FaceResult, Row
 from visage.judging.train import FaceNetworks
@@ -64,20 +65,18 @@ def evaluate_transfer(
 
 def _told(judges: TransferJudges, generator: Generator, pairs: Pairings) -> Read:
     """What a generator of expressions by name makes of the sources, told the class that the driver shows."""
-    found = []
-    for start in range(0, len(pairs), BATCH):
-        some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
+
+    def make(some: Pairings) -> Tensor:
         target = torch.from_numpy(judges.faces.expression[some.driver]).to(judges.device)
-        with torch.inference_mode():
-            made: Tensor = generator(judges.judges.pictures(some.source), conditions(judges.faces.expressions, target))
-        found.append(judges.read(made.float()))
-    return Read.joined(found)
+        return generator(judges.judges.pictures(some.source), conditions(judges.faces.expressions, target))
+
+    return judges.read_made(make, pairs)
 
 
 def _row(judges: TransferJudges, pairs: Pairings, read: Read, bootstrap: int, seed: int) -> Row:
     faces, columns = judges.faces, judges.columns(read, pairs)
     people = faces.identity[pairs.source]
-    gone = np.clip(1 - columns["missed"] / np.maximum(columns["way"], 1e-9), 0, 1)
+    gone = share_gone(columns["missed"], columns["way"]).clip(0, 1)
     results = [
         FaceResult(
             identity=str(people[k]),

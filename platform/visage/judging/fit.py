@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visage.faces.faceset import FaceSet
 from visage.judging.augment import augment
 from visage.models.judges import ExpressionCheck
 from visage.models.precision import autocast
@@ -52,6 +53,13 @@ def fit_check(
 def as_input(faces: Tensor) -> Tensor:
     """uint8 0..255 as float32 in [-1, 1]."""
     return faces.float() / 127.5 - 1
+
+
+def real_inputs(faces: FaceSet, pictures: np.ndarray, device: str | torch.device) -> Tensor:
+    """Real faces of a set, by their indexes, as networks want them: N,3,S,S in [-1, 1]."""
+    # A memory map is read in its own order; fancy indexing copies what is asked.
+    picked = torch.from_numpy(np.ascontiguousarray(faces.faces[pictures])).to(device)
+    return as_input(picked.permute(0, 3, 1, 2)).contiguous()
 
 
 @contextmanager

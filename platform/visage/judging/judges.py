@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import as_input
+from visage.judging.fit import as_input, real_inputs
 from visage.judging.metrics import (
     Estimate,
     Verification,
@@ -86,9 +86,7 @@ class Judges:
 
     def pictures(self, indexes: np.ndarray) -> Tensor:
         """Real faces as networks want them: N,3,S,S in [-1, 1], on the judges' device."""
-        # A memory map is read in its own order; fancy indexing copies what is asked.
-        picked = torch.from_numpy(np.ascontiguousarray(self.faces.faces[indexes])).to(self.device)
-        return as_input(picked.permute(0, 3, 1, 2)).contiguous()
+        return real_inputs(self.faces, indexes, self.device)
 
     @torch.inference_mode()
     def judge(self, faces: Tensor) -> Seen:

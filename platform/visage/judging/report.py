@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import as_input
+from visage.judging.fit import as_input, real_inputs
 from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
 from visage.models.condition import NEUTRAL, conditions
@@ -79,12 +79,12 @@ def transfer_picture(transfer: Generator, faces: FaceSet, part: str, people: int
     columns = _drivers(faces, others, drivers)
     sheet = Sheet(("", *(faces.expressions[faces.expression[one]] for one in columns)), len(rows) + 1, faces.size)
     device = _device(transfer)
-    driving = _inputs(faces, columns, device)
+    driving = real_inputs(faces, np.array(columns), device)
     for column, picture in enumerate(columns):
         sheet.place(0, 1 + column, np.array(faces.faces[picture]), "driver")
     for row, picture in enumerate(rows):
         sheet.place(1 + row, 0, np.array(faces.faces[picture]), "source")
-        made = transfer(_inputs(faces, [picture] * len(columns), device), driving).float().clamp(-1, 1)
+        made = transfer(real_inputs(faces, np.repeat(picture, len(columns)), device), driving).float().clamp(-1, 1)
         for column, face in enumerate(((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()):
             sheet.place(1 + row, 1 + column, face)
     return np.array(sheet.image)
@@ -101,11 +101,6 @@ def _drivers(faces: FaceSet, others: np.ndarray, count: int) -> list[int]:
         if len(shown):
             found.append(int((new if len(new) else shown)[0]))
     return found
-
-
-def _inputs(faces: FaceSet, pictures: Sequence[int], device: torch.device) -> torch.Tensor:
-    pixels = torch.from_numpy(np.stack([faces.faces[picture] for picture in pictures])).to(device)
-    return as_input(pixels.permute(0, 3, 1, 2)).contiguous()
 
 
 class Sheet:

@@ -1,6 +1,6 @@
 """Judges the transfer of expressions: whose face the result is, and whether its action units are the driver's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,16 +127,16 @@ class TransferJudges:
         units = np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
         return Read(self.judges.judge(made), units, numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing))
 
-    def transferred(self, transfer: Transfer, pairs: Pairings) -> Iterator[tuple[Pairings, Tensor]]:
-        """Batch by batch: some of the pairs, and the faces that `transfer` makes of them."""
-        for start in range(0, len(pairs), BATCH):
-            some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
-            with torch.inference_mode():
-                made = transfer(self.judges.pictures(some.source), self.judges.pictures(some.driver)).float()
-            yield some, made
+    @torch.inference_mode()
+    def read_made(self, make: Callable[[Pairings], Tensor], pairs: Pairings) -> Read:
+        """What the judges say of the faces that `make` makes of the pairs, of some of them at a time."""
+        starts = range(0, len(pairs), BATCH)
+        some = (pairs.take(np.arange(start, min(start + BATCH, len(pairs)))) for start in starts)
+        return Read.joined([self.read(make(each).float()) for each in some])
 
     def read_all(self, transfer: Transfer, pairs: Pairings) -> Read:
-        return Read.joined([self.read(made) for _, made in self.transferred(transfer, pairs)])
+        pictures = self.judges.pictures
+        return self.read_made(lambda some: transfer(pictures(some.source), pictures(some.driver)), pairs)
 
     def columns(self, read: Read, pairs: Pairings) -> dict[str, np.ndarray]:
         """What results score, pair by pair, as `agreement.transfer_estimates` reads it."""

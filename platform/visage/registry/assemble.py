@@ -72,7 +72,7 @@ def reference_quantiles(
     """
     import torch
 
-    from visage.judging.fit import as_input
+    from visage.judging.fit import real_inputs
     from visage.judging.pairs import pairs
     from visage.judging.transfer import Pairings, pairings
     from visage.models.condition import conditions
@@ -83,20 +83,15 @@ def reference_quantiles(
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
-
-    def shown(pictures: np.ndarray) -> torch.Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(faces.faces[pictures])).to(device)
-        return as_input(pixels.permute(0, 3, 1, 2)).contiguous()
-
     with torch.inference_mode():
         for start in range(0, len(asked), BATCH):
             some = asked.take(np.arange(start, min(start + BATCH, len(asked))))
             if isinstance(some, Pairings):
                 target = torch.from_numpy(faces.expression[some.driver]).to(device)
-                inputs = shown(some.source)
-                outputs = generator(inputs, shown(some.driver))
+                inputs = real_inputs(faces, some.source, device)
+                outputs = generator(inputs, real_inputs(faces, some.driver, device))
             else:
-                inputs, target = shown(some.input), torch.from_numpy(some.target).to(device)
+                inputs, target = real_inputs(faces, some.input, device), torch.from_numpy(some.target).to(device)
                 outputs = generator(inputs, conditions(faces.expressions, target))
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
             values["expression_confidence"] += check(outputs)[torch.arange(len(some)), target].tolist()

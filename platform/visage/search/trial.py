@@ -70,8 +70,7 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 
         def attempt(chosen: Experiment, out: Path) -> None:
             history.clear()
-            paired = experiment.method.name == "ucgan"
-            faces, networks, judges = _loaded(experiment.data.dir, experiment.judge, paired)
+            faces, networks, judges = _loaded(experiment.data.dir, experiment.judge, experiment.method.paired)
             own = out / CHECKPOINT if resumable(out) else None
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:

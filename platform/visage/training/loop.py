@@ -49,8 +49,7 @@ def train(
     goal, every = experiment.train.images, experiment.train.evaluate_every
     validation = None
     if not place.rank:
-        paired = experiment.method.name == "ucgan"
-        judges = judges or Judges(networks, faces, "validation", place.device, paired=paired)
+        judges = judges or Judges(networks, faces, "validation", place.device, paired=experiment.method.paired)
         validation = validation_of(experiment, judges)
     means, window = Means(), list[dict[str, float]]()
     steps = 0
