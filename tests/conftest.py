@@ -25,13 +25,43 @@ LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 
 
 @pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """A Ray of two CPUs in this machine; the dashboard stays, as Train inside Tune needs its state API."""
+def local_ray(object_store: dict[str, str]) -> Iterator[None]:
+    """A Ray of two CPUs in this machine, whose processes know the object store as a cluster's do.
+
+    The dashboard stays, as Train inside Tune needs its state API.
+    """
     import ray
 
+    os.environ.update(object_store)
     ray.init("local", num_cpus=2, log_to_driver=False, logging_level="warning")  # whatever else runs here
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[dict[str, str]]:
+    """An S3-compatible server, SeaweedFS: the variables by which its clients find it."""
+    import shutil
+    import tempfile
+
+    from k8s.servers import objects
+
+    folder = Path(tempfile.mkdtemp(prefix="visage-objects-"))
+    try:
+        with objects(folder, "of-the-tests") as variables:
+            yield variables
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bucket(object_store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty folder of a bucket, whose keys this process's environment holds for the test."""
+    import secrets
+
+    for name, value in object_store.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://tests/{secrets.token_hex(4)}"
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ LOCAL_STORE, LOCAL_STUDIES = "sqlite:///runs/mlflow.db", "sqlite:///runs/optuna.
 
 @app.command()
 def prepare(
-    out: Annotated[Path, typer.Option(help="Folder of the face set to make", show_default=False)],
+    out: Annotated[str, typer.Option(help="Folder, or s3:// address, of the face set to make", show_default=False)],
     layout: Annotated[
         Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"],
         typer.Option(help="How the source names its faces"),
@@ -82,18 +82,16 @@ def train(
     """Train one model, judge it on the test people and register it."""
     if (config is None) == (not run):
         raise UserError("visage train: takes a CONFIG or --from-run RUN_ID, one of them; see `visage train --help`.")
-    from visage.training.run import resumable
-
     out = out or Path("runs/train") / (config.stem if config else f"repeat-{str(run)[:8]}")
-    resume = resume or (restartable and resumable(out))
+    goes_on = True if resume else None if restartable else False
     if run:
         from visage.search_commands import repeat_run
 
-        return repeat_run(run, settings or [], registry, out, resume)
+        return repeat_run(run, settings or [], registry, out, goes_on)
     assert config
     from visage.commands import train_and_publish
 
-    train_and_publish(_experiment(config, settings), out, resume)
+    train_and_publish(_experiment(config, settings), out, goes_on)
 
 
 @app.command()
@@ -138,7 +136,7 @@ def ablate(
 @app.command()
 def evaluate(
     model: Model,
-    data: Annotated[Path, typer.Option(help="Folder of the face set", show_default=False)],
+    data: Annotated[str, typer.Option(help="Folder, or s3:// address, of the face set", show_default=False)],
     inception: Annotated[Path | None, typer.Option(help="Inception weights of torch-fidelity: adds FID")] = None,
     beside: Annotated[str | None, typer.Option(help="eft: a UC-GAN model that is told the driver's class")] = None,
     registry: Store = LOCAL_STORE,

@@ -73,16 +73,25 @@ def faces_and_judges(experiment: Experiment) -> "tuple[FaceSet, FaceNetworks]":
     return faces, judges_of(faces, experiment.judge, paired=experiment.method.paired)
 
 
-def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "RunRecord | None" = None) -> None:
-    """Train in the folder `out`, record the run in MLflow, and register what came out. record: the run to repeat."""
+def train_and_publish(
+    experiment: Experiment, out: Path, resume: bool | None, record: "RunRecord | None" = None
+) -> None:
+    """Train in the folder `out`, record the run in MLflow, and register what came out.
+
+    resume: as of `held`. record: the run to repeat.
+    """
     from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
-    from visage.training.run import held, resumable
+    from visage.training.run import held, kept_at, place_of, resumable
 
     if not os.environ.get("RAY_ADDRESS"):
         concurrency(this_machine(), experiment.train)
-    with going_on_with(lambda: typed("--resume") if resumable(out) else typed()), held(out, resume=resume):
+    store = kept_at(experiment.train, place_of(out))
+    with (
+        going_on_with(lambda: typed("--resume") if resumable(out) else typed()),
+        held(out, resume=resume, store=store) as resumed,
+    ):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces, networks = faces_and_judges(experiment)
         tags = {"visage.kind": "train"}
@@ -95,7 +104,7 @@ def train_and_publish(experiment: Experiment, out: Path, resume: bool, record: "
                 torch.set_num_threads(record.threads)
             tags["visage.repeats"] = record.run_id
         with judged_later(out / "checkpoint"):
-            published = train_run(experiment, faces, networks, out, tracking, resume=resume, tags=tags)
+            published = train_run(experiment, faces, networks, out, tracking, resume=resumed, tags=tags)
     print_published(published)
     if record:
         console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
@@ -148,19 +157,20 @@ def train_run(
 
 
 def evaluate_model(
-    model: str, data: Path, registry: str, inception: Path | None = None, beside: str | None = None
+    model: str, data: str, registry: str, inception: Path | None = None, beside: str | None = None
 ) -> None:
     """Print the table of a model on the test people of a face set. beside: another model, see `by_method.judged`."""
     import torch
 
     from visage.config import validated
-    from visage.faces.faceset import FaceSet
+    from visage.config.data import Preparation
+    from visage.faces.shared import opened
     from visage.judging.by_method import judged
     from visage.judging.table import table
     from visage.judging.train import stored_networks
     from visage.registry.models import Registry
 
-    faces = FaceSet.open(data)
+    faces = opened(validated(Preparation, {"data": {"dir": data}}, "visage evaluate").data)
     bundle = Registry(registry).fetch(model)
     # Of an older model's configuration this alone is still asked.
     judge = validated(Judge, bundle.card.config.get("judge", {}), model)

@@ -14,7 +14,7 @@ def one_line(error: BaseException, longest: int = 200) -> str:
 
 
 class NotWritten(UserError):
-    """The disk refuses a file. What was there before is whole, so the work can go on once there is room."""
+    """The disk, or a bucket, refuses a file. What was there before is whole: the work can go on once that is mended."""
 
 
 class JudgesRefused(UserError):

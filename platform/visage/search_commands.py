@@ -1,5 +1,7 @@
 """What the commands of a search do: a study from its first trial to the gate, one looked at, and an ablation."""
 
+import json
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 from visage.commands import faces_and_judges, print_promotion, print_published, train_and_publish, train_run
 from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.storage import local
 from visage.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def publish_chosen(
     training that was cut off goes on; another best trial, or other settings, train in a folder of their own.
     """
     from visage.search.study import study_folder
-    from visage.training.run import held, resumable
+    from visage.training.run import held, kept_at, place_of
 
     folder = Path("runs/tune") / study_folder(experiment).name
     if not experiment.search.final:
@@ -81,7 +84,7 @@ def publish_chosen(
 
     chosen = replaced(experiment, {**best.settings, **experiment.search.final})
     name = f"{result.name}-final-{best.number:04d}"
-    decides = chosen.model_dump_json(exclude={"search", "ablation", "registry"})
+    decides = json.dumps(chosen.decides())
     out = folder / f"final-{best.number:04d}-{sha256(decides.encode()).hexdigest()[:8]}"
     if (out / "run_id").is_file() and (model := registry.version_of((out / "run_id").read_text())):
         console.print(f"the final training of trial {best.number} is registered as {model} already")
@@ -89,9 +92,10 @@ def publish_chosen(
     console.print(f"training the setting of trial {best.number} for {chosen.train.images} images, in {out}")
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     tags = {"visage.kind": "final", "visage.study": result.name, "visage.trial": str(best.number)}
-    with held(out, resume=resumable(out)), judged_later(out / "checkpoint"):
+    store = kept_at(chosen.train, place_of(out))
+    with held(out, resume=None, store=store) as resumed, judged_later(out / "checkpoint"):
         published = train_run(
-            chosen, faces, networks, out, tracking, resume=resumable(out), name=name, tags=tags, parent=result.run_id
+            chosen, faces, networks, out, tracking, resume=resumed, name=name, tags=tags, parent=result.run_id
         )
     print_published(published)
     return published.model
@@ -107,7 +111,8 @@ def publish_best(
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     log = tracking.continue_run(best.run_id)
     try:
-        return publish(best.checkpoint, out, experiment, faces, networks, log)
+        with tempfile.TemporaryDirectory(prefix="visage-") as copy:
+            return publish(local(best.checkpoint, Path(copy)), out, experiment, faces, networks, log)
     finally:
         log.finish("complete")
 
@@ -122,7 +127,7 @@ def print_study(result: "StudyResult") -> None:
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
 
 
-def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resume: bool) -> None:
+def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resume: bool | None) -> None:
     """Train again what a run or a trial in MLflow was, from its record alone."""
     from visage.registry.record import read_record
 

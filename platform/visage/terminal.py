@@ -33,7 +33,7 @@ def going_on_with(command: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def judged_later(checkpoint: Path) -> Iterator[None]:
+def judged_later(checkpoint: Path | str) -> Iterator[None]:
     """Adds to a judge's refusal what is kept, and the command that judges it when the judges are better."""
     try:
         yield

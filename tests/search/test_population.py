@@ -58,7 +58,7 @@ def test_poor_trials_take_over_good_ones_and_change(tmp_path: Path) -> None:
     assert not (tmp_path / "optuna.db").exists()
     assert result.best is not None
     histories = {
-        number: json.loads((result.best.checkpoint.parent / f"{number}.json").read_text()) for number in range(4)
+        number: json.loads((Path(result.best.checkpoint).parent / f"{number}.json").read_text()) for number in range(4)
     }
     assert all(len(history) * 100 == GOAL for history in histories.values())
     taken = [number for number, history in histories.items() if {owner for owner, _ in history} != {number}]

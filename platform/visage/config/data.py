@@ -1,11 +1,15 @@
 """Which faces: the data section of an experiment, and what `visage prepare` reads."""
 
 import os
+import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from visage.storage import address_fault, is_address
 
 Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"]
 
@@ -77,6 +81,12 @@ class Mmi(Section):
     peak_frames: int = Field(3, ge=1, description="frames of the apex, evenly spread, that show the expression")
 
 
+def copy_of(address: str) -> Path:
+    """Where a machine keeps its copy of the face set at an address, under the folder that a command runs in."""
+    name = "-".join(re.findall(r"[\w.-]+", address))
+    return Path("runs/data") / f"{name}-{sha256(address.rstrip('/').encode()).hexdigest()[:8]}"
+
+
 # The fields that say something about one layout alone.
 OWN_FIELDS = {
     "kdef": ("kdef",),
@@ -90,7 +100,11 @@ OWN_FIELDS = {
 class Data(Section):
     """Which faces. `dir` is the face set; with `layout` it is prepared at first use if it is not there."""
 
-    dir: Path = Field(description="folder of the face set, as `visage prepare` makes it")
+    dir: Path = Field(
+        description="folder of the face set, as `visage prepare` makes it, or its address (s3://BUCKET/FOLDER), of "
+        "which each machine makes a copy"
+    )
+    address: str | None = Field(None, description="what `dir` is the copy of; set by giving `dir` an address")
     layout: Layout | None = Field(None, description="how the source names its faces")
     source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
     size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
@@ -118,11 +132,25 @@ class Data(Section):
             return {"shares": LONDON_SHARES, **data}
         return data
 
-    @field_validator("dir", "source", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _at_an_address(cls, data: Any) -> Any:
+        if isinstance(data, dict) and is_address(data.get("dir")):
+            return {**data, "address": str(data["dir"]), "dir": copy_of(str(data["dir"]))}
+        return data
+
+    @field_validator("address")
+    @classmethod
+    def _usable(cls, address: str | None) -> str | None:
+        if address and (fault := address_fault(address)):
+            raise ValueError(fault)
+        return address
+
+    @field_validator("source", mode="before")
     @classmethod
     def _folder(cls, path: Any) -> Any:
-        if "://" in str(path):  # else a folder of that name would be looked for, or made
-            raise ValueError("is an address; copy the files to a folder that all nodes see, and give that")
+        if is_address(path):  # else a folder of that name would be looked for
+            raise ValueError("is an address; copy the photographs to a folder, and give that")
         return path
 
     @field_validator("size")

@@ -1,5 +1,6 @@
 """One experiment: everything that decides a run, in one frozen object."""
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +9,7 @@ from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import Data, Section, stored
 from visage.config.method import Loss, Method, check_own_fields, with_usual
 from visage.config.space import Dimension
+from visage.storage import address_fault
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -46,9 +48,21 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on CUDA and on CPUs that compute in it (AMX, AVX512-BF16)"
     )
+    storage: str | None = Field(
+        default_factory=lambda: os.environ.get("VISAGE_STORAGE") or None,
+        description="address (s3://BUCKET/FOLDER) that checkpoints are copied to, for nodes that share no folder: what "
+        "is cut off goes on from there on any of them; a cluster names its own in VISAGE_STORAGE",
+    )
     compile: bool = Field(False, description="torch.compile of the networks: a minute or more to start, then faster")
     seed: int = Field(0, ge=0)
     augment: Augment = Augment()
+
+    @field_validator("storage")
+    @classmethod
+    def _usable(cls, storage: str | None) -> str | None:
+        if storage and (fault := address_fault(storage)):
+            raise ValueError(fault)
+        return storage
 
     @model_validator(mode="after")
     def _batch(self) -> "Train":
@@ -179,7 +193,7 @@ class Experiment(Section):
     method: Method = Method()
     loss: Loss = Loss()
     optim: Optim = Optim()
-    train: Train = Train()
+    train: Train = Field(default_factory=Train)
     judge: Judge = Judge()
     search: Search = Field(default_factory=Search)
     ablation: Ablation = Ablation()
@@ -189,6 +203,11 @@ class Experiment(Section):
     @classmethod
     def _usual_of_method(cls, tree: Any) -> Any:
         return with_usual(tree)
+
+    def decides(self) -> dict[str, Any]:
+        """What decides a training's numbers, as JSON: not where its files lie, nor what is done with it."""
+        places = {"data": {"dir", "address", "source"}, "train": {"storage"}}
+        return self.model_dump(mode="json", exclude={"search": True, "ablation": True, "registry": True, **places})
 
     @model_validator(mode="after")
     def _of_this_method(self) -> "Experiment":

@@ -47,6 +47,7 @@ class FaceSet:
     into `expressions`. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, NaN where one is
     not known, or None where none is. turn: float32 N, of the head or the camera in degrees, or None where it is not
     known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels. facts: all of set.json.
+    address: what `dir` is a copy of, see `shared`.
     """
 
     dir: Path
@@ -67,6 +68,7 @@ class FaceSet:
     turn: np.ndarray | None
     lopsided: np.ndarray
     facts: dict[str, Any]
+    address: str | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "FaceSet":
@@ -241,7 +243,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def prepare_command(
-    folder: Path, layout: str | None = None, source: Path | None = None, size: int | None = None
+    folder: Path | str, layout: str | None = None, source: Path | None = None, size: int | None = None
 ) -> str:
     """The command line that makes a face set at `folder`, to be named in errors."""
     words = ["visage prepare --layout", layout or "synthetic"]

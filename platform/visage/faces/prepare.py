@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from visage.config.data import Data
@@ -13,6 +14,7 @@ from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.photographs import aligned, key, name_in
 from visage.faces.rendering import count, rendered
+from visage.faces.shared import fetched, sent
 from visage.faces.spool import Spool, spool
 
 Progress = Callable[[int, int], None]
@@ -24,12 +26,17 @@ def prepare(data: Data, progress: Progress = lambda done, total: None) -> FaceSe
 
     Photographs are detected and aligned over all cores by Ray Data; those that are broken, without a face or with
     several are left out and listed in set.json. Aligned faces are kept beside `data.dir` until all are there, so that
-    a run that was cut off goes on where it stopped. Raises UserError when `data.dir` holds something else, the source
-    does not show what is asked for, or too little remains.
+    a run that was cut off goes on where it stopped. What is made for an address is copied there. Raises UserError when
+    `data.dir` holds something else, the source does not show what is asked for, or too little remains.
     """
     if data.layout is None:
         raise UserError(f"{data.dir}: no layout is given (data.layout); name how the source names its faces.")
-    return _procedural(data, progress) if data.layout == "synthetic" else _photographed(data, progress)
+    if data.address:
+        fetched(data)
+    made = _procedural(data, progress) if data.layout == "synthetic" else _photographed(data, progress)
+    faces = replace(made, address=data.address)
+    sent(faces)
+    return faces
 
 
 def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None) -> FaceSet:
@@ -38,14 +45,15 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     A set that is there needs its photographs no more; where they are there too, it must be made of them. Raises
     UserError when the set is not there and cannot be made, or was made with other settings.
     """
-    there = (data.dir / "set.json").is_file()
+    there = fetched(data) if data.address else (data.dir / "set.json").is_file()
     layout = data.layout
     if layout == "synthetic" or (layout and data.source and (data.source.is_dir() or not there)):
         return prepare(data, progress)
     if not there:
-        command = prepare_command(data.dir, layout or "folder", data.source, data.size)
-        raise UserError(f"{data.dir}: holds no face set; make it with {command}.")
-    faces = FaceSet.open(data.dir)
+        place = data.address or data.dir
+        command = prepare_command(place, layout or "folder", data.source, data.size)
+        raise UserError(f"{place}: holds no face set; make it with {command}.")
+    faces = replace(FaceSet.open(data.dir), address=data.address)
     check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, _settings(data))
     check_expressions(faces, data)
     return faces

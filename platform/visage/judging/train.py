@@ -27,8 +27,10 @@ from visage.judging.metrics import genuine_and_impostors, verification
 from visage.judging.names import Doubts, doubts
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
+from visage.storage import Store
 
 FORMAT = 5
+CARD = "networks.json"
 NAMES = ("identity_judge", "expression_judge", "encoder", "check")
 Progress = Callable[[str, int, int], None]
 
@@ -68,12 +70,14 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
         return found
     try:
         with _locked(faces.dir / ".networks.lock"):
-            found = _load(folder, wanted)  # another process may have trained them by now
+            found = _load(folder, wanted) or _brought(faces, wanted)  # trained by another process by now
             if not found:
                 networks, report = _train(faces, judge, progress)
                 seen = apply(networks["identity_judge"], resized(faces, np.arange(len(faces.identity))))
                 _store(folder, networks, report, doubts(seen.numpy(), faces.identity), wanted)
                 found = _load(folder, wanted)
+                if faces.address:
+                    (Store(faces.address) / folder.name).push(folder, last=CARD)
     except OSError as error:
         raise UserError(
             f"{folder}: the judges cannot be stored ({error.strerror or error}); make room there or make it writable."
@@ -83,11 +87,23 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     return found
 
 
+def _brought(faces: FaceSet, wanted: dict[str, Any]) -> FaceNetworks | None:
+    """The networks at the face set's address, copied beside it; None where there are none or others."""
+    if not faces.address:
+        return None
+    folder = faces.dir / "networks"
+    (Store(faces.address) / folder.name).get(folder)
+    return _load(folder, wanted)
+
+
 def stored_networks(faces: FaceSet) -> FaceNetworks | None:
     """The networks that are stored with `faces`, however long they were trained; None where there are none of it."""
     folder = faces.dir / "networks"
+    if faces.address:
+        with _locked(faces.dir / ".networks.lock"):
+            (Store(faces.address) / folder.name).get(folder)
     try:
-        card = json.loads((folder / "networks.json").read_text())
+        card = json.loads((folder / CARD).read_text())
         judge = Judge(images=card["images"], seed=card["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -97,7 +113,7 @@ def stored_networks(faces: FaceSet) -> FaceNetworks | None:
 def fingerprints(folder: Path) -> dict[str, str]:
     """What the scores on the face set in `folder` depend on, each as a hash; empty where no judges are stored."""
     try:
-        card = json.loads((folder / "networks" / "networks.json").read_text())
+        card = json.loads((folder / "networks" / CARD).read_text())
         judges = hashlib.sha256("".join(card["files"].values()).encode()).hexdigest()
         return {"pixels": card["faces"], "names and split": card["labels"], "judges": judges}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -238,7 +254,7 @@ def _store(
             "doubts": doubtful,
             "files": files,
         }
-        (fresh / "networks.json").write_text(json.dumps(card, indent=2) + "\n")
+        (fresh / CARD).write_text(json.dumps(card, indent=2) + "\n")
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -250,7 +266,7 @@ def _store(
 def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
     """The stored networks, or None when they are absent, damaged or not those that are wanted."""
     try:
-        card = json.loads((folder / "networks.json").read_text())
+        card = json.loads((folder / CARD).read_text())
         if {key: card[key] for key in wanted} != wanted:
             return None
         networks: dict[str, Any] = {}

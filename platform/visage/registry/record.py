@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.config import Experiment, read_config
+from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.registry.store import open_store, store_faults
 from visage.registry.tracking import EXPERIMENT
@@ -64,7 +65,8 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
     with tempfile.TemporaryDirectory(prefix="visage-") as folder:
         with store_faults(uri):
             file = Path(client.download_artifacts(run_id, EXPERIMENT, folder))
-        experiment = read_config(Experiment, file, [*settings, f"registry.tracking_uri={uri}"])
+        own = f"train.storage={Train().storage or 'null'}"  # a bucket of the cluster may not be this machine's to use
+        experiment = read_config(Experiment, file, [own, *settings, f"registry.tracking_uri={uri}"])
     if kind == "trial" and experiment.search.scheduler == "pbt":
         raise UserError(
             f"run {run_id}: is a trial of a population, whose values changed while it trained, so no setting would "

@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.picture import write_whole
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import Evaluation
+from visage.storage import Store
 from visage.training.progress import JOURNAL, Diverged, Progress, append
-from visage.training.run import forget_after, held, resumable
+from visage.training.run import NOT_KEPT, forget_after, held, kept_at, resumable
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -41,6 +46,11 @@ class Run:
     @property
     def name(self) -> str:
         return f"{self.variant}, seed {self.seed}"
+
+    @cached_property
+    def store(self) -> Store | None:
+        """Where its files are kept besides its folder; None without `train.storage`."""
+        return kept_at(self.experiment.train, f"ablation/{self.folder.parent.name}/{self.folder.name}")
 
     def images(self) -> int:
         """How far it is, in images."""
@@ -142,7 +152,11 @@ def ablate(
     runs = runs_of(experiment, out)
     with held(out, resume=False):
         for run in runs:
+            if run.store:
+                run.store.get(run.folder, skip=NOT_KEPT)
             _claim(run, faces, networks)
+            if run.store:
+                run.store.push(run.folder, skip=NOT_KEPT)
         waiting = [run for run in runs if not run.finished()]
         if waiting:
             _on_ray(waiting, runs, watch)
@@ -159,11 +173,15 @@ def ablate(
 def _claim(run: Run, faces: "FaceSet", networks: "FaceNetworks") -> None:
     """Note in the run's folder what it is a run of. Raises UserError when it is one of something else."""
     tree = {
-        "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
+        "experiment": run.experiment.decides(),
         "faces": faces.sha256,
         "judges": networks.sha256,
     }
     noted = run.settings()
+    if noted:
+        with suppress(KeyError, ValidationError):  # a setting that came since then is at its default
+            data = {"dir": run.experiment.data.dir, **noted["experiment"]["data"]}
+            noted["experiment"] = Experiment.model_validate({**noted["experiment"], "data": data}).decides()
     if noted is None:
         run.folder.mkdir(parents=True, exist_ok=True)
         write_whole(run.folder / SETTINGS, json.dumps(tree, indent=1).encode())
@@ -184,14 +202,16 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
         train = waiting[0].experiment.train
         room(train)  # Ray would wait for ever for what is not there
         task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)
-        pending = {task.remote(run.experiment.model_dump_json(), str(run.folder.absolute())): run for run in waiting}
+        pending = {task.remote(replace(run, folder=run.folder.absolute())): run for run in waiting}
         try:
             while pending:
                 ended, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
                 for reference in ended:
-                    pending.pop(reference)
+                    run = pending.pop(reference)
                     try:
                         ray.get(reference)
+                        if run.store:
+                            run.store.get(run.folder, skip=NOT_KEPT)
                     except Exception as error:
                         faults.append(root(error))
                 finished = sum(run.finished() for run in runs)
@@ -203,34 +223,47 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
         raise faults[0]
 
 
-def _train(experiment_json: str, folder: str) -> None:
-    """One run in a process of its own: train, judge on the test people, and store the result."""
+def _train(run: Run) -> None:
+    """One run in a process of its own: train, judge on the test people, and store the result.
+
+    What is kept of it elsewhere is brought first, and kept there after each evaluation and at the end.
+    """
     import torch
 
-    from visage.faces.faceset import FaceSet
     from visage.faces.picture import write_png
+    from visage.faces.shared import opened
     from visage.judging.by_method import PICTURES, judged
     from visage.judging.train import face_networks
     from visage.training.checkpoint import load, load_generator
     from visage.training.loop import here, train
 
-    experiment, out = Experiment.model_validate_json(experiment_json), Path(folder)
+    experiment, out, store = run.experiment, run.folder, run.store
+    if store:
+        store.get(out, skip=NOT_KEPT)
+
+    def report(point: Progress) -> None:
+        append(out, point)
+        if store and point.metrics is not None:
+            store.push(out, skip=NOT_KEPT)
+
     torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
-    faces = FaceSet.open(experiment.data.dir)
+    faces = opened(experiment.data)
     networks = face_networks(faces, experiment.judge)
     start = out / "checkpoint" if resumable(out) else None
     forget_after(out / JOURNAL, load(start)["images"] if start else 0)
     try:
-        train(experiment, faces, out, lambda point: append(out, point), networks=networks, resume=start)
+        train(experiment, faces, out, report, networks=networks, resume=start)
     except Diverged as error:
         write_whole(out / EVALUATION, json.dumps({"diverged": str(error)}).encode())
-        return
-    device = here().device
-    generator = load_generator(out / "checkpoint")[0].to(device)
-    method = experiment.method.name
-    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
-    write_png(out / FACES, PICTURES[method](generator, faces, "test"))
-    write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
+    else:
+        device = here().device
+        generator = load_generator(out / "checkpoint")[0].to(device)
+        method = experiment.method.name
+        evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
+        write_png(out / FACES, PICTURES[method](generator, faces, "test"))
+        write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
+    if store:
+        store.push(out, skip=NOT_KEPT, last=EVALUATION)
 
 
 def _folder(name: str) -> str:

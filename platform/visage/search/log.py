@@ -32,6 +32,7 @@ from visage.search.progress import StudyProgress, Watch
 from visage.search.study import StudyResult, counted, flat
 from visage.search.study_run import describe
 from visage.search.summary import summarise
+from visage.storage import content
 from visage.training.resources import worker_threads
 
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs
@@ -121,7 +122,8 @@ class StudyLog(Callback):
         if "warning" in result:
             patiently(lambda: run.tag("visage.warning", result["warning"]))
         if "faces" in result:
-            patiently(lambda: run.picture(Path(result["faces"]), f"faces/{images:08d}.png"))
+            picture = patiently(lambda: content(result["faces"]))
+            patiently(lambda: run.picture(picture, f"faces/{images:08d}.png"))
         patiently(lambda: run.points([(at, _finite(values)) for at, values in points]))  # last, as `reached` goes by it
         self.reached[number] = images
 

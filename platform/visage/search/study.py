@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
-    r"search\.(trials|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|.*_per_worker)|data\.source"
+    r"search\.(trials|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|storage|.*_per_worker)|data\.source"
 )
 WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final")
 
@@ -36,15 +36,15 @@ WHOLE = ("search.space", "search.objectives", "search.constraints", "search.fina
 class BestTrial:
     """Of the complete trials that meet all constraints, the one of the highest score.
 
-    values: by objective. params: the searched values by dotted path. batch: the smaller `train.batch` that it had, None
-    where it had the one asked for.
+    values: by objective. params: the searched values by dotted path. checkpoint: its folder's path or address. batch:
+    the smaller `train.batch` that it had, None where it had the one asked for.
     """
 
     number: int
     score: float
     values: dict[str, float]
     params: dict[str, Any]
-    checkpoint: Path
+    checkpoint: str
     run_id: str
     batch: int | None = None
 
@@ -180,6 +180,8 @@ def _require_same(study: "Study", experiment: Experiment) -> None:
         kept = shareable(Experiment.model_validate(kept))  # a setting that came since then is at its default
     begun = flat(kept)
     now = flat(shareable(experiment))
+    if now["data.address"]:  # where this machine has its copy is another matter on each
+        begun["data.dir"] = now["data.dir"]
     for key in sorted(begun.keys() | now.keys()):
         if begun.get(key) != now.get(key) and not MAY_CHANGE.fullmatch(key):
             raise UserError(
@@ -279,7 +281,7 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         score=trial.user_attrs["score"],
         values=dict(zip(study.metric_names or (), trial.values, strict=True)),
         params={path: trial.user_attrs.get(path, value) for path, value in trial.params.items()},  # a population's last
-        checkpoint=Path(trial.user_attrs["checkpoint_path"]),
+        checkpoint=trial.user_attrs["checkpoint_path"],
         run_id=trial.user_attrs["run_id"],
         batch=trial.user_attrs.get(BATCH),
     )

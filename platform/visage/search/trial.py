@@ -12,13 +12,16 @@ from typing import Any
 
 from visage.cluster import root
 from visage.config import Experiment, replaced
+from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
 from visage.faces.picture import write_whole
 from visage.search.endings import BATCH, DIVERGED, FAILED, HALTED, RETRIED, reason_of
+from visage.search.patience import patiently
+from visage.storage import Store
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
-from visage.training.run import CHECKPOINT, resumable
+from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
 # Files of a trial's folder: the study that it belongs to, and its batch where it ran out of memory with the one asked,
@@ -58,19 +61,20 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         population = experiment.search.scheduler == "pbt"
         history: list[tuple[int, dict[str, float]]] = []
         last: dict[str, Any] = {}
+        store = storage_of(experiment, study, config)
 
         def report(point: Progress) -> None:
             history.append((point.images, point.losses))
             if point.metrics is not None:
                 # Of a population, a trial goes on from the checkpoint that Tune gives it: its own or another's.
                 kept = tune.Checkpoint.from_directory(str(point.checkpoint)) if population else None
-                result = as_result(point) | {"history": list(history)}
-                tune.report(told(result, last, folder_of(study, config["number"])), checkpoint=kept)
+                result = as_result(point, store) | {"history": list(history)}
+                tune.report(told(result, last, folder_of(study, config["number"]), store), checkpoint=kept)
                 history.clear()
 
         def attempt(chosen: Experiment, out: Path) -> None:
             history.clear()
-            faces, networks, judges = _loaded(experiment.data.dir, experiment.judge, experiment.method.paired)
+            faces, networks, judges = _loaded(experiment.data, experiment.judge, experiment.method.paired)
             own = out / CHECKPOINT if resumable(out) else None
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:
@@ -80,45 +84,63 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
                     report(missed)
                 train(chosen, faces, out, report, networks=networks, resume=start, judges=judges)
 
-        with_endings(attempt, experiment, study, config, last)
+        with_endings(attempt, experiment, study, config, last, store)
 
     return trial
 
 
-def begun(study: Path, config: Mapping[str, Any]) -> Path:
-    """The folder of a trial, with what the trial has reached so far.
+def storage_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> Store | None:
+    """Where a trial's files are kept besides its folder; None without `train.storage`."""
+    out = folder_of(study, config["number"])
+    return kept_at(experiment.train, f"studies/{study.name}/{out.name}")
+
+
+def begun(study: Path, config: Mapping[str, Any], store: Store | None = None) -> Path:
+    """The folder of a trial, with what the trial has reached so far, on whatever machine that was.
 
     What another study of this name, whose database is gone, left there goes: a trial would go on from it.
     """
     out = folder_of(study, config["number"])
+    if store:
+        patiently(lambda: store.get(out, skip=NOT_KEPT))
     mark = out / STUDY
     if not (mark.is_file() and mark.read_text() == config["study"]):
-        _begin(out, config)
+        _begin(out, config, store)
     return out
 
 
-def _begin(out: Path, config: Mapping[str, Any], smaller: int | None = None) -> None:
+def _begin(out: Path, config: Mapping[str, Any], store: Store | None, smaller: int | None = None) -> None:
     """An empty folder for a trial, with its mark. smaller: the batch that it has from now on."""
     shutil.rmtree(out, ignore_errors=True)
+    if store:
+        patiently(store.drop)
     out.mkdir(parents=True)
     if smaller:
         (out / SMALLER).write_text(str(smaller))
     (out / STUDY).write_text(config["study"])
 
 
-def as_result(point: Progress) -> dict[str, Any]:
-    """An evaluation as Tune is told it; the same keys as `train_on_ray` and TuneReportCallback give."""
+def as_result(point: Progress, store: Store | None) -> dict[str, Any]:
+    """An evaluation as Tune is told it; the same keys as `train_on_ray` and TuneReportCallback give.
+
+    Its files are named where the driver finds them, which may be on another machine.
+    """
     result: dict[str, Any] = {"images": point.images, "losses": point.losses, **(point.metrics or {})}
     if point.checkpoint:
-        result["checkpoint_path"] = str(point.checkpoint)
+        result["checkpoint_path"] = f"{store.address}/{CHECKPOINT}" if store else str(point.checkpoint)
     if point.warning:
         result["warning"] = point.warning
     if point.faces:
-        result["faces"] = str(point.faces)
+        result["faces"] = picture_place(point.faces, store)
     return result
 
 
-def told(result: Mapping[str, Any], last: dict[str, Any], out: Path) -> dict[str, Any]:
+def picture_place(picture: Path, store: Store | None) -> str:
+    """Where the driver finds a picture of a trial's folder."""
+    return f"{store.address}/{picture.parent.name}/{picture.name}" if store else str(picture)
+
+
+def told(result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None) -> dict[str, Any]:
     """The result with what a trial that began anew tells beside it; `last`, and the trial's folder, keep it.
 
     A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
@@ -129,6 +151,8 @@ def told(result: Mapping[str, Any], last: dict[str, Any], out: Path) -> dict[str
     last.clear()
     last.update(result, **again)
     write_whole(out / TOLD, json.dumps([*before, last], default=float).encode())
+    if store:
+        patiently(lambda: store.push(out, skip=NOT_KEPT))
     return dict(last)
 
 
@@ -138,6 +162,7 @@ def with_endings(
     study: Path,
     config: Mapping[str, Any],
     last: dict[str, Any],
+    store: Store | None = None,
 ) -> None:
     """Run a trial, and tell Tune as a result how it ended when it did not reach its end: its process is sound.
 
@@ -152,7 +177,7 @@ def with_endings(
     half = batch // 2 // workers * workers
 
     def attempt() -> None:
-        out = begun(study, config)
+        out = begun(study, config, store)
         chosen = asked
         if (out / SMALLER).is_file():  # from an earlier start of this trial on
             smaller = int((out / SMALLER).read_text())
@@ -168,7 +193,7 @@ def with_endings(
     if ending and ending[0] == RETRIED and half and BATCH not in last:
         gc.collect()  # of the error's frames, which hold the networks and the batch
         last.clear()
-        ending = _ending(lambda: _begin(folder_of(study, config["number"]), config, half)) or _ending(attempt)
+        ending = _ending(lambda: _begin(folder_of(study, config["number"]), config, store, half)) or _ending(attempt)
     if ending and ending[0] == RETRIED:
         ending = FAILED, f"out of memory with {BATCH} = {batch}{f' and with {half}' if half else ''}: {ending[1]}"
     if ending:
@@ -197,17 +222,17 @@ def _ending(run: Callable[[], object]) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, judge: Judge, paired: bool) -> tuple[Any, Any, Any]:
+def _loaded(data: Data, judge: Judge, paired: bool) -> tuple[Any, Any, Any]:
     """The face set, its networks and the judges with what they say of the real faces, once for all trials of a process.
 
     The faces themselves are mapped: all processes of a node share them.
     """
-    from visage.faces.faceset import FaceSet
+    from visage.faces.shared import opened
     from visage.judging.judges import Judges
     from visage.judging.train import face_networks
     from visage.training.trainer import here
 
-    faces = FaceSet.open(folder)
+    faces = opened(data)
     networks = face_networks(faces, judge)
     return faces, networks, Judges(networks, faces, "validation", here().device, paired=paired)
 

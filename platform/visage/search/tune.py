@@ -31,6 +31,7 @@ from visage.search.study import (
 from visage.search.trial import RESTARTS, Trainable, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import concurrency, room, this_machine
+from visage.training.run import kept_at
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -167,7 +168,7 @@ def _run(
                 ),
                 run_config=tune.RunConfig(
                     name=f"{time.time_ns()}",
-                    storage_path=str(folder / "tune"),
+                    storage_path=_tune_place(experiment, folder),
                     callbacks=[log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
@@ -187,6 +188,12 @@ def _run(
         raise UserError(f"{str(ledger.fault).rstrip('.')}; then {then}.")
     record_study(study, run)
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")
+
+
+def _tune_place(experiment: Experiment, folder: Path) -> str:
+    """Where Tune keeps what is its own: a population's checkpoints go through it from trial to trial."""
+    shared = kept_at(experiment.train, f"studies/{folder.name}/tune")
+    return shared.address if shared and experiment.search.scheduler == "pbt" else str(folder / "tune")
 
 
 def _trial_name(trial: Any) -> str:

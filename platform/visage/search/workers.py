@@ -1,7 +1,6 @@
 """Trials of several workers: a process that starts a Ray Train run inside Tune, and waits for it."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 import ray
 from ray.train import Checkpoint
 from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.integration.ray_train import CHECKPOINT_PATH_KEY, TuneReportCallback
 
 from visage.config import Experiment
-from visage.search.trial import Trainable, told, with_endings
+from visage.search.trial import Trainable, picture_place, storage_of, told, with_endings
+from visage.storage import Store
 
 PICTURE = "faces.png"  # in the checkpoints that `train_on_ray` reports
 
@@ -24,8 +24,9 @@ def on_workers(experiment: Experiment, study: Path) -> Trainable:
         from visage.training.ray_train import train_on_ray
 
         # A run that was cut off in the same folder goes on from its last checkpoint by itself.
+        store = storage_of(experiment, study, config)
         run_workers(
-            experiment, study, config, lambda chosen, out, report: train_on_ray(chosen, out, callbacks=[report])
+            experiment, study, config, lambda chosen, out, report: train_on_ray(chosen, out, store, callbacks=[report])
         )
 
     return trial
@@ -47,29 +48,33 @@ def run_workers(
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     last: dict[str, Any] = {}
+    store = storage_of(experiment, study, config)
 
     def attempt(chosen: Experiment, out: Path) -> None:
-        fit(chosen, out, EvaluationReport(out, last))
+        fit(chosen, out, EvaluationReport(out, last, store))
 
-    with_endings(attempt, experiment, study, config, last)
+    with_endings(attempt, experiment, study, config, last, store)
 
 
 class EvaluationReport(TuneReportCallback):
     """Tells Tune each evaluation, and keeps its picture, which goes when the next checkpoint replaces this one.
 
-    last: the trial's last result, as `told` keeps it.
+    last: the trial's last result, as `told` keeps it. store: where the trial's files are kept besides `out`.
     """
 
-    def __init__(self, out: Path, last: dict[str, Any]) -> None:
+    def __init__(self, out: Path, last: dict[str, Any], store: Store | None = None) -> None:
         super().__init__()
-        self.out, self.last = out, last
+        self.out, self.last, self.store = out, last, store
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
-        picture = Path(checkpoint.path) / PICTURE if checkpoint else None
-        if picture and picture.is_file():
-            kept = self.out / "faces" / f"{metrics[0]['images']:08d}.png"
+        result = dict(metrics[0])
+        if checkpoint:
+            place = checkpoint.path  # which names no scheme
+            result[CHECKPOINT_PATH_KEY] = f"{self.store.address.partition('://')[0]}://{place}" if self.store else place
+            kept = self.out / "faces" / f"{result['images']:08d}.png"
             kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, kept)
-            metrics = [metrics[0] | {"faces": str(kept)}, *metrics[1:]]
-        metrics = [told(metrics[0], self.last, self.out), *metrics[1:]]
-        super().after_report(run_context, metrics, checkpoint)
+            assert checkpoint.filesystem
+            with checkpoint.filesystem.open_input_stream(f"{place}/{PICTURE}") as picture:
+                kept.write_bytes(picture.read())
+            result["faces"] = picture_place(kept, self.store)
+        super().after_report(run_context, [told(result, self.last, self.out, self.store)], None)

@@ -12,6 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from visage.config import Experiment
 from visage.config.experiment import Train
+from visage.storage import Store, local
 from visage.training.progress import Diverged, Progress, append
 from visage.training.resources import worker_threads
 
@@ -23,12 +24,13 @@ def torch_trainer(
     train: Train,
     worker: Callable[[dict[str, Any]], Any],
     settings: dict[str, Any],
-    storage: Path,
+    storage: Path | str,
     *,
     callbacks: Sequence[UserCallback] = (),
     backend: str | None = None,
 ) -> TorchTrainer:
-    """A TorchTrainer with the workers and resources of `train`. The same storage again goes on where it stopped."""
+    """A TorchTrainer with the workers and resources of `train`. The same storage, a folder or an address, again goes on
+    where it stopped."""
     return TorchTrainer(
         worker,
         train_loop_config=settings,
@@ -42,7 +44,7 @@ def torch_trainer(
         ),
         run_config=RunConfig(
             name="train",
-            storage_path=str(storage.absolute()),
+            storage_path=storage if isinstance(storage, str) else str(storage.absolute()),
             # The controller would start itself again for ever otherwise.
             failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),  # type: ignore[call-arg]
             checkpoint_config=CheckpointConfig(num_to_keep=1),
@@ -52,17 +54,21 @@ def torch_trainer(
 
 
 def train_on_ray(
-    experiment: Experiment, out: Path, *, callbacks: Sequence[UserCallback] = (), resume: Path | None = None
-) -> Result:
+    experiment: Experiment, out: Path, store: Store | None = None, *, callbacks: Sequence[UserCallback] = (),
+    resume: Path | None = None,
+) -> Result:  # fmt: skip
     """Train under Ray Train. Each evaluation is reported once, with the metrics of the first worker.
 
-    experiment.data.dir must be a path that every worker can read, with its networks trained. resume: a checkpoint
-    folder; without one, a run that was cut off in the same `out` goes on from its last checkpoint. Raises Diverged.
+    experiment.data must be what every worker can read, with its networks trained. store: where the checkpoints lie, in
+    `out` by default. resume: a checkpoint folder; without one, a run that was cut off in the same place goes on from
+    its last checkpoint. Raises Diverged.
     """
-    settings = {"experiment": experiment.model_dump_json(), "resume": str(resume) if resume else None}
+    start = (f"{store.address}/{resume.name}" if store else str(resume)) if resume else None
+    settings = {"experiment": experiment.model_dump_json(), "resume": start}
+    storage = f"{store.address}/ray" if store else out / "ray"
     handler = signal.getsignal(signal.SIGINT)
     try:
-        result = torch_trainer(experiment.train, _worker, settings, out / "ray", callbacks=callbacks).fit()
+        result = torch_trainer(experiment.train, _worker, settings, storage, callbacks=callbacks).fit()
         diverged: str | None = result.return_value  # type: ignore[attr-defined]
         if diverged is not None:
             raise Diverged(diverged)
@@ -83,12 +89,12 @@ def _worker(settings: dict[str, Any]) -> str | None:
     import ray.train.torch
     import torch
 
-    from visage.faces.faceset import FaceSet
+    from visage.faces.shared import opened
     from visage.judging.train import face_networks
     from visage.training.loop import Place, train
 
     experiment = Experiment.model_validate_json(settings["experiment"])
-    faces = FaceSet.open(experiment.data.dir)
+    faces = opened(experiment.data)
     context = ray.train.get_context()
     # Ray sets one thread a process; the cores that this worker was given may be used.
     torch.set_num_threads(worker_threads(experiment.train))
@@ -97,9 +103,11 @@ def _worker(settings: dict[str, Any]) -> str | None:
     )
     with tempfile.TemporaryDirectory(prefix="visage-") as folder:
         earlier = ray.train.get_checkpoint()
-        resume = Path(settings["resume"]) if settings["resume"] else None
+        resume = None
         if earlier:
             resume = Path(earlier.to_directory(Path(folder) / "earlier"))
+        elif settings["resume"]:
+            resume = local(settings["resume"], Path(folder) / "earlier")
         networks = face_networks(faces, experiment.judge)
         try:
             train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)

@@ -13,11 +13,13 @@ from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_whole
 from visage.judging.train import FaceNetworks
+from visage.storage import Store
 from visage.training.checkpoint import FILE, evaluation_in, load
 from visage.training.progress import JOURNAL, Progress, Report, append
 from visage.training.resources import worker_threads
 
 CHECKPOINT = "checkpoint"
+NOT_KEPT = ("ray", "bundle")  # Ray Train puts its folder into the storage itself; a bundle is made anew
 POLL_SECONDS = 0.5
 
 
@@ -27,9 +29,40 @@ def run(
     """Train in the folder `out` and return the last evaluation.
 
     out receives history.jsonl (every point), faces/ (pictures of the validation people) and checkpoint/. With one
-    worker and no RAY_ADDRESS the loop runs here; else under Ray Train, whose evaluations alone are reported.
+    worker and no RAY_ADDRESS the loop runs here; else under Ray Train, whose evaluations alone are reported. With
+    `train.storage` the folder's files are copied there after each evaluation and at the end.
     The caller holds the folder: see `held`.
     """
+    store = kept_at(experiment.train, place_of(out))
+    if store is None:
+        return _run(experiment, faces, networks, out, report, None, resume=resume)
+
+    def kept(point: Progress) -> None:
+        report(point)
+        if point.metrics is not None:
+            store.push(out, skip=NOT_KEPT)
+
+    try:
+        return _run(experiment, faces, networks, out, kept, store, resume=resume)
+    except KeyboardInterrupt:
+        store.push(out, skip=NOT_KEPT)
+        raise
+
+
+def kept_at(train: Train, name: str) -> Store | None:
+    """Where the files of a run or a trial are kept besides its own folder; None without `train.storage`."""
+    return Store(train.storage) / name if train.storage else None
+
+
+def place_of(out: Path) -> str:
+    """The name of a run's folder in its storage: its path from the folder that the command runs in."""
+    return os.path.relpath(out).replace("../", "").strip("/")
+
+
+def _run(
+    experiment: Experiment, faces: FaceSet, networks: FaceNetworks, out: Path, report: Report, store: Store | None, *,
+    resume: bool,
+) -> Progress:  # fmt: skip
     start = out / CHECKPOINT if resume else None
     state = load(start) if start else None
     known = forget_after(out / JOURNAL, state["images"] if state else 0)
@@ -38,7 +71,7 @@ def run(
         append(out, missed)
         report(missed)
     if under_ray(experiment.train):
-        return _under_ray(experiment, faces, out, report, start)
+        return _under_ray(experiment, faces, out, report, start, store)
     from visage.training.loop import train
 
     def note(point: Progress) -> None:
@@ -60,16 +93,16 @@ def threads(train: Train) -> int:
 
 
 @contextmanager
-def held(out: Path, *, resume: bool) -> Iterator[None]:
+def held(out: Path, *, resume: bool | None, store: Store | None = None) -> Iterator[bool]:
     """The folder of a run, for this process alone as long as the block lasts; made where it is not there.
 
-    Raises UserError when it holds a checkpoint and `resume` is not given, or the other way round, and when another
-    process trains in it.
+    resume: None goes on where there is a checkpoint, and begins where there is none. store: what it keeps of the run
+    is brought into the folder first. Yields whether the run goes on.
+    Raises UserError when there is a checkpoint and `resume` is false, or the other way round, and when another process
+    trains in the folder.
     """
-    if resumable(out) and not resume:
-        raise UserError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out.")
-    if resume and not resumable(out):
-        raise UserError(f"{out}: holds no checkpoint to go on from; start the run without --resume.")
+    if store is None:
+        _require(out, resume)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
@@ -80,7 +113,17 @@ def held(out: Path, *, resume: bool) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with its process, so a killed one blocks nobody
         except BlockingIOError:
             raise UserError(f"{out}: another process trains in it; wait for that, or choose another --out.") from None
-        yield
+        if store:
+            store.get(out, skip=NOT_KEPT)
+            _require(out, resume)
+        yield resumable(out)
+
+
+def _require(out: Path, resume: bool | None) -> None:
+    if resumable(out) and resume is False:
+        raise UserError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out.")
+    if resume and not resumable(out):
+        raise UserError(f"{out}: holds no checkpoint to go on from; start the run without --resume.")
 
 
 def resumable(out: Path) -> bool:
@@ -88,7 +131,9 @@ def resumable(out: Path) -> bool:
     return (out / CHECKPOINT / FILE).is_file()
 
 
-def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report, start: Path | None) -> Progress:
+def _under_ray(
+    experiment: Experiment, faces: FaceSet, out: Path, report: Report, start: Path | None, store: Store | None
+) -> Progress:
     from visage.cluster import local_ray, root
     from visage.config import replaced
     from visage.training.ray_train import Journal, train_on_ray
@@ -110,7 +155,7 @@ def _under_ray(experiment: Experiment, faces: FaceSet, out: Path, report: Report
         room(experiment.train)  # Ray would wait for ever for what is not there
         follower.start()
         try:
-            train_on_ray(experiment, out.absolute(), callbacks=[Journal(out.absolute())], resume=start)
+            train_on_ray(experiment, out.absolute(), store, callbacks=[Journal(out.absolute())], resume=start)
         except Exception as error:
             raise (root(error) if isinstance(root(error), UserError) else error) from None
         finally:

@@ -1,0 +1,47 @@
+"""A face set at an address, such as a bucket's: each machine works on a copy that it makes once."""
+
+import fcntl
+import shutil
+from dataclasses import replace
+
+from visage.config.data import Data
+from visage.errors import UserError
+from visage.faces.faceset import FaceSet, staged
+from visage.storage import Store
+
+MARK = "set.json"  # sent last, so that an address which has it has the whole set
+
+
+def opened(data: Data) -> FaceSet:
+    """The face set of a data section that was prepared already: the folder's, or a copy of what is at the address.
+
+    Raises UserError as `FaceSet.open`, and when the address holds no set or refuses.
+    """
+    if data.address and not fetched(data):
+        raise UserError(f"{data.address}: holds no face set; make it with `visage prepare --out {data.address}`.")
+    return replace(FaceSet.open(data.dir), address=data.address)
+
+
+def fetched(data: Data) -> bool:
+    """Make the folder a copy of what is at the address, where it is not one already; false when nothing is there."""
+    assert data.address
+    store, own = Store(data.address), data.dir / MARK
+    mark = store.read(MARK)
+    if mark is None:
+        return False
+    data.dir.parent.mkdir(parents=True, exist_ok=True)
+    with (data.dir.parent / f".{data.dir.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one copies for all processes of a machine
+        if not own.is_file() or own.read_bytes() != mark:
+            shutil.rmtree(data.dir, ignore_errors=True)
+            with staged(data.dir) as folder:
+                store.get(folder)
+    return True
+
+
+def sent(faces: FaceSet) -> None:
+    """Copy a face set to its address, where it is not there already."""
+    if faces.address:
+        store = Store(faces.address)
+        if store.read(MARK) != (faces.dir / MARK).read_bytes():
+            store.push(faces.dir, last=MARK)

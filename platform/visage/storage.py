@@ -1,0 +1,170 @@
+"""Files at an address, for nodes that share no file system: `s3://BUCKET/FOLDER`, or `file:///FOLDER`."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visage.errors import NotWritten, UserError, one_line
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+SCHEMES = ("s3", "file")
+
+
+def is_address(place: object) -> bool:
+    return "://" in str(place)
+
+
+def address_fault(address: str) -> str:
+    """What is wrong with an address, as the end of a sentence; empty where it can be used."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in SCHEMES or not rest.strip("/"):
+        return "is no address that can be used; write s3://BUCKET/FOLDER or file:///FOLDER"
+    if set("@?#") & set(rest):
+        return "holds more than a place; the keys of a bucket go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return ""
+
+
+class Store:
+    """The folder at an address.
+
+    An S3 bucket's keys, region and server are those of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_DEFAULT_REGION, AWS_ENDPOINT_URL) or of the machine's role. Each file is replaced as a whole. Methods raise
+    NotWritten when the store refuses or is away; what was there before is whole.
+    """
+
+    def __init__(self, address: str) -> None:
+        if fault := address_fault(address):
+            raise UserError(f"{address}: {fault}.")
+        self.address = address.rstrip("/")
+        self._sent: dict[Path, tuple[int, int]] = {}
+
+    def __truediv__(self, name: str) -> "Store":
+        return Store(f"{self.address}/{name}")
+
+    @cached_property
+    def _place(self) -> "tuple[FileSystem, str]":
+        from pyarrow.fs import FileSystem
+
+        found: tuple[FileSystem, str] = FileSystem.from_uri(self.address)
+        return found
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        with self._faults():
+            files, path = self._place
+            try:
+                with files.open_input_stream(f"{path}/{name}") as stream:
+                    content: bytes = stream.read()
+                    return content
+            except FileNotFoundError:
+                return None
+
+    def push(self, folder: Path, *, skip: tuple[str, ...] = (), last: str = "") -> None:
+        """Copy the files of a local folder here, those written first first; those unchanged since the last time stay.
+
+        skip: names in `folder` that are left out, as are hidden ones and `*.part`. last: the file that goes last.
+        """
+        found = []
+        for path in folder.rglob("*"):
+            parts = path.relative_to(folder).parts
+            if parts[0] in skip or path.suffix == ".part" or any(part.startswith(".") for part in parts):
+                continue
+            if path.is_file():
+                found.append((parts == (last,), path.stat().st_mtime_ns, path))
+        for _, _, path in sorted(found):
+            self._send(path, path.relative_to(folder).as_posix())
+
+    def get(self, folder: Path, *, skip: tuple[str, ...] = ()) -> bool:
+        """Copy all that is here into a local folder, each file as a whole, over what is there; false without any.
+
+        skip: names that are left out.
+        """
+        from pyarrow.fs import FileSelector, FileType, LocalFileSystem, copy_files
+
+        with self._faults():
+            files, path = self._place
+            found = files.get_file_info(FileSelector(path, allow_not_found=True))
+            found = [each for each in found if each.base_name not in skip]
+            if not found:
+                return False
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".got-") as got:
+                for one in found:
+                    there = Path(got) / one.base_name
+                    if one.type is FileType.Directory:
+                        there.mkdir()
+                    copy_files(one.path, str(there), source_filesystem=files, destination_filesystem=LocalFileSystem())
+                for each in sorted(Path(got).rglob("*")):
+                    if each.is_file():
+                        place = folder / each.relative_to(got)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        os.replace(each, place)
+        return True
+
+    def drop(self) -> None:
+        """Delete all that is here."""
+        with self._faults():
+            files, path = self._place
+            files.delete_dir_contents(path, missing_dir_ok=True)
+        self._sent.clear()
+
+    def _send(self, path: Path, name: str) -> None:
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        with self._faults():
+            state = path.stat()
+            mark = state.st_size, state.st_mtime_ns
+            if self._sent.get(path) == mark:
+                return
+            files, root = self._place
+            there = f"{root}/{name}"
+            if self.address.startswith("file:"):  # a bucket has no folders, and takes an object as a whole
+                files.create_dir(there.rpartition("/")[0], recursive=True)
+                copy_files(
+                    str(path.absolute()), f"{there}.part", source_filesystem=LocalFileSystem(),
+                    destination_filesystem=files,
+                )  # fmt: skip
+                files.move(f"{there}.part", there)
+            else:
+                copy_files(
+                    str(path.absolute()), there, source_filesystem=LocalFileSystem(), destination_filesystem=files
+                )
+            self._sent[path] = mark
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        import pyarrow
+
+        try:
+            yield
+        except (OSError, pyarrow.ArrowException) as error:
+            mend = "see that the bucket is there, and that AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID are right"
+            if self.address.startswith("file:"):
+                mend = "see that it is there and can be written"
+            raise NotWritten(f"{self.address}: is away or refuses ({one_line(error)}); {mend}.") from None
+
+
+def content(place: str) -> bytes:
+    """The content of a file, by its path or its address. Raises UserError where there is none."""
+    if not is_address(place):
+        return Path(place).read_bytes()
+    folder, _, name = place.rpartition("/")
+    found = Store(folder).read(name)
+    if found is None:
+        raise UserError(f"{place}: is not there; see whether it was deleted.")
+    return found
+
+
+def local(place: str, folder: Path) -> Path:
+    """The folder that a path names, or a copy in `folder` of the one that an address names."""
+    if not is_address(place):
+        return Path(place)
+    if not Store(place).get(folder):
+        raise UserError(f"{place}: holds nothing; see whether it was deleted.")
+    return folder
