@@ -81,7 +81,8 @@ def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> 
             ports = ("--min-worker-port", 0, "--max-worker-port", 0, "--dashboard-agent-listen-port", agent)
             place = ("--node-ip-address", HOST, "--disable-usage-stats", *ports)
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options, *place]
-            return parts.enter_context(Server(folder, name, command, lambda: alive() > before, environment))
+            known = environment | s3  # for faces and checkpoints in the bucket
+            return parts.enter_context(Server(folder, name, command, lambda: alive() > before, known))
 
         work = ("--num-cpus", 0, "--dashboard-host", HOST, "--dashboard-port", job_port)
         node("head", "--head", "--port", gcs, "--ray-client-server-port", client, "--temp-dir", session, *work)

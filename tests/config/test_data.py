@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visage.config import Experiment, read_config, replaced, validated
-from visage.config.data import Data, Layout, Preparation
+from visage.config.data import Data, Layout, Preparation, copy_of
 from visage.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -71,3 +71,29 @@ def test_each_set_of_the_paper_has_a_configuration_for_each_size(name: str) -> N
         assert experiment.train.gpus_per_worker == 1
         assert experiment.method.model_dump() | {"mask": False, "warp": False} == experiment.method.model_dump()
         assert experiment.loss == Experiment(data=experiment.data).loss
+
+
+def test_a_cluster_without_a_shared_folder_keeps_relative_places_at_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VISAGE_STORAGE", "s3://bucket/visage/")
+    experiment = Experiment.model_validate({"data": {"dir": "runs/data/kdef"}})
+    assert experiment.data.address == "s3://bucket/visage/runs/data/kdef"
+    assert experiment.data.dir.is_relative_to("runs/data")
+    assert experiment.train.storage == "s3://bucket/visage/"
+    monkeypatch.delenv("VISAGE_STORAGE")
+    assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment  # as on another machine
+    assert Experiment.model_validate({"data": {"dir": "runs/data/kdef"}}).train.storage is None
+    monkeypatch.setenv("VISAGE_STORAGE", "s3://bucket")
+    for elsewhere in (tmp_path, "../kdef"):
+        assert Data.model_validate({"dir": str(elsewhere)}).address is None
+    named = Data.model_validate({"dir": "s3://other/kdef"})
+    assert named.address == "s3://other/kdef"
+    assert named.dir != experiment.data.dir
+
+
+@given(st.text("abcdefg-/.", min_size=1, max_size=12), st.text("abcdefg-/.", min_size=1, max_size=12))
+def test_two_addresses_have_two_copies(one: str, other: str) -> None:
+    copies = {copy_of(f"s3://{place}") for place in (one, other)}
+    assert len(copies) == len({one.rstrip("/"), other.rstrip("/")})
+    assert all(".." not in copy.parts and copy.parent == Path("runs/data") for copy in copies)

@@ -68,20 +68,29 @@ def test_versions_are_those_of_the_project(rendered: Documents) -> None:
 def test_the_code_reads_what_the_settings_say(rendered: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.script import HOME
     from visage.config import Experiment, Serving
+    from visage.config.data import STORAGE
 
     for folder in DEPLOYED:
         settings = named(rendered[folder], "ConfigMap")["visage"]["data"]
-        assert settings.keys() == {"MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", HOME}
+        bucket = {STORAGE, "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"} if folder == "overlays/production" else set()
+        assert settings.keys() == {"MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", HOME} | bucket
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         experiment = Experiment.model_validate({"data": {"dir": "faces"}})
+        assert experiment.train.storage == settings.get(STORAGE)
+        assert (experiment.data.address is not None) == bool(bucket)
         assert experiment.registry.tracking_uri == Serving().tracking_uri == settings["MLFLOW_TRACKING_URI"]
         assert experiment.search.storage == settings["OPTUNA_STORAGE"]
         for where, pod in pods(named(rendered[folder], "RayCluster")["visage"]):
             ray = pod["containers"][0]
             assert settings[HOME] in [mount["mountPath"] for mount in ray["volumeMounts"]], where
             assert {"configMapRef": {"name": "visage"}} in ray["envFrom"], where
-            assert "PGPASSWORD" in [variable["name"] for variable in ray["env"]], where
+            secrets = {variable["name"] for variable in ray["env"]}
+            assert secrets == {"PGPASSWORD"} | ({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} if bucket else set()), (
+                where
+            )
+            [own] = [volume for volume in pod["volumes"] if volume["name"] == "shared"]
+            assert ("emptyDir" in own) == bool(bucket), where
 
 
 def test_addresses_lead_to_a_service_of_the_same_port_or_outside(rendered: Documents) -> None:

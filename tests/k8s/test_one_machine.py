@@ -64,8 +64,8 @@ class User:
         (self.folder / f"{name}.yaml").write_text(STUDY.format(name=name, images=images, every=every))
         return f"{name}.yaml"
 
-    def submitted(self, config: str) -> str:
-        done = self.visage("submit", "tune", config)
+    def submitted(self, *arguments: str) -> str:
+        done = self.visage("submit", "tune", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.partition(":")[0]
 

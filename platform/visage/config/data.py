@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from visage.storage import address_fault, is_address
 
+STORAGE = "VISAGE_STORAGE"  # names the address that nodes without a shared folder have in common
 Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"]
 
 
@@ -104,7 +105,11 @@ class Data(Section):
         description="folder of the face set, as `visage prepare` makes it, or its address (s3://BUCKET/FOLDER), of "
         "which each machine makes a copy"
     )
-    address: str | None = Field(None, description="what `dir` is the copy of; set by giving `dir` an address")
+    address: str | None = Field(
+        None,
+        description="what `dir` is the copy of; set by giving `dir` an address, or a relative path where "
+        "VISAGE_STORAGE names a bucket's folder for the nodes of a cluster",
+    )
     layout: Layout | None = Field(None, description="how the source names its faces")
     source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
     size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
@@ -135,9 +140,12 @@ class Data(Section):
     @model_validator(mode="before")
     @classmethod
     def _at_an_address(cls, data: Any) -> Any:
-        if isinstance(data, dict) and is_address(data.get("dir")):
-            return {**data, "address": str(data["dir"]), "dir": copy_of(str(data["dir"]))}
-        return data
+        if not isinstance(data, dict) or data.get("address") or not data.get("dir"):
+            return data
+        place, storage = str(data["dir"]), os.environ.get(STORAGE)
+        if storage and not is_address(place) and not Path(place).is_absolute() and ".." not in Path(place).parts:
+            place = f"{storage.rstrip('/')}/{place}"
+        return {**data, "address": place, "dir": copy_of(place)} if is_address(place) else data
 
     @field_validator("address")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
-from visage.config.data import Data, Section, stored
+from visage.config.data import STORAGE, Data, Section, stored
 from visage.config.method import Loss, Method, check_own_fields, with_usual
 from visage.config.space import Dimension
 from visage.storage import address_fault
@@ -49,7 +49,7 @@ class Train(Section):
         "auto", description="auto: bfloat16 on CUDA and on CPUs that compute in it (AMX, AVX512-BF16)"
     )
     storage: str | None = Field(
-        default_factory=lambda: os.environ.get("VISAGE_STORAGE") or None,
+        default_factory=lambda: os.environ.get(STORAGE) or None,
         description="address (s3://BUCKET/FOLDER) that checkpoints are copied to, for nodes that share no folder: what "
         "is cut off goes on from there on any of them; a cluster names its own in VISAGE_STORAGE",
     )
