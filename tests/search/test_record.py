@@ -151,7 +151,7 @@ def test_a_trial_is_repeated_from_its_record_to_the_bit(
         repeat_run(best.run_id, [], asked.registry.tracking_uri, Path("again"), False)
     finally:
         torch.set_num_threads(before)
-    assert sha256(tmp_path / "again" / "checkpoint") == sha256(best.checkpoint)
+    assert sha256(tmp_path / "again" / "checkpoint") == sha256(Path(best.checkpoint))
     assert "the score is the run's own at all 2 evaluations" in capsys.readouterr().out
 
     other = FaceSet.open(judged[0].dir)

@@ -75,7 +75,7 @@ def test_two_workers_a_trial_pruning_and_divergence_included(tmp_path: Path) -> 
     assert trials[1].user_attrs["images"] == 300
     assert trials[2].user_attrs["reason"] == "loss pixel = nan"
     assert result.best is not None
-    assert (result.best.checkpoint / PICTURE).is_file()
+    assert (Path(result.best.checkpoint) / PICTURE).is_file()
     logged = {item.path for item in MlflowClient(tracking).list_artifacts(result.best.run_id, "faces")}
     assert logged == {f"faces/{images:08d}.png" for images in (300, 600, GOAL)}
 

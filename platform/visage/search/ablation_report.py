@@ -56,7 +56,7 @@ def markdown(result: AblationResult) -> str:
             text += f"| {run.variant} | {run.seed} | diverged" + " |" * len(METRICS) + "\n"
         else:
             text += f"| {run.variant} | {run.seed} | {' | '.join(_of_run(evaluation))} |\n"
-    return text
+    return text + _leaks(result)
 
 
 def as_json(result: AblationResult) -> str:
@@ -84,6 +84,7 @@ def figure(result: AblationResult) -> bytes:
 
     drawn = Figure(figsize=(7.5, 5.5), dpi=120, layout="constrained")
     axes = drawn.subplots()
+    lines = False
     for number, (name, found) in enumerate(result.table.items()):
         across, up = found.metrics["expression_probability"], found.metrics["identity_similarity"]
         colour = f"C{number}"
@@ -104,11 +105,11 @@ def figure(result: AblationResult) -> bytes:
             ways = [[curve.expression_probability, curve.identity_similarity] for curve in curves]
             means = np.mean([[[point.value for point in axis] for axis in way] for way in ways], axis=0)
             axes.plot(*means, color=colour, alpha=0.4, linewidth=1)
+            lines = True
     axes.set_xlabel("au_agreement" if _transfers(result) else "expression_probability of the target")
     axes.set_ylabel("identity_similarity")
-    axes.set_title(
-        "Means over the seeds, 95 % intervals over people and seeds; dots: runs; lines: intensity 0 to 1.5", fontsize=10
-    )
+    said = "Means over the seeds, 95 % intervals over people and seeds; dots: runs"
+    axes.set_title(f"{said}; lines: intensity 0 to 1.5" if lines else said, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
     content = io.BytesIO()
@@ -123,6 +124,23 @@ def _transfers(result: AblationResult) -> bool:
 def _headings(result: AblationResult) -> list[str]:
     """What METRICS measure: of transfers the single results hold the agreement of action units."""
     return ["au_agreement" if name == "expression_probability" and _transfers(result) else name for name in METRICS]
+
+
+def _leaks(result: AblationResult) -> str:
+    """What probes read from the features of each run of transfers; see `judging.probes`."""
+    lines, chance = "", 0.0
+    for run in result.runs:
+        if (evaluation := run.evaluation()) and (found := evaluation.probes):
+            chance = found["identity_chance"].value
+            read = (found["free_units"].value, found["related_units"].value, found["related_identity"].value)
+            lines += f"| {run.variant} | {run.seed} | {' | '.join(f'{value:.2f}' for value in read)} |\n"
+    if not lines:
+        return ""
+    return (
+        "\nLeak probes, with chance in brackets.\n\n| | seed | action units from the AU-free feature (0) | and from "
+        f"the AU-related one | identity from the AU-related one ({chance:.2f}) |\n"
+        f"|---|---|---|---|---|\n{lines}"
+    )
 
 
 def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:

@@ -140,7 +140,7 @@ def picture_place(picture: Path, store: Store | None) -> str:
     return f"{store.address}/{picture.parent.name}/{picture.name}" if store else str(picture)
 
 
-def told(result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None) -> dict[str, Any]:
+def told(result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None = None) -> dict[str, Any]:
     """The result with what a trial that began anew tells beside it; `last`, and the trial's folder, keep it.
 
     A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
