@@ -13,7 +13,6 @@ from visage.editing import edit
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
 from visage.pictures import transfer_photo
-from visage.registry.export import export_onnx
 from visage.transfer import transfer
 
 
@@ -92,8 +91,6 @@ def test_each_method_s_bundle_is_refused_by_the_other_s_command(
     out = tmp_path / "out.png"
     with pytest.raises(UserError, match=r"is of method eft and this takes ucgan; use visage transfer"):
         edit(photos[0], out, bundle, "happy")
-    with pytest.raises(UserError, match=r"is of method eft and this takes ucgan"):
-        export_onnx(bundle, tmp_path / "a.onnx")
     other = make_bundle(tmp_path / "ucgan")
     with pytest.raises(UserError, match=r"is of method ucgan and this takes eft; use visage edit"):
         transfer(photos[0], [photos[1]], [out], other)

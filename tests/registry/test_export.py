@@ -14,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.serve_app.samples import make_bundle as transfer_bundle
 from visage.errors import UserError
+from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry import export
 from visage.registry.export import export_onnx
@@ -95,6 +97,36 @@ def test_the_example_runs_with_onnxruntime_alone(exported: tuple[Any, Path], tmp
         assert np.abs(np.asarray(image) - expected).max() <= 0.6
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def carrier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """As `exported`, of a transfer."""
+    folder = tmp_path_factory.mktemp("carrier")
+    torch.manual_seed(1)
+    generator = Disentangler(32, 8, 8, 17, **KINDS[request.param])
+    with torch.no_grad():
+        generator.decoder.out.weight.mul_(5)
+        generator.related.out.weight.mul_(10)
+    bundle = transfer_bundle(folder / "bundle", method="eft", generator=generator)
+    assert export_onnx(bundle, folder / "model.onnx") < 1e-3
+    return bundle, folder / "model.onnx"
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_transfer_takes_source_and_driver_and_is_torch_s(carrier: tuple[Any, Path], batch: int) -> None:
+    bundle, path = carrier
+    session = onnxruntime.InferenceSession(path)
+    random = np.random.default_rng(batch)
+    source, driver, other = (random.uniform(-1, 1, (batch, 3, 32, 32)).astype(np.float32) for _ in range(3))
+    (made,) = session.run(["result"], {"source": source, "driver": driver})
+    with torch.inference_mode():
+        expected = bundle.generator()(torch.from_numpy(source), torch.from_numpy(driver)).numpy()
+    np.testing.assert_allclose(made, expected, atol=1e-3, rtol=0)
+    (differently,) = session.run(["result"], {"source": source, "driver": other})
+    assert np.abs(made - differently).max() > 1e-2
+    facts = session.get_modelmeta().custom_metadata_map
+    assert (facts["name"], facts["sha256"]) == ("visage-eft", bundle.card.sha256)
+
+
 def test_a_file_that_makes_other_faces_is_not_written(
     make_bundle: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,9 +134,9 @@ def test_a_file_that_makes_other_faces_is_not_written(
     bundle = make_bundle(tmp_path / "bundle")
     convert = export._converted
 
-    def wrong(generator: UNet, facts: dict[str, str]) -> bytes:
+    def wrong(generator: UNet, inputs: tuple[str, ...], facts: dict[str, str]) -> bytes:
         other = UNet(32, 8, 2)
-        return convert(other, facts)
+        return convert(other, inputs, facts)
 
     monkeypatch.setattr(export, "_converted", wrong)
     with pytest.raises(UserError, match=r"^visage-ucgan: its ONNX file differs .*\.$"):

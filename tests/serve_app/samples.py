@@ -23,8 +23,10 @@ def make_bundle(
     seed: int = 0,
     self_check: dict[str, dict[str, float]] | None = None,
     method: str = "ucgan",
+    generator: Any = None,
 ) -> Any:
-    """A bundle of untrained networks; those of the self-check are the same for every seed of the generator."""
+    """A bundle of untrained networks; those of the self-check are the same for every seed of the generator, which is
+    the method's unless one is given."""
     import torch
 
     from tests.evaluations import sample
@@ -37,9 +39,11 @@ def make_bundle(
     torch.manual_seed(1000)
     encoder, check = CompactEncoder(dimensions=8), ExpressionCheck(expressions)
     torch.manual_seed(seed)
+    if generator is None:
+        generator = UNet(size, width, len(expressions)) if method == "ucgan" else Disentangler(size, width, 8, 17)
     return write_bundle(
         out,
-        generator=UNet(size, width, len(expressions)) if method == "ucgan" else Disentangler(size, width, 8, 17),
+        generator=generator,
         encoder=encoder,
         check=check,
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),

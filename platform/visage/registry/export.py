@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,26 +11,29 @@ from visage.errors import UserError
 from visage.faces.picture import write_whole
 
 if TYPE_CHECKING:
-    from visage.models.unet import UNet
+    import numpy as np
+
+    from visage.models.generator import Network
     from visage.registry.bundle import Bundle
 
-INPUTS, OUTPUT = ("face", "condition"), "result"
+INPUTS, OUTPUT = {"ucgan": ("face", "condition"), "eft": ("source", "driver")}, "result"
 BATCHES = (1, 3)  # the export traces with 2
+DRIVEN = 4  # batches of a transfer
 HALF_A_LEVEL = 1 / 255  # of 255 levels over -1..1
 
 
 def export_onnx(bundle: "Bundle", out: Path) -> float:
     """Write the generator to `out` and return the largest difference to torch that was found on random faces.
 
-    The file's inputs are face (float32 N,3,S,S in -1..1) and condition (float32 N,K, see `models.condition`), its
-    output is result (float32 N,3,S,S in -1..1), N any number. The card's facts are its metadata, as text or JSON.
-    Before it is written, the file runs in onnxruntime for every expression and must give torch's faces to half a
-    level of 255. Raises UserError when it does not, or when `out` cannot be written.
+    The file's inputs are face (float32 N,3,S,S in -1..1) and condition (float32 N,K, see `models.condition`), or of a
+    transfer source and driver (float32 N,3,S,S in -1..1); its output is result (float32 N,3,S,S in -1..1), N any
+    number. The card's facts are its metadata, as text or JSON. Before it is written, the file runs in onnxruntime, for
+    every expression where it takes them, and must give torch's faces to half a level of 255. Raises UserError when it
+    does not, or when `out` cannot be written.
     """
-    bundle.require("ucgan")
-    generator = bundle.generator()
-    content = _converted(generator, facts_of(bundle))
-    found = _largest_difference(generator, content)
+    generator, inputs = bundle.generator(), INPUTS[bundle.card.method]
+    content = _converted(generator, inputs, facts_of(bundle))
+    found = _largest_difference(generator, inputs, content)
     if not found <= HALF_A_LEVEL:
         raise UserError(
             f"{bundle.facts.name}: its ONNX file differs from it by {found:.2g} of at most {HALF_A_LEVEL:.2g}, so it "
@@ -46,21 +50,19 @@ def facts_of(bundle: "Bundle") -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
-def _converted(generator: "UNet", facts: dict[str, str]) -> bytes:
+def _converted(generator: "Network", inputs: tuple[str, ...], facts: dict[str, str]) -> bytes:
     import torch
 
-    faces = torch.zeros(2, 3, generator.size, generator.size)
-    condition = torch.zeros(2, generator.conditions)
     count = torch.export.Dim("N")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch about its own parts
         program = torch.onnx.export(
             generator,
-            (faces, condition),
+            tuple(torch.from_numpy(each) for each in next(_asked(generator, 2))),
             dynamo=True,
             verbose=False,
-            input_names=INPUTS,
+            input_names=inputs,
             output_names=[OUTPUT],
             dynamic_shapes=({0: count}, {0: count}),
         )
@@ -75,22 +77,37 @@ def _converted(generator: "UNet", facts: dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def _largest_difference(generator: "UNet", content: bytes) -> float:
-    """The largest difference between the file and torch, over all expressions in batches of several sizes."""
+def _largest_difference(generator: "Network", inputs: tuple[str, ...], content: bytes) -> float:
+    """The largest difference between the file and torch, over all that is asked in batches of several sizes."""
     import numpy as np
     import onnxruntime
     import torch
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    shown = np.eye(generator.conditions, dtype=np.float32)
     largest = 0.0
     for size in BATCHES:
-        for start in range(0, len(shown), size):
-            condition = shown[np.arange(start, start + size) % len(shown)]
-            faces = rng.uniform(-1, 1, (size, 3, generator.size, generator.size)).astype(np.float32)
-            (made,) = session.run([OUTPUT], dict(zip(INPUTS, (faces, condition), strict=True)))
+        for asked in _asked(generator, size):
+            (made,) = session.run([OUTPUT], dict(zip(inputs, asked, strict=True)))
             with torch.inference_mode():
-                expected = generator(torch.from_numpy(faces), torch.from_numpy(condition)).numpy()
+                expected = generator(*map(torch.from_numpy, asked)).numpy()
             largest = max(largest, float(np.abs(made - expected).max()))
     return largest
+
+
+def _asked(generator: "Network", size: int) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+    """Batches of `size` random faces with what is asked of them: every expression in turn, or random drivers."""
+    import numpy as np
+
+    from visage.models.disentangler import Disentangler
+
+    random = np.random.default_rng(0)
+
+    def faces() -> np.ndarray:
+        return random.uniform(-1, 1, (size, 3, generator.size, generator.size)).astype(np.float32)
+
+    if isinstance(generator, Disentangler):
+        yield from ((faces(), faces()) for _ in range(DRIVEN))
+        return
+    shown = np.eye(generator.conditions, dtype=np.float32)
+    for start in range(0, len(shown), size):
+        yield faces(), shown[np.arange(start, start + size) % len(shown)]
