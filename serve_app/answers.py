@@ -5,12 +5,9 @@ more than the decoding. Larger pictures get threads of their own, so that nobody
 """
 
 import asyncio
-import base64
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from starlette.responses import Response
@@ -18,10 +15,12 @@ from starlette.responses import Response
 from serve_app.form import Form
 from serve_app.model import Model
 from serve_app.problems import Problem
+from serve_app.written import document, encode, require_few_pixels, transfer_document
 from visage.editing import Edited, Located, expression_index, locate, on_the_way
 from visage.errors import UserError
 from visage.faces.align import Detector
-from visage.faces.picture import TooManyPixels, encode_animation, read_picture, write_png
+from visage.faces.facs import AUS
+from visage.faces.picture import TooManyPixels, read_picture
 from visage.transfer import Transferer
 
 ORIGIN = "image"
@@ -29,15 +28,14 @@ SMALL_BYTES = 64 * 1024
 SMALL_SIDE = 128
 # Of one request, in its one forward pass: what a replica's memory must hold, and what others wait for.
 MOST_FACES = 64
-# Of one answer; an animation's pictures are all in memory at once.
-WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
 
 
 @dataclass(frozen=True)
 class Job:
     """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
     from the end, get self-check values. `located` is None for a small picture, which is decoded and encoded with the
-    batch. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3.
+    batch. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are none and `units`, float32
+    1,len(AUS), are asked for in their place, as of `Transferer.run`.
     """
 
     model: Model
@@ -47,6 +45,7 @@ class Job:
     megapixels: float
     located: Located | None = None
     drivers: np.ndarray | None = None
+    units: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
         start = 0
         for number, job, located in group:
             part = slice(start, start := start + len(job.wanted))
-            mine = Edited(edited.faces[part], edited.similarity[part], edited.confidence[part])
+            mine = edited.take(part)
             files = None
             if job.located is None:
-                files = _encode(job.form, job.model, located, mine)
+                files = encode(job.form, job.model, located, mine)
             results[number] = Done(located, mine, files)
     return results  # type: ignore[return-value]  # every job has got its own by now
 
@@ -93,12 +92,26 @@ def _run(group: Sequence[tuple[int, Job, Located]]) -> Edited:
     source = [place for place, job in enumerate(jobs) for _ in job.wanted]
     checks = [place >= len(job.wanted) - job.checked for job in jobs for place in range(len(job.wanted))]
     if isinstance(editor, Transferer):
-        drivers = np.concatenate([job.drivers for job in jobs if job.drivers is not None])
-        return editor.run(
-            np.concatenate([faces, drivers]), source, range(len(faces), len(faces) + len(drivers)), checks
-        )
+        return _run_transfers(editor, jobs, faces, source, checks)
     expressions = [index for job in jobs for index, _ in job.wanted]
     return editor.run(faces, source, expressions, [intensity for job in jobs for _, intensity in job.wanted], checks)
+
+
+def _run_transfers(
+    editor: Transferer, jobs: Sequence[Job], faces: np.ndarray, source: list[int], checks: list[bool]
+) -> Edited:
+    """One forward pass for jobs with drivers and jobs with action units, each of those on its own face."""
+    driver: list[int] = []
+    more, units = [faces], np.full((len(source), len(AUS)), np.nan, np.float32)
+    count = len(faces)
+    for place, job in enumerate(jobs):
+        if job.drivers is None:
+            units[len(driver)] = job.units
+            driver.append(place)
+        else:
+            driver += range(count, count := count + len(job.drivers))
+            more.append(job.drivers)
+    return editor.run(np.concatenate(more), source, driver, checks, units)
 
 
 def faces_of(job: Job) -> int:
@@ -150,7 +163,7 @@ class Answers:
         seen: is handed what came out of the networks; it must not take long.
         """
         editor = model.editor
-        if form.drivers:
+        if form.drivers or form.units is not None:
             return await self._transfer(form, model, as_image=as_image)
         try:
             chosen = tuple(expression_index(editor.expressions, name) for name in form.expressions)
@@ -170,7 +183,7 @@ class Answers:
         if not form.aligned or len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
             located = await self._located(form, editor.size)
         if located is not None and form.view == "photo":
-            _require_few_pixels(form, located, len(frames))
+            require_few_pixels(form, located, len(frames))
         # The answer of a picture alone has no place for the values, so they are not computed.
         checked = len(wanted) if self._self_check and not alone else 0
         done = await self._forward(Job(model, form, frames, checked, self._megapixels, located))
@@ -182,37 +195,39 @@ class Answers:
         if alone:
             files = done.files
             if files is None:
-                files = await loop.run_in_executor(self._pictures, _encode, form, model, done.located, done.edited)
+                files = await loop.run_in_executor(self._pictures, encode, form, model, done.located, done.edited)
             return Response(files[0], headers=headers, media_type=f"image/{form.format}")
-        body = await loop.run_in_executor(self._pictures, _document, form, model, wanted, done)
+        body = await loop.run_in_executor(self._pictures, document, form, model, wanted, done)
         return Response(body, headers=headers, media_type="application/json")
 
     async def _transfer(self, form: Form, model: Model, *, as_image: bool) -> Response:
-        """As `answer`, to a form with drivers: the face of its picture with the expression of each, in one pass."""
-        wanted = tuple((place, 1.0) for place in range(len(form.drivers)))
+        """As `answer`, to a form with drivers or action units: the face of its picture with each driver's expression,
+        or with those units, in one pass."""
+        carrier = model.editor
+        assert isinstance(carrier, Transferer)
+        try:
+            units = None if form.units is None else carrier.asked(form.units)[None]
+        except UserError as error:
+            raise Problem(422, str(error)) from None
+        wanted = tuple((place, 1.0) for place in range(max(1, len(form.drivers))))
         alone = as_image and len(wanted) == 1
-        located = await self._located(form, model.editor.size)
+        located = await self._located(form, carrier.size)
         driving = []
         for place, image in enumerate(form.drivers, 1):
-            found = await self._located(replace(form, image=image), model.editor.size, f"driver {place}")
+            found = await self._located(replace(form, image=image), carrier.size, f"driver {place}")
             driving.append(replace(found, photo=found.face))  # a whole photograph may be large, and there may be many
         if form.view == "photo":
-            _require_few_pixels(form, located, len(wanted))
+            require_few_pixels(form, located, len(wanted))
         checked = len(wanted) if self._self_check and not alone else 0
-        faces = np.stack([driver.face for driver in driving])
-        done = await self._forward(Job(model, form, wanted, checked, self._megapixels, located, faces))
+        faces = np.stack([driver.face for driver in driving]) if driving else None
+        done = await self._forward(Job(model, form, wanted, checked, self._megapixels, located, faces, units))
         if isinstance(done, Problem):
             raise done
         loop, headers = asyncio.get_running_loop(), {"Visage-Model": model.label}
-        files = await loop.run_in_executor(self._pictures, _encode, form, model, done.located, done.edited)
+        files = await loop.run_in_executor(self._pictures, encode, form, model, done.located, done.edited)
         if alone:
             return Response(files[0], headers=headers, media_type="image/png")
-        likeness = _numbers(done.edited.similarity)
-        results = [
-            {"image": base64.b64encode(file).decode("ascii"), "identity_similarity": like, "driver": _place(driver)}
-            for file, like, driver in zip(files, likeness, driving, strict=True)
-        ]
-        body = json.dumps({"results": results, "face": _place(done.located), "model": model.reference()})
+        body = transfer_document(model, carrier.action_units, driving, files, done)
         return Response(body, headers=headers, media_type="application/json")
 
     async def _located(self, form: Form, size: int, origin: str = ORIGIN) -> Located:
@@ -230,56 +245,3 @@ class Answers:
             return locate(photo, size, self._detector, origin)
         except UserError as error:
             raise Problem(422, str(error)) from None
-
-
-def _encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[bytes, ...]:
-    """The files of a job's faces: a PNG for each, or one WebP with all as its frames; with their provenance."""
-    pictures = (located.view(face, form.view) for face in edited.faces)
-    xmp = model.xmp(form.view)
-    if form.format == "webp":
-        return (encode_animation(pictures, xmp=xmp),)
-    return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
-
-
-def _require_few_pixels(form: Form, located: Located, count: int) -> None:
-    height, width = located.photo.shape[:2]
-    most = WRITTEN_MEGAPIXELS[form.format]
-    if count * height * width > most * 1e6:
-        raise Problem(
-            422,
-            f"{count} pictures of {width} x {height} pixels: are more than {most:g} megapixels in one answer; send a "
-            "smaller photograph or ask for view=face.",
-        )
-
-
-def _document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: Done) -> bytes:
-    """The JSON answer."""
-    results: list[dict[str, Any]] = []
-    files = done.files or _encode(form, model, done.located, done.edited)
-    # Of an animation the values of the last picture, as that is the one asked for.
-    similarity = _numbers(done.edited.similarity[-len(wanted) :])
-    confidence = _numbers(done.edited.confidence[-len(wanted) :])
-    for place, (index, intensity) in enumerate(wanted):
-        results.append(
-            {
-                "expression": model.editor.expressions[index],
-                "intensity": intensity,
-                "image": base64.b64encode(files[place]).decode("ascii"),
-                "identity_similarity": similarity[place],
-                "expression_confidence": confidence[place],
-            }
-        )
-    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
-
-
-def _place(located: Located) -> dict[str, Any]:
-    """Where a face is in its picture."""
-    return {
-        "box": [round(float(value), 2) for value in located.box],
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in located.landmarks],
-    }
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    """As JSON has them: null where nothing was computed."""
-    return [None if np.isnan(value) else float(value) for value in values]

@@ -32,6 +32,9 @@ class LoadedModel(ModelReference):
     expressions: list[str] = Field(examples=[["neutral", "happy", "sad"]])
     image_size: int = Field(description="side of the aligned face in pixels", examples=[128])
     loaded_at: str = Field(examples=["2026-01-31T09:30:00+00:00"])
+    action_units: list[int] | None = Field(
+        None, description="of a model of transfers: those that `au` may name; empty where it takes drivers alone"
+    )
     refused: RefusedVersion | None = Field(None, description="there only while a version is refused")
 
 
@@ -99,11 +102,15 @@ class Expressions(BaseModel):
 class TransferResult(BaseModel):
     image: str = Field(description="base64 of the PNG file", examples=["iVBORw0KGgo="])
     identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
-    driver: FacePlace = Field(description="where the face is whose expression it has")
+    driver: FacePlace | None = Field(description="where the face is whose expression it has; null of action units")
+    read: dict[str, float] = Field(
+        description="the action units, 0 to 1, that the model reads in the driver's face, or in the picture's own",
+        examples=[{"1": 0.02, "12": 0.91}],
+    )
 
 
 class Transfers(BaseModel):
-    """In the order of the drivers."""
+    """In the order of the drivers, or the one with the action units."""
 
     results: list[TransferResult]
     face: FacePlace
@@ -201,7 +208,7 @@ TRANSFER_FORM = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["image", "driver"],
+                "required": ["image"],
                 "properties": {
                     "image": _FIELDS["image"],
                     "driver": {
@@ -209,6 +216,13 @@ TRANSFER_FORM = {
                         "items": {"type": "string", "format": "binary"},
                         "minItems": 1,
                         "description": "Pictures with one face each, whose expressions the first one gets in one pass.",
+                    },
+                    "au": {
+                        "type": "object",
+                        "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
+                        "description": "In place of drivers: action units by FACS number, those that `action_units` of "
+                        "/v1/model lists. What is not named stays as the model reads it in the picture.",
+                        "example": {"6": 0.5, "12": 0.8},
                     },
                     "view": _FIELDS["view"],
                     "aligned": {
@@ -218,7 +232,7 @@ TRANSFER_FORM = {
                     },
                 },
             },
-            "encoding": {"driver": {"style": "form", "explode": True}},
+            "encoding": {"driver": {"style": "form", "explode": True}, "au": {"contentType": "application/json"}},
         }
     },
 }

@@ -3,8 +3,9 @@
 Nothing is spooled to disk, as the usual form parser of the framework would do: a caller's photograph stays in memory.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
 from python_multipart import MultipartParser
@@ -17,7 +18,8 @@ from visage.editing import View, checked_intensity
 from visage.errors import UserError
 
 FIELDS = ("image", "expression", "intensity", "view", "format", "aligned", "version")
-TRANSFER_FIELDS = ("image", "driver", "view", "aligned")
+TRANSFER_FIELDS = ("image", "driver", "au", "view", "aligned")
+AU_EXAMPLE = '{"12": 0.8}'
 Format = Literal["png", "webp"]
 T = TypeVar("T")
 PARTS = 64
@@ -31,7 +33,8 @@ class Form:
 
     format: png for pictures, webp for one animation from neutral to the one expression at the one intensity. version:
     the model that is asked for, if one is: champion, challenger or a version's number. drivers: the pictures whose
-    expressions are asked for, of a request for a transfer; it names none.
+    expressions are asked for, of a request for a transfer; it names none. units: in their place, intensities of action
+    units by FACS number; it is not said yet whether the model knows them.
     """
 
     image: bytes
@@ -42,6 +45,7 @@ class Form:
     aligned: bool
     version: str | None = None
     drivers: tuple[bytes, ...] = ()
+    units: Mapping[int, float] | None = field(default=None, hash=False)
 
 
 async def read_form(request: Request, megabytes: float, known: Sequence[str] = FIELDS) -> Form:
@@ -56,8 +60,12 @@ async def read_form(request: Request, megabytes: float, known: Sequence[str] = F
     image, drivers = _single(fields, "image", None), tuple(fields.get("driver", ()))
     if len(image) + sum(map(len, drivers)) > limit:
         raise _too_large(megabytes)
-    if "driver" in known and not drivers:
-        raise Problem(422, "field driver: is missing; send a picture of the expression in it.")
+    if "driver" in known and bool(drivers) == ("au" in fields):
+        if drivers:
+            raise Problem(422, "fields driver and au: are both given; send one of them.")
+        raise Problem(
+            422, f"fields driver and au: are both missing; send a picture of the expression, or au={AU_EXAMPLE}."
+        )
     form = Form(
         image=image,
         expressions=_distinct(_text("expression", value) for value in fields.get("expression", ())),
@@ -67,6 +75,7 @@ async def read_form(request: Request, megabytes: float, known: Sequence[str] = F
         aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
         version=_text("version", _single(fields, "version", b"")) or None,
         drivers=drivers,
+        units=_units(_text("au", _single(fields, "au", b""))) if "au" in fields else None,
     )
     if form.format == "webp" and (len(form.expressions), len(form.intensities)) != (1, 1):
         raise Problem(422, "format = 'webp': is one animation; give one expression and one intensity.")
@@ -189,6 +198,24 @@ def _choice(name: str, value: bytes, choices: Iterable[str]) -> str:
     if text not in choices:
         raise Problem(422, f"{name} = {text[:40]!r}: choose one of {', '.join(choices)}.")
     return text
+
+
+def _units(text: str) -> dict[int, float]:
+    """Intensities by FACS number, of a JSON object."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise Problem(422, f"au = {text[:40]!r}: is no JSON object; send one such as {AU_EXAMPLE}.")
+    found = {}
+    for number, value in tree.items():
+        if not (number.isascii() and number.isdecimal() and len(number) < 3):
+            raise Problem(422, f"au: {number[:40]!r} is no FACS number of an action unit; send such as {AU_EXAMPLE}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
+            raise Problem(422, f"au: unit {number} has no intensity from 0 to 1; send such as {AU_EXAMPLE}.")
+        found[int(number)] = value
+    return found
 
 
 def _intensity(text: str) -> float:

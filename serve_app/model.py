@@ -45,11 +45,13 @@ class Model:
         return xmp_packet(self.facts.name, self.facts.version, self.facts.run_id, view)
 
     def description(self) -> dict[str, Any]:
+        units = {"action_units": list(self.editor.action_units)} if isinstance(self.editor, Transferer) else {}
         return {
             **self.reference(),
             "expressions": list(self.editor.expressions),
             "image_size": self.editor.size,
             "loaded_at": self.loaded_at,
+            **units,
         }
 
 

@@ -122,7 +122,8 @@ def build_app(
         openapi_extra={"requestBody": TRANSFER_FORM},
     )
     async def transfer(request: Request) -> Response:
-        """A picture's face with the expression of another. One driver and `Accept: image/*`: the picture itself."""
+        """A picture's face with the expression of another, or with action units. One face and `Accept: image/*`: the
+        picture itself."""
         return await admitted(request, TRANSFER_FIELDS, lambda _: Choice(carrier()))
 
     add_page(app)

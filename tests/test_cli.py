@@ -56,7 +56,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "ui": ["--port", "--registry"],
         "edit": ["--animation", "--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
         "export": ["--format", "--out", "--registry", "model"],
-        "transfer": ["--from", "--model", "--out", "--registry", "--url", "--view", "photo"],
+        "transfer": ["--au", "--from", "--model", "--out", "--registry", "--url", "--view", "photo"],
         "inspect": ["file"],
         "serve": ["--set", "config"],
         "key": ["--keys", "name"],

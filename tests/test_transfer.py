@@ -13,7 +13,7 @@ from visage.editing import edit
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
 from visage.pictures import transfer_photo
-from visage.transfer import transfer
+from visage.transfer import Transferer, tell, transfer
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,80 @@ def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: lis
         transfer_photo(
             photos[0], photos[1:], tmp_path / "a.png", str(bundle.dir), None, "face", f"sqlite:///{tmp_path}/mlflow.db"
         )
+
+
+def test_action_units_take_the_place_of_a_driver(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    made = {}
+    for name, au in {"one": ["12=0.8"], "both": ["12=0.8", "6=1"], "again": ["6=1", "12=0.8"]}.items():
+        out = tmp_path / f"{name}.png"
+        assert transfer_photo(photos[0], [], out, str(bundle.dir), None, "photo", store, au) == [out]
+        made[name] = read(out)
+    before = read(photos[0])
+    assert (before[:10] == made["both"][:10]).all()
+    assert (made["one"] != before).any()
+    assert (made["one"] != made["both"]).any()
+    assert (made["again"] == made["both"]).all()
+    tell(photos[0], {12: 0.8, 6: 1}, tmp_path / "told.png", bundle)
+    assert (read(tmp_path / "told.png") == made["both"]).all()
+    assert read_provenance(tmp_path / "both.png")
+
+
+def test_what_is_not_named_stays_as_the_model_reads_it(bundle: Any) -> None:
+    carrier = Transferer(bundle)
+    faces = np.stack([face(1, "happy", 32), face(2, "surprise", 32)])
+    own = carrier.run(faces, [0, 1], [0, 1])
+    assert own.units is not None
+    assert not (own.units[0] == own.units[1]).all()
+    told = [carrier.asked(units) for units in ({12: 0.9}, {12: 0.9, 6: own.units[0][4].item()}, {6: 0.9}, {})]
+    made = carrier.run(faces, [0] * 4, [0] * 4, units=np.stack(told)).faces.astype(int)
+    assert np.abs(made[0] - made[1]).max() <= 1  # AU 6, told as it is read, is as if it were not named
+    assert np.abs(made[0] - made[2]).max() > 5
+    assert np.abs(made[3] - own.faces[0]).max() <= 1
+    with_driver = carrier.run(faces, [0, 0], [1, 0], units=np.stack([told[3], told[0]])).faces.astype(int)
+    assert np.abs(with_driver[0] - carrier.run(faces, [0], [1]).faces[0]).max() <= 1
+    assert np.abs(with_driver[1] - made[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("drivers", "au", "words"),
+    [
+        ([], [], "--from and --au: are both missing"),
+        (["driver.png"], ["12=1"], "--from and --au: are both given"),
+        ([], ["12"], "--au 12: give a unit's FACS number and its intensity"),
+        ([], ["smile=1"], "--au smile=1: give"),
+        ([], ["12=much"], "--au 12=much: give"),
+        ([], ["12=0.2", "12=0.3"], "unit 12 is given twice"),
+        ([], ["12=1.2"], "action unit 12 = 1.2: give an intensity from 0 to 1"),
+        ([], ["12=-0.1"], "action unit 12 = -0.1: give"),
+        ([], ["12=nan"], "action unit 12 = nan: give"),
+        ([], ["9=0.5"], "action unit 9: the model does not know it; it knows 1, 2, 4, 6, 12, 26"),
+    ],
+)
+def test_bad_action_units_are_one_sentence(
+    bundle: Any, photos: list[Path], tmp_path: Path, drivers: list[str], au: list[str], words: str
+) -> None:
+    out = tmp_path / "out.png"
+    with pytest.raises(UserError) as fault:
+        transfer_photo(
+            photos[0], [Path(name) for name in drivers], out, str(bundle.dir), None, "face",
+            f"sqlite:///{tmp_path}/mlflow.db", au,
+        )  # fmt: skip
+    message = str(fault.value)
+    assert message.startswith(words) or words in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert not out.exists()
+
+
+def test_a_bundle_without_the_map_says_that_it_cannot(photos: list[Path], tmp_path: Path) -> None:
+    older = make_bundle(tmp_path / "older", method="eft", units=())
+    out = tmp_path / "out.png"
+    with pytest.raises(UserError, match=r"^visage-eft: was made by an older Visage and cannot be told action units"):
+        tell(photos[0], {12: 0.8}, out, older)
+    transfer(photos[0], [photos[1]], [out], older)
+    with pytest.raises(UserError, match=r"is of method ucgan and this takes eft"):
+        tell(photos[0], {12: 0.8}, out, make_bundle(tmp_path / "ucgan"))
 
 
 @pytest.mark.parametrize("place", [0, 1])

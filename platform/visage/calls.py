@@ -1,7 +1,8 @@
 """Requests to the endpoint and its answers, without input or output: what the sync and the async client share."""
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,6 +51,12 @@ class ModelReference(Answered):
     run_id: str
 
 
+class TransferModel(ModelReference):
+    """A model of transfers. action_units: FACS numbers of those that it can be told."""
+
+    action_units: tuple[int, ...] = ()
+
+
 class ModelInfo(ModelReference):
     """The model that answers. loaded_at: UTC, ISO 8601. challenger: the one beside it, transfer: that of transfers, if
     there is one."""
@@ -58,7 +65,7 @@ class ModelInfo(ModelReference):
     image_size: int
     loaded_at: str
     challenger: ModelReference | None = None
-    transfer: ModelReference | None = None
+    transfer: TransferModel | None = None
 
 
 class Result(Answered):
@@ -92,12 +99,16 @@ class Place(Answered):
 
 
 class Transferred(Answered):
-    """The face with one driver's expression: PNG bytes, where that driver's face is, and the self-check's likeness
-    (-1..1), None where it is switched off."""
+    """The face with one driver's expression, or with action units: PNG bytes, where that driver's face is, None of
+    units, and the self-check's likeness (-1..1), None where it is switched off.
+
+    read: by FACS number the intensities (0..1) that the model reads in the driver's face, or in the picture's own.
+    """
 
     image: Base64Bytes
     identity_similarity: float | None
-    driver: Place
+    driver: Place | None
+    read: dict[int, float] = {}
 
 
 class Transfers(Answered):
@@ -232,10 +243,14 @@ def edit_call(
     return Call("POST", "/v1/expressions", _answer, request)
 
 
-def transfer_call(content: bytes, drivers: Sequence[bytes], view: str, aligned: bool) -> Call[Transfers]:
+def transfer_call(
+    content: bytes, drivers: Sequence[bytes], au: Mapping[int, float] | None, view: str, aligned: bool
+) -> Call[Transfers]:
     """What `Client.transfer` asks for."""
     files = [("image", ("image", content)), *(("driver", ("driver", driver)) for driver in drivers)]
     fields = {"view": view, "aligned": "true" if aligned else "false"}
+    if au is not None:
+        fields["au"] = json.dumps(au)
     return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
 
 

@@ -5,7 +5,7 @@ with Client("http://127.0.0.1:8000") as client:
 Path("smiling.png").write_bytes(answer.results[0].image)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -23,6 +23,7 @@ from visage.calls import (
     Picture,
     Result,
     T,
+    TransferModel,
     Transferred,
     Transfers,
     content_of,
@@ -39,6 +40,7 @@ __all__ = [
     "ModelInfo",
     "ModelReference",
     "Result",
+    "TransferModel",
     "Transferred",
     "Transfers",
 ]
@@ -107,18 +109,20 @@ class Client(Caller):
     def transfer(
         self,
         image: Picture,
-        drivers: Picture | Sequence[Picture],
+        drivers: Picture | Sequence[Picture] = (),
         *,
+        au: Mapping[int, float] | None = None,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
     ) -> Transfers:
-        """The face of a picture with the expression of each driver's face, in one pass.
+        """The face of a picture with the expression of each driver's face, in one pass, or with action units.
 
-        view, aligned: as of `expressions`; aligned is of all pictures.
+        au: in place of drivers, intensities (0..1) by FACS number, of the model's `action_units`; what is not named
+        stays as the model reads it in the picture. view, aligned: as of `expressions`; aligned is of all pictures.
         """
         pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = map(content_of, pictures)
-        return self._ask(transfer_call(content, driving, view, aligned))
+        return self._ask(transfer_call(content, driving, au, view, aligned))
 
     def _ask(self, call: Call[T]) -> T:
         from tenacity import Retrying
@@ -192,8 +196,9 @@ class AsyncClient(Caller):
     async def transfer(
         self,
         image: Picture,
-        drivers: Picture | Sequence[Picture],
+        drivers: Picture | Sequence[Picture] = (),
         *,
+        au: Mapping[int, float] | None = None,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
     ) -> Transfers:
@@ -202,7 +207,7 @@ class AsyncClient(Caller):
 
         pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = [await to_thread.run_sync(content_of, picture) for picture in pictures]
-        return await self._ask(transfer_call(content, driving, view, aligned))
+        return await self._ask(transfer_call(content, driving, au, view, aligned))
 
     async def _ask(self, call: Call[T]) -> T:
         from tenacity import AsyncRetrying

@@ -184,7 +184,11 @@ def evaluate_model(
     generator = _generator_for(faces, bundle, model, device)
     # The set's own judges: a model must not choose, or replace, who judges it.
     networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
-    found = judged(method, generator, faces, networks, judge, device=device, inception=inception, beside=other)
+    unit_map = bundle.unit_map()
+    found = judged(
+        method, generator, faces, networks, judge, device=device, inception=inception, beside=other,
+        unit_map=unit_map and unit_map.to(device),
+    )  # fmt: skip
     console.print(table(found))
 
 

@@ -101,11 +101,18 @@ def on_the_way(intensity: float) -> list[float]:
 @dataclass(frozen=True)
 class Edited:
     """Faces uint8 N,S,S,3; of each, where it was asked for, the cosine of its identity to the input's (-1..1) and the
-    probability of its expression (0..1); NaN elsewhere."""
+    probability of its expression (0..1); NaN elsewhere. units: of a transfer, float32 N,U, the action units (0..1) that
+    the model reads in each driver's face."""
 
     faces: np.ndarray
     similarity: np.ndarray
     confidence: np.ndarray
+    units: np.ndarray | None = None
+
+    def take(self, part: slice) -> "Edited":
+        """Some of them."""
+        units = None if self.units is None else self.units[part]
+        return Edited(self.faces[part], self.similarity[part], self.confidence[part], units)
 
 
 class Editor:

@@ -10,19 +10,26 @@ LOCAL_STORE = "sqlite:///runs/mlflow.db"
 
 def transfer(
     photo: Annotated[Path, typer.Argument(help="Photograph with one face: whose face it is", show_default=False)],
-    drivers: Annotated[
-        list[Path], typer.Option("--from", help="Photograph with one face: whose expression; repeatable")
-    ],
     out: Annotated[Path, typer.Option(help="Picture to write; a folder with several --from", show_default=False)],
+    drivers: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Photograph with one face: whose expression; repeatable", show_default=False),
+    ] = None,
+    au: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of --from: an action unit and its intensity, as 12=0.8; repeatable", show_default=False
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle's folder")] = "visage-eft@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     registry: Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")] = LOCAL_STORE,
 ) -> None:
-    """Give the face in a photograph the expression of a face in another."""
+    """Give the face in a photograph the expression of a face in another, or action units."""
     from visage.pictures import transfer_photo
 
-    for written in transfer_photo(photo, drivers, out, model, url, view, registry):
+    for written in transfer_photo(photo, drivers or [], out, model, url, view, registry, au):
         typer.echo(f"{written}: written.")
 
 

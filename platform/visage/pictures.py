@@ -6,6 +6,7 @@ from typing import Literal
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from visage.errors import UserError
 from visage.terminal import console
 
 MEANINGS = {
@@ -48,13 +49,16 @@ def edit_photo(
 
 def transfer_photo(
     photo: Path, drivers: list[Path], out: Path, model: str, url: str | None, view: Literal["photo", "face"],
-    registry: str,
+    registry: str, au: list[str] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Carry each driver's expression over, in this process with a model, or by an endpoint; with several drivers `out`
-    is a folder. Returns the files written."""
-    from visage.errors import UserError
+    is a folder. au: action units in place of drivers, each as "12=0.8". Returns the files written."""
     from visage.faces.picture import check_ending, read_picture, write_picture
 
+    if bool(drivers) == bool(au):
+        what = "are both given; give one of them" if au else "are both missing; give a driver's picture, or --au 12=0.8"
+        raise UserError(f"--from and --au: {what}.")
+    units = _units(au) if au else None
     outs = [out]
     if len(drivers) > 1:
         if out.is_file() or out.suffix:
@@ -68,9 +72,13 @@ def transfer_photo(
             raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder.") from None
     if url is None:
         from visage.registry.models import Registry
-        from visage.transfer import transfer
+        from visage.transfer import tell, transfer
 
-        transfer(photo, drivers, outs, Registry(registry).fetch(model), view=view)
+        bundle = Registry(registry).fetch(model)
+        if units is None:
+            transfer(photo, drivers, outs, bundle, view=view)
+        else:
+            tell(photo, units, out, bundle, view=view)
         return outs
     from visage.client import Client
     from visage.faces.provenance import xmp_packet
@@ -78,11 +86,26 @@ def transfer_photo(
     for each in outs:
         check_ending(each)
     with Client(url) as client:
-        answer = client.transfer(photo, drivers, view=view)
+        answer = client.transfer(photo, drivers, au=units, view=view)
     xmp = xmp_packet(answer.model.name, answer.model.version, answer.model.run_id, view)
     for each, result in zip(outs, answer.results, strict=True):
         write_picture(each, read_picture(result.image), xmp=xmp)
     return outs
+
+
+def _units(texts: list[str]) -> dict[int, float]:
+    """Intensities by FACS number."""
+    found: dict[int, float] = {}
+    for text in texts:
+        number, _, value = text.partition("=")
+        try:
+            au, intensity = int(number), float(value)
+        except ValueError:
+            raise UserError(f"--au {text}: give a unit's FACS number and its intensity, such as 12=0.8.") from None
+        if au in found:
+            raise UserError(f"--au {text}: unit {au} is given twice; give it once.")
+        found[au] = intensity
+    return found
 
 
 def inspect_picture(file: Path) -> None:

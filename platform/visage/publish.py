@@ -41,16 +41,19 @@ def publish(
     from visage.faces.picture import write_png
     from visage.judging.by_method import PICTURES, judged
     from visage.judging.report import intensity_picture
+    from visage.models.disentangler import Disentangler
     from visage.registry.assemble import bundle_training
     from visage.registry.card import MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
+    from visage.training.unit_map import fit_unit_map
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator, trained, _ = load_generator(checkpoint)
     generator = generator.to(device)
     method = trained.method.name
-    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
+    unit_map = fit_unit_map(generator, faces) if isinstance(generator, Disentangler) else None
+    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device, unit_map=unit_map)
     picture = write_png(None, PICTURES[method](generator, faces, "test"))
     bundle = bundle_training(
         out,
@@ -61,6 +64,7 @@ def publish(
         evaluation=evaluation,
         faces_png=picture,
         run_id=run.run_id,
+        unit_map=unit_map,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
     run.log(figures, experiment.train.images)

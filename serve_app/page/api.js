@@ -61,4 +61,10 @@ export async function transfer(face, driver, signal) {
   return (await send("v1/transfer", { method: "POST", body, signal })).json();
 }
 
+/** An aligned face with action units {FACS number: 0 to 1}: the endpoint's JSON answer. */
+export async function told(face, units, signal) {
+  const body = form({ image: face, aligned: true }, { au: JSON.stringify(units) });
+  return (await send("v1/transfer", { method: "POST", body, signal })).json();
+}
+
 export const png = async (base64) => new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });

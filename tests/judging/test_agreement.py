@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import f1_score
 
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
 from visage.judging.agreement import (
     PRESENT,
     correlations,
@@ -24,6 +26,7 @@ from visage.judging.train import FaceNetworks
 from visage.judging.transfer import TransferJudges, pairings, quick_transfer
 from visage.judging.unit_judge import FILE, unit_judge
 from visage.models.disentangler import Disentangler
+from visage.models.unit_map import UnitMap
 
 Judged = tuple[FaceSet, FaceNetworks]
 JUDGE = Judge(images=4_000, bootstrap=100)
@@ -136,6 +139,56 @@ def test_an_evaluation_has_the_rows_that_need_no_transfer_and_comes_back(judged:
     assert {"free_units", "related_identity", "identity_chance", "same_twice"} <= set(told.probes or {})
     again = Evaluation.from_dict(told.to_dict())
     assert again.rows["model"].metrics == told.rows["model"].metrics
+
+
+class Oracle(UnitMap):
+    """Knows whose faces show the units that are asked for, and gives the first of those; else the face itself."""
+
+    def __init__(self, judges: TransferJudges) -> None:
+        super().__init__(len(AUS), 8)
+        self.judges = judges
+        self.known.fill_(True)
+
+    def told(self, network: Disentangler, faces: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        members = self.judges.faces.part(self.judges.part)
+        labels = self.judges.labels.values[members]
+        if asked.isnan().any():
+            return faces
+        same = [members[np.abs(labels - one).max(1) < 1e-5][0] for one in asked.numpy()]
+        return self.judges.judges.pictures(np.array(same))
+
+
+def test_a_model_that_is_told_units_has_a_row_and_what_it_does_with_one_alone(
+    judged: Judged, judges: TransferJudges
+) -> None:
+    faces, networks = judged
+    network = Disentangler(64, 8, 8, len(AUS)).eval()
+    told = evaluate_transfer(network, faces, networks, JUDGE, unit_map=Oracle(judges))
+    assert list(told.rows) == ["model", "copy", "driver", "units"]
+    row, driver = told.rows["units"].metrics, told.rows["driver"].metrics
+    assert row["au_correlation"].value == pytest.approx(driver["au_correlation"].value, abs=0.05)
+    assert row["au_agreement"].value > 0.7
+    assert row["identity_similarity"].value < told.rows["copy"].metrics["identity_similarity"].value - 0.3
+    assert told.alone
+    assert set(told.alone) == set((told.action_units or {})["units"])
+    assert all(one.own.value == one.others.value == 0 for one in told.alone.values())
+    again = Evaluation.from_dict(told.to_dict())
+    assert again.alone == told.alone
+    moved = evaluate_transfer(network, faces, networks, JUDGE, unit_map=Raiser(judges)).alone
+    assert moved
+    assert moved["12"].own.value > 0.5 > 2 * moved["12"].others.value
+    assert moved["12"].own.low <= moved["12"].own.value <= moved["12"].own.high
+
+
+class Raiser(Oracle):
+    """Answers AU 12 told alone with a happy face, and 0 with a neutral one."""
+
+    def told(self, network: Disentangler, faces: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        place = AUS.index(12)
+        members = self.judges.faces.part(self.judges.part)
+        kind = self.judges.faces.expressions.index("happy" if asked[0, place] == 1 else "neutral")
+        shown = members[self.judges.faces.expression[members] == kind]
+        return self.judges.judges.pictures(np.resize(shown, len(faces)))
 
 
 def test_the_probe_finds_what_is_there_and_nothing_in_noise() -> None:

@@ -15,6 +15,7 @@ from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training
 from visage.registry.card import MODEL_CARD
 from visage.registry.model_card import summary
+from visage.training.unit_map import fit_unit_map
 
 
 def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
@@ -61,7 +62,9 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
     faces, networks = judged
     generator = Disentangler(64, 8, 8, len(AUS)).eval()
     experiment = Experiment.model_validate({"data": {"dir": str(faces.dir), "size": 64}, "method": {"name": "eft"}})
-    evaluation = evaluate_transfer(generator, faces, networks, Judge(images=4_000, bootstrap=100))
+    unit_map = fit_unit_map(generator, faces)
+    judge = Judge(images=4_000, bootstrap=100)
+    evaluation = evaluate_transfer(generator, faces, networks, judge, unit_map=unit_map)
     bundle = bundle_training(
         tmp_path / "bundle",
         generator=generator,
@@ -71,18 +74,22 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
+        unit_map=unit_map,
     )
     assert bundle.facts.name == "visage-eft"
+    carried = bundle.unit_map()
+    assert carried
+    assert all((value == unit_map.state_dict()[name]).all() for name, value in carried.state_dict().items())
     golden = bundle.golden()
     assert golden
     assert set(golden.asked) == {"driver"}
     weights = generator.state_dict()
     assert all((value == weights[name]).all() for name, value in bundle.generator().state_dict().items())
     rows = bundle.results()
-    assert set(rows) == {"model", "copy", "driver"}
+    assert set(rows) == {"model", "copy", "driver", "units"}
     assert rows["copy"].probability.max() < 1e-3 < 0.99 < rows["driver"].probability.min()
     card = (bundle.dir / MODEL_CARD).read_text()
     for words in ("10.1109/TIP.2021.3073857", "a second one, the driver", "Action units: weak", "copy of the driver",
-                  "AU-free feature"):  # fmt: skip
+                  "AU-free feature", "told the driver's labels"):  # fmt: skip
         assert words in card
     assert "eft at 64 px" in summary(bundle.card)

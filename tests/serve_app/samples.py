@@ -12,6 +12,7 @@ from PIL import Image
 
 EXPRESSIONS = ("neutral", "happy", "sad", "anger")
 SIZE = 32
+UNITS = (1, 2, 4, 6, 12, 26)  # that a model of transfers here can be told
 
 
 def make_bundle(
@@ -24,9 +25,10 @@ def make_bundle(
     self_check: dict[str, dict[str, float]] | None = None,
     method: str = "ucgan",
     generator: Any = None,
+    units: tuple[int, ...] = UNITS,
 ) -> Any:
     """A bundle of untrained networks; those of the self-check are the same for every seed of the generator, which is
-    the method's unless one is given."""
+    the method's unless one is given. units: action units that a transfer can be told; none makes no map."""
     import torch
 
     from tests.evaluations import sample
@@ -41,9 +43,11 @@ def make_bundle(
     torch.manual_seed(seed)
     if generator is None:
         generator = UNet(size, width, len(expressions)) if method == "ucgan" else Disentangler(size, width, 8, 17)
+    unit_map = make_unit_map(units) if method == "eft" and units else None
     return write_bundle(
         out,
         generator=generator,
+        unit_map=unit_map,
         encoder=encoder,
         check=check,
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),
@@ -57,6 +61,20 @@ def make_bundle(
         run_id="0" * 32,
         self_check=self_check or {},
     )
+
+
+def make_unit_map(units: tuple[int, ...], related: int = 8) -> Any:
+    """An untrained map of action units whose every unit can be seen."""
+    import torch
+
+    from visage.faces.facs import AUS
+    from visage.models.unit_map import UnitMap
+
+    found = UnitMap(len(AUS), related).eval().requires_grad_(False)
+    found.out.weight.mul_(20)
+    found.out.bias.copy_(-found.out.weight.sum(1) / 2)  # untrained networks read about half of everything
+    found.known.copy_(torch.tensor([au in units for au in AUS]))
+    return found
 
 
 def forge(folder: Path, change: Callable[[dict[str, Any]], None] = lambda weights: None, **card: Any) -> None:

@@ -19,7 +19,7 @@ from serve_app import app
 from serve_app.ingress import free_ports
 from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph, save
-from tests.serve_app.samples import EXPRESSIONS, bomb, face, make_bundle, opened, png
+from tests.serve_app.samples import EXPRESSIONS, UNITS, bomb, face, make_bundle, opened, png
 from visage.cli import app as commands
 from visage.client import AsyncClient, Client, ClientError
 from visage.config import Serving, validated
@@ -127,6 +127,11 @@ def test_expressions_go_from_face_to_face(client: Client, url: str, tmp_path: Pa
             return (await other.transfer(png(face()), png(face(2)), aligned=True)).results[0].image
 
     assert np.abs(opened(asyncio.run(alone())) - second).max() <= 1
+    assert transfer.action_units == UNITS
+    (told,) = client.transfer(png(face()), au={12: 0.9}, aligned=True).results
+    assert told.driver is None
+    assert set(told.read) == set(UNITS)
+    assert (opened(told.image) != first).any()
     photos = [str(save(tmp_path / f"{name}.png", photograph(drawn(1, name)))) for name in ("neutral", "happy")]
     made = tmp_path / "made.png"
     run = CliRunner().invoke(commands, ["transfer", photos[0], "--from", photos[1], "--url", url, "--out", str(made)])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph
-from tests.serve_app.samples import Held, face, forge, held, make_bundle, not_numbers, opened, png
+from tests.serve_app.samples import UNITS, Held, face, forge, held, make_bundle, not_numbers, opened, png
 from visage.config import Serving, validated
 from visage.faces.provenance import read_provenance
 from visage.transfer import Transferer
@@ -75,6 +75,11 @@ def test_requests_that_meet_in_a_batch_get_their_own(carrier: Any, transfer: Pos
 
     model = held(carrier).model
     jobs = []
+    units = model.editor.asked({12: 0.9})[None]
+    located = locate(face(5), 32, None, "")
+    jobs.append(
+        Job(model, Form(png(face(5)), (), (1.0,), "face", "png", True), ((0, 1.0),), 1, 1, located, None, units)
+    )
     for source, drivers in ((0, (1, 2)), (3, (4,))):
         form = Form(png(face(source)), (), (1.0,), "face", "png", True)
         wanted = tuple((place, 1.0) for place in range(len(drivers)))
@@ -101,7 +106,18 @@ def test_photographs_are_searched_for_their_face(transfer: Post) -> None:
 @pytest.mark.parametrize(
     ("drivers", "fields", "status", "words"),
     [
-        ([], ALIGNED, 422, "field driver: is missing"),
+        ([], ALIGNED, 422, "fields driver and au: are both missing"),
+        ([png(face(1))], {**ALIGNED, "au": '{"12": 1}'}, 422, "fields driver and au: are both given"),
+        ([], {**ALIGNED, "au": "smile"}, 422, "au = 'smile': is no JSON object"),
+        ([], {**ALIGNED, "au": "[12]"}, 422, "au = '[12]': is no JSON object"),
+        ([], {**ALIGNED, "au": "[" * 9000}, 422, "is no JSON object"),
+        ([], {**ALIGNED, "au": '{"smile": 1}'}, 422, "'smile' is no FACS number"),
+        ([], {**ALIGNED, "au": '{"12": "much"}'}, 422, "unit 12 has no intensity from 0 to 1"),
+        ([], {**ALIGNED, "au": '{"12": true}'}, 422, "unit 12 has no intensity"),
+        ([], {**ALIGNED, "au": '{"12": 1' + "0" * 400 + "}"}, 422, "unit 12 has no intensity"),
+        ([], {**ALIGNED, "au": '{"12": 1.5}'}, 422, "action unit 12 = 1.5: give an intensity from 0 to 1"),
+        ([], {**ALIGNED, "au": '{"12": NaN}'}, 422, "action unit 12 = nan: give"),
+        ([], {**ALIGNED, "au": '{"9": 0.5}'}, 422, "action unit 9: the model does not know it; it knows 1, 2, 4, 6"),
         ([png(face(1)), b"no picture"], ALIGNED, 400, "driver 2"),
         ([png(np.zeros((20, 30, 3), np.uint8))], ALIGNED, 422, "driver 1: is 30 x 20 pixels"),
         ([png(face(1))], {**ALIGNED, "expression": "happy"}, 422, "'expression': is unknown"),
@@ -110,12 +126,47 @@ def test_photographs_are_searched_for_their_face(transfer: Post) -> None:
         ([png(face(1))] * 70, ALIGNED, 400, "64 parts"),
     ],
 )
-def test_a_bad_driver_is_one_sentence(
+def test_bad_drivers_and_units_are_one_sentence(
     transfer: Post, drivers: list[bytes], fields: dict[str, str], status: int, words: str
 ) -> None:
     answer = transfer(png(face(0)), drivers, fields=fields)
     assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
+
+
+def test_action_units_in_place_of_a_driver(transfer: Post, carrier: Any) -> None:
+    asked = {**ALIGNED, "au": '{"12": 0.8, "6": 0.5}'}
+    answer = transfer(png(face(0)), [], fields=asked).json()
+    (result,) = answer["results"]
+    networks = Transferer(carrier)
+    units = networks.asked({12: 0.8, 6: 0.5})[None]
+    expected = networks.run(face(0)[None], [0], [0], units=units)
+    assert np.abs(opened(base64.b64decode(result["image"])).astype(int) - expected.faces[0]).max() <= 1
+    assert result["driver"] is None
+    assert set(result["read"]) == {str(au) for au in UNITS}
+    assert result["read"]["1"] == pytest.approx(expected.units[0][0], abs=1e-3)  # type: ignore[index]
+    assert -1 <= result["identity_similarity"] <= 1
+    alone = transfer(png(face(0)), [], "image/png", fields=asked)
+    assert (opened(alone.content) == opened(base64.b64decode(result["image"]))).all()
+    none = transfer(png(face(0)), [], "image/png", fields={**ALIGNED, "au": "{}"})
+    assert (opened(none.content) == networks.run(face(0)[None], [0], [0]).faces[0]).all()
+    driven = transfer(png(face(1)), [png(face(0))]).json()["results"][0]
+    assert driven["read"] == result["read"]
+
+
+def test_a_model_says_which_action_units_it_can_be_told(
+    transfer: Post, request_app: Callable[..., httpx.Response], tmp_path: Path
+) -> None:
+    older = held(make_bundle(tmp_path / "older", method="eft", units=()))
+    for transfers, known in ((None, list(UNITS)), (older, [])):
+        more = {} if transfers is None else {"transfers": transfers}
+        answer = transfer(png(face(0)), [], fields={**ALIGNED, "au": '{"12": 1}'}, **more)
+        assert answer.status_code == (200 if known else 422)
+        shown = held(make_bundle(tmp_path / "new", method="eft")) if transfers is None else transfers
+        assert request_app("GET", "/v1/model?method=eft", transfers=shown).json()["action_units"] == known
+    assert "cannot be told action units" in answer.json()["detail"]
+    assert "action_units" not in request_app("GET", "/v1/model").json()
 
 
 @pytest.mark.parametrize("place", [0, 1])

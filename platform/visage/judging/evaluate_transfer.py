@@ -6,14 +6,19 @@ from torch import Tensor
 
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
 from visage.judging.agreement import share_gone
-from visage.judging.judges import Generator, Judges
+from visage.judging.judges import BATCH, Generator, Judges
+from visage.judging.metrics import interval_over_people
 from visage.judging.probes import probes
-from visage.judging.results import Evaluation, FaceResult, Row
+from visage.judging.results import Alone, Evaluation, FaceResult, Row
 from visage.judging.train import FaceNetworks
 from visage.judging.transfer import Pairings, Read, TransferJudges, pairings
 from visage.models.condition import conditions
 from visage.models.disentangler import Disentangler
+from visage.models.unit_map import UnitMap
+
+PICTURES = 96  # of the part, at most, that are told each action unit alone
 
 
 def evaluate_transfer(
@@ -26,12 +31,14 @@ def evaluate_transfer(
     seed: int = 0,
     device: str | torch.device = "cpu",
     beside: Generator | None = None,
+    unit_map: UnitMap | None = None,
 ) -> Evaluation:
     """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
 
-    Rows: model; copy, the source as it is; driver, the driver as it is; ucgan, what `beside`, a generator of
-    (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 % over
-    the sources' people. Raises JudgesRefused when a judge is no better than chance.
+    Rows: model; copy, the source as it is; driver, the driver as it is; units, what the model makes by its `unit_map`
+    when it is told the driver's labels of action units instead of shown the driver; ucgan, what `beside`, a generator
+    of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 %
+    over the sources' people. Raises JudgesRefused when a judge is no better than chance.
     """
     judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
     judges.judges.refuse_chance()
@@ -41,6 +48,8 @@ def evaluate_transfer(
         "copy": judges.real.take(pairs.source),
         "driver": judges.real.take(pairs.driver),
     }
+    if unit_map is not None:
+        answers["units"] = _told_units(judges, generator, unit_map, pairs)
     if beside is not None:
         answers["ucgan"] = _told(judges, beside, pairs)
     return Evaluation(
@@ -60,7 +69,43 @@ def evaluate_transfer(
         action_units={name: judges.agreements(read, pairs, judge.bootstrap, seed) for name, read in answers.items()},
         probes=probes(generator, judges, judge.bootstrap, seed),
         labels=judges.labels.source,
+        alone=None if unit_map is None else _alone(judges, generator, unit_map, judge.bootstrap, seed),
     )
+
+
+def _told_units(judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, pairs: Pairings) -> Read:
+    """What the model makes of the sources, told the driver's labels; what they do not say stays as in the source."""
+
+    def make(some: Pairings) -> Tensor:
+        asked = torch.from_numpy(judges.labels.values[some.driver]).to(judges.device)
+        return unit_map.told(generator, judges.judges.pictures(some.source), asked)
+
+    return judges.read_made(make, pairs)
+
+
+@torch.inference_mode()
+def _alone(
+    judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, resamplings: int, seed: int
+) -> dict[str, Alone]:
+    """Of each unit that the map and the labels know, by its number, over pictures of the part."""
+    members = judges.faces.part(judges.part)
+    chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PICTURES])
+    people = judges.faces.identity[chosen]
+    known = judges.labels.known & unit_map.known.cpu().numpy()
+    inputs = [judges.judges.pictures(some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))]
+    found = {}
+    for place in np.flatnonzero(known):
+        at = []
+        for value in (0.0, 1.0):
+            asked = torch.full((BATCH, len(AUS)), float("nan"), device=judges.device)
+            asked[:, place] = value
+            made = (unit_map.told(generator, faces, asked[: len(faces)]) for faces in inputs)
+            at.append(np.concatenate([judges.read(each).units for each in made]))
+        moved = at[1] - at[0]
+        others = np.abs(moved[:, known & (np.arange(len(AUS)) != place)]).mean(1)
+        own, rest = (interval_over_people(v, people, resamplings, seed) for v in (moved[:, place], others))
+        found[str(AUS[place])] = Alone(own, rest)
+    return found
 
 
 def _told(judges: TransferJudges, generator: Generator, pairs: Pairings) -> Read:

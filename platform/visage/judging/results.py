@@ -71,15 +71,25 @@ class Intensity:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """What happens when one action unit alone is told to go from 0 to 1: by how much that unit moves, as the judge
+    reads it, and by how much the others do, whichever way, on average."""
+
+    own: Estimate
+    others: Estimate
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `wrong_person` and, for a generator, `model`; of
-    transfers `model`, `copy` of the source, `driver` (a copy of it) and perhaps `ucgan`.
+    transfers `model`, `copy` of the source, `driver` (a copy of it) and perhaps `units`, the model told the driver's
+    action units, and `ucgan`, told its expression.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
     where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
-    Of transfers, action_units: by row and unit; probes: see `judging.probes`; labels: where those of action units are
-    from, a key of `action_units.SOURCES`.
+    Of transfers, action_units: by row and unit; alone: by unit, where the model can be told units; probes: see
+    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`.
     """
 
     part: str
@@ -98,6 +108,7 @@ class Evaluation:
     action_units: dict[str, dict[str, Agreement]] | None = None
     probes: dict[str, Estimate] | None = None
     labels: str = ""
+    alone: dict[str, Alone] | None = None
 
     @property
     def results(self) -> list[FaceResult]:

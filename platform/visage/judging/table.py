@@ -37,6 +37,7 @@ ROWS = {
     "mean_face": "mean face",
     "wrong_person": "wrong person",
     "driver": "copy of the driver",
+    "units": "model, told units",
     "ucgan": "UC-GAN, told",
 }
 COMPARED = ("model", "real")  # the rows of which the confusion and the groups are shown
@@ -57,8 +58,10 @@ def table(evaluation: Evaluation) -> "Group":
         _confusion(evaluation),
     ]
     if evaluation.action_units:
-        parts += [Text(f"By action unit: correlation and F1 with the driver's labels ({evaluation.labels})"),
-                  _action_units(evaluation)]  # fmt: skip
+        heading = f"By action unit: correlation and F1 with the driver's labels ({evaluation.labels})"
+        if evaluation.alone:
+            heading += "; told alone, 0 to 1: by how much it moves / the others do"
+        parts += [Text(heading), _action_units(evaluation)]
     if evaluation.groups:
         parts += [Text(f"By group ({names}); ! under {FEW} people: no conclusion"), _groups(evaluation)]
     notes = [*intensity_notes(evaluation), *probe_notes(evaluation), judges_note(evaluation)]
@@ -142,8 +145,13 @@ def _action_units(evaluation: Evaluation) -> "Table":
     grid.add_column("AU")
     for name in units:
         grid.add_column(ROWS.get(name, name), justify="right")
+    if evaluation.alone:
+        grid.add_column("told alone", justify="right")
     for unit in next(iter(units.values())):
         cells = [f"{found[unit].correlation.value:.2f} / {found[unit].f1.value:.2f}" for found in units.values()]
+        if evaluation.alone:
+            alone = evaluation.alone.get(unit)
+            cells.append(f"{alone.own.value:.2f} / {alone.others.value:.2f}" if alone else "–")
         grid.add_row(unit, *(cell.replace("nan", "–") for cell in cells))
     return grid
 

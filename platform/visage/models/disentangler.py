@@ -140,6 +140,10 @@ class Disentangler(nn.Module):
         """faces: N,3,S,S in [-1, 1]."""
         return Features(self.related(faces), self.free(faces))
 
+    def intensities(self, related: Tensor) -> Tensor:
+        """The action units that are read from AU-related features N,R: N,units in 0..1."""
+        return self.reader(related).float().sigmoid()
+
     def compose(self, features: Features, face: Tensor) -> Tensor:
         """The face of these features; `face`: where the AU-free one is from, seen with `mask` alone."""
         return self.shown(self.decoder(features.free, features.related), face)

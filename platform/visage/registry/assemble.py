@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
     from visage.models.generator import Network
+    from visage.models.unit_map import UnitMap
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
@@ -31,6 +32,7 @@ def bundle_training(
     evaluation: "Evaluation",
     faces_png: bytes,
     run_id: str,
+    unit_map: "UnitMap | None" = None,
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
 
@@ -59,6 +61,7 @@ def bundle_training(
         },
         run_id=run_id,
         self_check=reference_quantiles(generator, faces, networks),
+        unit_map=unit_map,
     )
 
 

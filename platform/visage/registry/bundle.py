@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
-from visage.registry.card import CARD, CHECK, FACES, FILES, GENERATOR, GOLDEN, MODEL_CARD, RESULTS, Card, read_card
+from visage.registry.card import (
+    CARD,
+    CHECK,
+    FACES,
+    FILES,
+    GENERATOR,
+    GOLDEN,
+    MODEL_CARD,
+    RESULTS,
+    UNITS,
+    Card,
+    read_card,
+)
 from visage.registry.golden import Golden, golden_file, make_golden, read_golden
 from visage.registry.results import Results, read_results, write_results
 from visage.registry.versions import versions
@@ -21,6 +33,7 @@ if TYPE_CHECKING:
     from visage.models.generator import Network
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
+    from visage.models.unit_map import UnitMap
 
 MEND = "fetch or register the model again"
 COMMANDS = {"ucgan": "visage edit PHOTO --to EXPRESSION", "eft": "visage transfer PHOTO --from DRIVER"}
@@ -73,6 +86,16 @@ class Bundle:
             networks[name].eval().requires_grad_(False)
         return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
 
+    def unit_map(self) -> "UnitMap | None":
+        """The map by which a transfer takes action units, as `generator`; None for a bundle without one."""
+        from safetensors.torch import load_file
+
+        if UNITS not in self.card.files:
+            return None
+        network = _networks(self.card)["unit_map"]
+        network.load_state_dict(load_file(self.dir / UNITS))
+        return network.eval().requires_grad_(False)  # type: ignore[return-value]
+
     def golden(self) -> Golden | None:
         """The golden pictures; None for a bundle of an older Visage. Raises UserError when they do not fit."""
         if GOLDEN not in self.card.files:
@@ -100,14 +123,15 @@ def write_bundle(
     data: Mapping[str, Any],
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
+    unit_map: "UnitMap | None" = None,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
     encoder, check: the endpoint's self-check networks. results: entries with the columns of results.csv. metrics:
     metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`. self_check:
-    name of the value to its quantiles. The model card is written from the card, the golden pictures by the generator.
-    The same weights give the same sha256. Raises UserError when `out` is something else, the generator gives no
-    numbers, or the disk refuses.
+    name of the value to its quantiles. unit_map: of a transfer that takes action units. The model card is written from
+    the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError when `out`
+    is something else, the generator gives no numbers, or the disk refuses.
     """
     from safetensors.torch import save
 
@@ -125,6 +149,8 @@ def write_bundle(
         RESULTS: write_results(results),
         GOLDEN: golden_file(make_golden(generator, generator.size, expressions)),
     }
+    if unit_map is not None:
+        contents[UNITS] = save(_weights(unit_map))
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
@@ -213,20 +239,27 @@ def _weights(network: "nn.Module") -> dict[str, Any]:
 def _networks(card: Card) -> "dict[str, nn.Module]":
     """Untrained networks by name. Raises ValueError, TypeError or KeyError for a description of something else."""
     architecture = card.architecture
+    from visage.models.disentangler import Disentangler
     from visage.models.generator import build_generator
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, build_judge
+    from visage.models.unit_map import UnitMap
 
     if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
         raise ValueError(f"{architecture.encoder} describes no compact encoder")
     check = build_judge(architecture.check)
     if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
         raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
-    return {
-        "generator": build_generator(architecture.generator),
+    networks: dict[str, nn.Module] = {
+        "generator": (generator := build_generator(architecture.generator)),
         "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
         "check": check,
     }
+    if UNITS in card.files:
+        if not isinstance(generator, Disentangler):
+            raise ValueError(f"{architecture.generator} describes no transfer, which alone has {UNITS}")
+        networks["unit_map"] = UnitMap(generator.units, generator.dimensions)
+    return networks
 
 
 def _check_weights(folder: Path, card: Card) -> None:
@@ -243,6 +276,8 @@ def _check_weights(folder: Path, card: Card) -> None:
     expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
     for name in ("encoder", "check"):
         expected[CHECK] |= _shapes(networks[name], f"{name}.")
+    if "unit_map" in networks:
+        expected[UNITS] = _shapes(networks["unit_map"], "")
     for file, shapes in expected.items():
         try:
             with safe_open(folder / file, framework="pt") as tensors:

@@ -10,7 +10,7 @@ from visage.faces.action_units import SOURCES
 from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
 from visage.models.condition import NEUTRAL
-from visage.registry.card import Card
+from visage.registry.card import UNITS, Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
 WEAK = 0.7  # an expression read right less often is named among the limits
@@ -99,8 +99,9 @@ def _kind(card: Card) -> str:
 
 def _what(card: Card) -> str:
     used = extensions(card.config)
+    told = " Or takes a face and action units by their FACS numbers." if UNITS in card.files else ""
     lines = [
-        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels{TAKES.get(card.method, '.')}",
+        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels{TAKES.get(card.method, '.')}{told}",
         f"- Expressions: {', '.join(card.expressions)}.",
         f"- Method: {PAPERS.get(card.method, card.method)}; the exact losses are Visage's reading of it.",
         f"- Extensions of the published method in use: {', '.join(used) if used else 'none'}.",
@@ -162,6 +163,8 @@ def _table(evaluation: Evaluation) -> str:
             "the source's action units to the driver's; score: its harmonic mean with identity_similarity. The rows "
             "beside the model need no transfer: they say what a figure is worth."
         )
+        if evaluation.alone:
+            text += f" {ROWS['units']}: the model's own, told the driver's labels instead of shown the driver."
     grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)
     return "\n\n".join([text, grid, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
 

@@ -1,0 +1,94 @@
+"""From what came out of the networks to files and JSON."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serve_app.form import Form
+from serve_app.model import Model
+from serve_app.problems import Problem
+from visage.editing import Edited, Located
+from visage.faces.facs import AUS
+from visage.faces.picture import encode_animation, write_png
+
+if TYPE_CHECKING:
+    from serve_app.answers import Done
+
+# Of one answer; an animation's pictures are all in memory at once.
+WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
+
+
+def encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[bytes, ...]:
+    """The files of a job's faces: a PNG for each, or one WebP with all as its frames; with their provenance."""
+    pictures = (located.view(face, form.view) for face in edited.faces)
+    xmp = model.xmp(form.view)
+    if form.format == "webp":
+        return (encode_animation(pictures, xmp=xmp),)
+    return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
+
+
+def require_few_pixels(form: Form, located: Located, count: int) -> None:
+    """Raise Problem 422 where an answer of whole photographs would be too large."""
+    height, width = located.photo.shape[:2]
+    most = WRITTEN_MEGAPIXELS[form.format]
+    if count * height * width > most * 1e6:
+        raise Problem(
+            422,
+            f"{count} pictures of {width} x {height} pixels: are more than {most:g} megapixels in one answer; send a "
+            "smaller photograph or ask for view=face.",
+        )
+
+
+def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: "Done") -> bytes:
+    """The JSON answer of expressions."""
+    results: list[dict[str, Any]] = []
+    files = done.files or encode(form, model, done.located, done.edited)
+    # Of an animation the values of the last picture, as that is the one asked for.
+    similarity = _numbers(done.edited.similarity[-len(wanted) :])
+    confidence = _numbers(done.edited.confidence[-len(wanted) :])
+    for place, (index, intensity) in enumerate(wanted):
+        results.append(
+            {
+                "expression": model.editor.expressions[index],
+                "intensity": intensity,
+                "image": base64.b64encode(files[place]).decode("ascii"),
+                "identity_similarity": similarity[place],
+                "expression_confidence": confidence[place],
+            }
+        )
+    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
+
+
+def transfer_document(
+    model: Model, known: Sequence[int], driving: Sequence[Located], files: Sequence[bytes], done: "Done"
+) -> bytes:
+    """The JSON answer of transfers. known: the action units that the model can be told. driving: where the drivers'
+    faces are; empty where units were told."""
+    results = []
+    for place, (file, like) in enumerate(zip(files, _numbers(done.edited.similarity), strict=True)):
+        read = [] if done.edited.units is None else done.edited.units[place].tolist()
+        results.append(
+            {
+                "image": base64.b64encode(file).decode("ascii"),
+                "identity_similarity": like,
+                "driver": _place(driving[place]) if driving else None,
+                "read": {str(au): round(value, 3) for au, value in zip(AUS, read, strict=True) if au in known},
+            }
+        )
+    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
+
+
+def _place(located: Located) -> dict[str, Any]:
+    """Where a face is in its picture."""
+    return {
+        "box": [round(float(value), 2) for value in located.box],
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in located.landmarks],
+    }
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    """As JSON has them: null where nothing was computed."""
+    return [None if np.isnan(value) else float(value) for value in values]
