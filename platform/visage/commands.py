@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
@@ -184,12 +184,8 @@ def evaluate_model(
     generator = _generator_for(faces, bundle, model, device)
     # The set's own judges: a model must not choose, or replace, who judges it.
     networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
-    unit_map = bundle.unit_map()
-    found = judged(
-        method, generator, faces, networks, judge, device=device, inception=inception, beside=other,
-        unit_map=unit_map and unit_map.to(device),
-    )  # fmt: skip
-    console.print(table(found))
+    asked: dict[str, Any] = {"inception": inception, "beside": other, "unit_map": bundle.unit_map()}
+    console.print(table(judged(method, generator, faces, networks, judge, device=device, **asked)))
 
 
 def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":

@@ -49,6 +49,7 @@ def evaluate_transfer(
         "driver": judges.real.take(pairs.driver),
     }
     if unit_map is not None:
+        unit_map.to(device)
         answers["units"] = _told_units(judges, generator, unit_map, pairs)
     if beside is not None:
         answers["ucgan"] = _told(judges, beside, pairs)
