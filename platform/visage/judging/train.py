@@ -70,14 +70,15 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
         return found
     try:
         with _locked(faces.dir / ".networks.lock"):
-            found = _load(folder, wanted) or _brought(faces, wanted)  # trained by another process by now
+            _bring(faces)
+            found = _load(folder, wanted)  # another process may have trained them by now
             if not found:
                 networks, report = _train(faces, judge, progress)
                 seen = apply(networks["identity_judge"], resized(faces, np.arange(len(faces.identity))))
                 _store(folder, networks, report, doubts(seen.numpy(), faces.identity), wanted)
                 found = _load(folder, wanted)
                 if faces.address:
-                    (Store(faces.address) / folder.name).push(folder, last=CARD)
+                    (Store(faces.address) / "networks").push(folder, last=CARD)
     except OSError as error:
         raise UserError(
             f"{folder}: the judges cannot be stored ({error.strerror or error}); make room there or make it writable."
@@ -87,21 +88,16 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     return found
 
 
-def _brought(faces: FaceSet, wanted: dict[str, Any]) -> FaceNetworks | None:
-    """The networks at the face set's address, copied beside it; None where there are none or others."""
-    if not faces.address:
-        return None
-    folder = faces.dir / "networks"
-    (Store(faces.address) / folder.name).get(folder)
-    return _load(folder, wanted)
+def _bring(faces: FaceSet) -> None:
+    """Copy the networks at the face set's address beside it, where there is one and it has any."""
+    if faces.address:
+        (Store(faces.address) / "networks").get(faces.dir / "networks")
 
 
 def stored_networks(faces: FaceSet) -> FaceNetworks | None:
     """The networks that are stored with `faces`, however long they were trained; None where there are none of it."""
     folder = faces.dir / "networks"
-    if faces.address:
-        with _locked(faces.dir / ".networks.lock"):
-            (Store(faces.address) / folder.name).get(folder)
+    _bring(faces)
     try:
         card = json.loads((folder / CARD).read_text())
         judge = Judge(images=card["images"], seed=card["seed"])
