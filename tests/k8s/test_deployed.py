@@ -40,15 +40,32 @@ def champion(tmp_path: Path) -> str:
     return uri
 
 
+def mount(folder: Path, line: str) -> Path:
+    """A secret's file with this line, as the kubelet mounts it, and changes it later: one link goes to a new folder."""
+    turn = folder / f"..{len(list(folder.glob('*')))}"
+    turn.mkdir(parents=True)
+    (turn / "keys").write_text(f"{line}\n")
+    (folder / "..new").symlink_to(turn.name)
+    (folder / "..new").rename(folder / "..data")
+    if not (folder / "keys").is_symlink():
+        (folder / "keys").symlink_to("..data/keys")
+    return folder / "keys"
+
+
 @pytest.mark.serve
-def test_the_endpoints_configuration_deploys_and_answers(rendered: Documents, head: Head, champion: str) -> None:
+def test_the_endpoints_configuration_deploys_answers_and_follows_its_keys(
+    rendered: Documents, head: Head, champion: str, tmp_path: Path
+) -> None:
     service = document(rendered, "base", "RayService", "visage-endpoint")["spec"]
     config = yaml.safe_load(service["serveConfigV2"])
     [port] = free_ports(1)
     # As KubeRay sends it, but for the port, which this machine may use, and the environment, which the pods bring.
     config["http_options"] |= {"host": "127.0.0.1", "port": port}
     key, line = make_key("test", None)
-    variables = {"MLFLOW_TRACKING_URI": champion, "PYTHONPATH": os.pathsep.join(sys.path), "VISAGE_KEYS": line}
+    access = config["applications"][0]["args"]["access"]
+    assert access == {"keys": "/etc/visage/keys"}
+    access["keys"] = str(mount(tmp_path / "secret", line))
+    variables = {"MLFLOW_TRACKING_URI": champion, "PYTHONPATH": os.pathsep.join(sys.path)}
     config["applications"][0]["runtime_env"] = {"env_vars": variables}
     served = f"{head.address}/api/serve/applications/"
     try:
@@ -68,6 +85,17 @@ def test_the_endpoints_configuration_deploys_and_answers(rendered: Documents, he
         assert answered.json()["name"] == "visage-ucgan"
         assert answered.json()["alias"] == "champion"
         assert httpx.get(asked, timeout=30).status_code == 401
+
+        def status(key: str) -> int:
+            return httpx.get(asked, headers={"Authorization": f"Bearer {key}"}, timeout=30).status_code
+
+        other, line = make_key("other", None)
+        mount(tmp_path / "secret", line)
+        for _ in range(60):
+            if (status(other), status(key)) == (200, 401):
+                break
+            time.sleep(1)
+        assert (status(other), status(key)) == (200, 401)
     finally:
         httpx.delete(served, headers=BEARER, timeout=60)
 

@@ -1,8 +1,10 @@
 """What KubeRay makes of the manifests, as its source says: names it takes, what it gives the pods."""
 
+from pathlib import Path
+
 import yaml
 
-from tests.k8s.documents import DEPLOYED, Documents, all_pods, named
+from tests.k8s.documents import DEPLOYED, Documents, all_pods, named, pods
 
 
 def test_no_account_has_the_name_that_kuberay_gives_an_autoscalers(rendered: Documents) -> None:
@@ -45,18 +47,68 @@ def test_rays_objects_fit_into_shared_memory(rendered: Documents) -> None:
 def test_budgets_of_ray_pods_count_pods(rendered: Documents) -> None:
     """A RayCluster has no scale, which a share or maxUnavailable is reckoned from."""
     for folder in DEPLOYED:
-        budgets = named(rendered[folder], "PodDisruptionBudget")
-        for name in ("endpoint", "heads"):
-            assert isinstance(budgets[name]["spec"]["minAvailable"], int), f"{folder}: {name}"
+        for name, budget in named(rendered[folder], "PodDisruptionBudget").items():
+            if name != "stores":
+                assert isinstance(budget["spec"]["minAvailable"], int), f"{folder}: {name}"
         # The endpoint's next cluster has a head besides the two that are there.
-        assert budgets["heads"]["spec"]["minAvailable"] >= 3
+        assert named(rendered[folder], "PodDisruptionBudget")["heads"]["spec"]["minAvailable"] >= 3
+
+
+def test_a_drained_machine_takes_one_of_the_endpoints_nodes_and_another_answers(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        budget = named(rendered[folder], "PodDisruptionBudget").get("endpoint")
+        assert bool(budget) == (folder == "overlays/production")
+        if budget:
+            service = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]
+            [group] = service["rayClusterConfig"]["workerGroupSpecs"]
+            assert budget["spec"]["selector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
+            assert 1 <= budget["spec"]["minAvailable"] < group["minReplicas"]
+            # And the other one has a replica: all of them do not fit on one.
+            replicas = yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["replicas"]
+            gpus = group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+            assert replicas["min"] * replicas["num_gpus"] > gpus
+
+
+def test_names_are_asked_of_the_cluster_and_of_its_nodes(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        policies = named(rendered[folder], "NetworkPolicy")
+        [rule] = policies["dns"]["spec"]["egress"]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+        assert any("namespaceSelector" in peer for peer in rule["to"])
+
+
+def test_all_of_ipv4_is_never_named_without_all_of_ipv6(rendered: Documents) -> None:
+    seen = 0
+    for folder in DEPLOYED:
+        for name, policy in named(rendered[folder], "NetworkPolicy").items():
+            for rule in policy["spec"].get("egress", ()):
+                blocks = {peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer}
+                assert ("0.0.0.0/0" in blocks) == ("::/0" in blocks), f"{folder}: {name}"
+                seen += "::/0" in blocks
+    assert seen >= 6
+
+
+def test_the_endpoint_reads_its_keys_where_the_secret_is_mounted(rendered: Documents) -> None:
+    """As a folder, which the kubelet follows; a variable, and a file by its subPath, stay what they were."""
+    for folder in DEPLOYED:
+        service = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]
+        path = Path(yaml.safe_load(service["serveConfigV2"])["applications"][0]["args"]["access"]["keys"])
+        for where, pod in pods(service):
+            [volume] = [each for each in pod["volumes"] if each.get("secret", {}).get("secretName") == "visage-keys"]
+            assert [item["path"] for item in volume["secret"]["items"]] == [path.name], where
+            [container] = pod["containers"]
+            mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+            assert mounts[str(path.parent)] == {"name": volume["name"], "mountPath": str(path.parent), "readOnly": True}
+            assert volume["secret"]["defaultMode"] == 0o440
+            assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+            assert "VISAGE_KEYS" not in [variable["name"] for variable in container["env"]], where
 
 
 def test_mlflow_alone_reaches_a_store_of_objects_outside(rendered: Documents) -> None:
     for folder in DEPLOYED:
         for name, policy in named(rendered[folder], "NetworkPolicy").items():
             for rule in policy["spec"].get("egress", ()):
-                if any("ipBlock" in peer for peer in rule["to"]) and name != "api-server":
+                if any("ipBlock" in peer for peer in rule["to"]) and name not in ("api-server", "dns"):
                     ports = {port["port"] for port in rule["ports"]}
                     only = {"matchLabels": {"app.kubernetes.io/name": "mlflow"}}
                     assert ports == {5432} or policy["spec"]["podSelector"] == only, f"{folder}: {name}"
