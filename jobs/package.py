@@ -14,7 +14,7 @@ from visage.errors import UserError
 # Of a checkout this alone travels, so that no run, no data and no history does.
 PACKAGES = ("platform/visage", "jobs", "serve_app")
 STOP = {
-    # Ctrl-C keeps what was reached, SIGTERM would not; a trial at work may need a while to end.
+    # As Ctrl-C, which keeps what was reached; a trial at work may need a while to end.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_JOB_STOP_WAIT_TIME_S": "60",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from visage.errors import UserError
+from visage.interrupt import end_by_sigterm_too
 from visage.job_commands import FREE, jobs, submit
 from visage.picture_commands import inspect, transfer
 
@@ -284,6 +285,7 @@ app.command()(jobs)
 
 def main() -> None:
     """The console command: a mendable fault is one sentence on stderr and exit status 2."""
+    end_by_sigterm_too()
     try:
         app()
     except UserError as error:

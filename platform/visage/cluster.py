@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from visage.errors import UserError, one_line
+from visage.interrupt import sigterm_kept
 
 KNOCK_SECONDS = 10
 
@@ -33,7 +34,8 @@ def start_ray(*, dashboard: bool = True) -> bool:
         if address:
             _knock(address)
         quick = None if dashboard else False
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
+        with sigterm_kept():  # Ray's would end the process at once, with a stack of its C++
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=quick)
     except Exception as error:  # of a machine that is too busy to start it, Ray raises a bare one
         if address:
             fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."

@@ -25,11 +25,11 @@ def typed(*further: str) -> str:
 
 @contextmanager
 def going_on_with(command: Callable[[], str]) -> Iterator[None]:
-    """Turns Ctrl-C into the one sentence, with the command that goes on from there."""
+    """Turns Ctrl-C, or a SIGTERM, into the one sentence, with the command that goes on from there."""
     try:
         yield
     except KeyboardInterrupt as stopped:
-        raise UserError(f"{str(stopped) or 'cut off by Ctrl-C'}; go on with: {command()}") from None
+        raise UserError(f"{str(stopped) or 'cut off'}; go on with: {command()}") from None
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def test_a_final_training_that_was_cut_off_goes_on(
             time.sleep(0.05)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(UserError, match=r"cut off by Ctrl-C; go on with: .*--resume"):
+    with pytest.raises(UserError, match=r"cut off; go on with: .*--resume"):
         tune_and_publish(asked, resume=False)
     (folder,) = tmp_path.glob("runs/tune/short/final-*")
     assert load(folder / "checkpoint")["images"] < 1_600
