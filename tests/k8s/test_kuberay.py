@@ -104,11 +104,15 @@ def test_the_endpoint_reads_its_keys_where_the_secret_is_mounted(rendered: Docum
             assert "VISAGE_KEYS" not in [variable["name"] for variable in container["env"]], where
 
 
-def test_mlflow_alone_reaches_a_store_of_objects_outside(rendered: Documents) -> None:
+def test_only_who_has_keys_reaches_a_store_of_objects_outside(rendered: Documents) -> None:
+    """MLflow's server, and Ray's nodes where they share a bucket."""
     for folder in DEPLOYED:
+        sharing = "VISAGE_STORAGE" in named(rendered[folder], "ConfigMap")["visage"]["data"]
+        label = "app.kubernetes.io/name"
+        both = {"matchExpressions": [{"key": label, "operator": "In", "values": ["ray", "mlflow"]}]}
+        only = both if sharing else {"matchLabels": {label: "mlflow"}}
         for name, policy in named(rendered[folder], "NetworkPolicy").items():
             for rule in policy["spec"].get("egress", ()):
                 if any("ipBlock" in peer for peer in rule["to"]) and name not in ("api-server", "dns"):
                     ports = {port["port"] for port in rule["ports"]}
-                    only = {"matchLabels": {"app.kubernetes.io/name": "mlflow"}}
                     assert ports == {5432} or policy["spec"]["podSelector"] == only, f"{folder}: {name}"

@@ -3,6 +3,9 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from test_docs import ROOT, lines
 
@@ -24,7 +27,9 @@ def test_every_object_that_a_command_names_is_there(rendered: Documents) -> None
     found = set()
     for page in PAGES:
         commands = re.findall(r"kubectl [^`]*?(?=`|\n\n|\n    \S)", text(page))
-        for kind, name in re.findall(rf"\b({'|'.join([*KINDS, 'job'])})[/ ]([a-z][a-z-]+)", "\n".join(commands)):
+        for kind, name in re.findall(
+            rf"\b({'|'.join([*KINDS, 'job'])})(?:/|(?<=rayservice) )([a-z][a-z-]+)", "\n".join(commands)
+        ):
             found.add((kind, name))
     assert len(found) >= 7
     assert found <= known
@@ -65,3 +70,69 @@ def test_the_patch_of_the_endpoint_changes_its_cluster(rendered: Documents) -> N
         where = where[key]
     assert "annotations" in at
     assert where["labels"]
+
+
+def test_the_page_says_how_large_a_cluster_must_be(rendered: Documents) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.].*?) \| (.*?) \| (.*?) \| (.*?) \|$", text("kubernetes.md"), re.MULTILINE)
+    assert [row[0] for row in rows] == ["local", "gpu", "production"]
+    for overlay, *cells in rows:
+        documents = rendered[f"overlays/{overlay}"]
+        rest, most = (sum((count * each for count, each in sized(documents, size)), Size()) for size in (MIN, MAX))
+        largest = max((each for _, each in sized(documents, MAX)), key=lambda size: (size.gpus, size.memory))
+        volumes = sum(gibibytes(each["resources"]["requests"]["storage"]) for each in claims(documents))
+        assert cells == [str(rest), str(most), str(largest), f"{volumes:g} GiB"], overlay
+
+
+MIN, MAX = "minReplicas", "maxReplicas"
+
+
+@dataclass(frozen=True)
+class Size:
+    cpus: float = 0
+    memory: float = 0
+    gpus: int = 0
+
+    def __add__(self, other: "Size") -> "Size":
+        return Size(self.cpus + other.cpus, self.memory + other.memory, self.gpus + other.gpus)
+
+    def __rmul__(self, count: int) -> "Size":
+        return Size(count * self.cpus, count * self.memory, count * self.gpus)
+
+    def __str__(self) -> str:
+        words = [f"{round(self.cpus, 2):g} CPU{'s' * (self.cpus != 1)}", f"{round(self.memory, 2):g} GiB"]
+        return ", ".join([*words, *([f"{self.gpus} GPU{'s' * (self.gpus != 1)}"] if self.gpus else [])])
+
+
+def gibibytes(quantity: str) -> float:
+    return float(quantity[:-2]) * {"Mi": 1 / 1024, "Gi": 1, "Ti": 1024}[quantity[-2:]]
+
+
+def size_of(containers: list[dict[str, Any]]) -> Size:
+    total = Size()
+    for each in containers:
+        asked, limits = each["resources"]["requests"], each["resources"].get("limits", {})
+        cpu = str(asked["cpu"])
+        cpus = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
+        total += Size(cpus, gibibytes(asked["memory"]), int(limits.get("nvidia.com/gpu", 0)))
+    return total
+
+
+def sized(documents: list[dict[str, Any]], replicas: str) -> Iterator[tuple[int, Size]]:
+    """Each kind of pod: how many there are, and what one asks for."""
+    for each in documents:
+        if each["kind"] in ("Deployment", "StatefulSet"):
+            yield each["spec"]["replicas"], size_of(each["spec"]["template"]["spec"]["containers"])
+        elif each["kind"] in ("RayCluster", "RayService"):
+            cluster = each["spec"].get("rayClusterConfig", each["spec"])
+            head = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+            yield 1, size_of([*head, cluster["autoscalerOptions"]])
+            for group in cluster["workerGroupSpecs"]:
+                yield group[replicas], size_of(group["template"]["spec"]["containers"])
+
+
+def claims(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for each in documents:
+        if each["kind"] == "PersistentVolumeClaim":
+            yield each["spec"]
+        for template in each.get("spec", {}).get("volumeClaimTemplates", ()):
+            yield template["spec"]
