@@ -151,3 +151,27 @@ def test_a_run_that_diverged_at_once_is_recorded(done: tuple[Path, AblationResul
     line = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| base | 7"))
     assert line.count("|") == 8
     assert "diverged" in line
+
+
+@pytest.mark.ray
+def test_of_transfers_the_agreement_of_action_units_and_the_leaks_are_told(
+    judged: Judged, tmp_path: Path, local_ray: None
+) -> None:
+    faces, networks = judged
+    method = {"name": "eft", "width": 8, "discriminator_width": 8, "mask": True}
+    variants: dict[str, dict[str, float]] = {"whole": {}, "without swap": {"loss.swap.weight": 0}}
+    short = {"images": 8, "batch": 4, "evaluate_every": 8, "evaluate_pairs": 8}
+    judge, parts = {"images": 4_000, "bootstrap": 100}, {"variants": variants, "seeds": [0]}
+    tree = {"data": {"dir": str(faces.dir)}, "method": method, "train": short, "judge": judge, "ablation": parts}
+    result = ablate(Experiment.model_validate(tree), faces, networks, tmp_path, lambda *said: None)
+    text = markdown(result)
+    assert "| au_agreement |" in text
+    rows = {line.split(" | ")[0][2:]: line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line}
+    assert rows["copy of the input"][4].startswith("0.000 ")
+    for run in result.runs:
+        evaluation = run.evaluation()
+        assert evaluation
+        agreement = evaluation.rows["model"].metrics["au_agreement"].value
+        assert f"| {agreement:.3f} |" in text.partition("Every run.")[2]
+    leaks = text.partition("Leak probes")[2].splitlines()
+    assert [line.split(" | ")[0][2:] for line in leaks if line.startswith("| w")] == ["whole", "without swap"]

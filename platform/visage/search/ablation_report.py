@@ -12,7 +12,7 @@ import numpy as np
 from visage.faces.picture import write_whole
 from visage.judging.comparison import at_equal_expression
 from visage.judging.metrics import Estimate
-from visage.judging.results import Evaluation, Intensity
+from visage.judging.results import Intensity
 from visage.search.ablation import FACES, AblationResult
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def markdown(result: AblationResult) -> str:
         if evaluation is None:
             text += f"| {run.variant} | {run.seed} | diverged" + " |" * len(METRICS) + "\n"
         else:
-            text += f"| {run.variant} | {run.seed} | {' | '.join(_of_run(evaluation))} |\n"
+            reached = (evaluation.rows["model"].metrics[name].value for name in _headings(result))
+            text += f"| {run.variant} | {run.seed} | {' | '.join(f'{value:.3f}' for value in reached)} |\n"
     return text + _leaks(result)
 
 
@@ -177,11 +178,7 @@ def _lines(result: AblationResult) -> Iterator[tuple[str, list[str]]]:
     for row, title in ROWS.items():
         if row in evaluation.rows:
             metrics: Mapping[str, Estimate] = evaluation.rows[row].metrics
-            yield title, [_figure(metrics[metric]) for metric in METRICS]
-
-
-def _of_run(evaluation: Evaluation) -> list[str]:
-    return [f"{evaluation.rows['model'].metrics[metric].value:.3f}" for metric in METRICS]
+            yield title, [_figure(metrics[name]) for name in _headings(result)]
 
 
 def _figure(estimate: Estimate) -> str:
