@@ -40,7 +40,7 @@ def publish(
 
     from visage.faces.picture import write_png
     from visage.judging.by_method import PICTURES, judged
-    from visage.judging.report import intensity_picture
+    from visage.judging.report import intensity_picture, units_picture
     from visage.models.disentangler import Disentangler
     from visage.registry.assemble import bundle_training
     from visage.registry.card import MODEL_CARD
@@ -71,6 +71,8 @@ def publish(
     run.picture(picture, "faces.png")
     if method == "ucgan":
         run.picture(write_png(None, intensity_picture(generator, faces, "test")), "intensity.png")
+    if isinstance(generator, Disentangler) and unit_map is not None:
+        run.picture(write_png(None, units_picture(generator, unit_map, faces, "test")), "units.png")
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)

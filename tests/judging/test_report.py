@@ -9,11 +9,16 @@ from torch import Tensor
 
 from tests.evaluations import sample
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
+from visage.judging.agreement import Agreement
 from visage.judging.evaluate import evaluate
-from visage.judging.report import CELL, faces_picture, intensity_picture
-from visage.judging.results import Evaluation
+from visage.judging.metrics import Estimate
+from visage.judging.report import CELL, faces_picture, intensity_picture, units_picture
+from visage.judging.results import Alone, Evaluation, Row
 from visage.judging.table import table
 from visage.judging.train import FaceNetworks
+from visage.models.disentangler import Disentangler
+from visage.models.unit_map import UnitMap
 
 
 def printed(evaluation: Evaluation) -> str:
@@ -53,6 +58,41 @@ def test_groups_stand_in_the_table_and_small_ones_with_a_caution() -> None:
     assert "3 !" in shown
     assert "By group" in shown
     assert "By group" not in printed(sample(("neutral", "happy"), groups={}))
+
+
+def test_a_transfer_s_table_fits_and_says_what_a_unit_told_alone_does() -> None:
+    figure = Estimate(0.8, 0.75, 0.85)
+    rows = dict.fromkeys(("model", "copy", "driver", "units", "ucgan"), Row({"au_agreement": figure}, 3, 9, [[9]]))
+    units = {name: {au: Agreement(figure, figure) for au in ("4", "12")} for name in rows}
+    alone = {"12": Alone(Estimate(0.25, 0.2, 0.3), Estimate(0.06, 0.05, 0.07))}
+    found = sample(("neutral",), rows=rows, action_units=units, alone=alone, groups={}, intensity=None)
+    lines = {line.split()[0]: line for line in printed(found).splitlines() if line.strip()}
+    assert "0.25 / 0.06" in lines["12"]
+    assert "0.25" not in lines["4"]
+    assert "told alone" in printed(found)
+    assert "told alone" not in printed(sample(("neutral",), rows=rows, action_units=units, groups={}, intensity=None))
+
+
+class Painter(UnitMap):
+    """Paints a face as bright as AU 12 is asked for, and white where another unit is."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__(len(AUS), 8)
+        self.known.copy_(torch.tensor([au in known for au in AUS]))
+
+    def told(self, network: Disentangler, faces: Tensor, asked: Tensor) -> Tensor:
+        shown = asked[:, AUS.index(12)].nan_to_num(1) * 2 - 1
+        return shown[:, None, None, None].expand(-1, 3, 64, 64)
+
+
+def test_the_picture_of_units_has_a_column_for_each_that_is_told(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    network = Disentangler(64, 8, 8, len(AUS))
+    middle = CELL // 2
+    for known, columns in (({1, 2, 4, 12, 26}, 8), ({12}, 5), (set[int](), 0)):
+        picture = units_picture(network, Painter(known), judged[0], "test", people=2)
+        assert picture.shape[1] == (1 + columns) * (CELL + 4) + 4
+        row = picture[22 + middle, 4 + middle :: CELL + 4][1:, 0]
+        assert row.tolist() == [0, 64, 128, 191, 255, 255, 255, 255][:columns]
 
 
 def test_the_strip_has_a_row_a_person_and_a_column_an_intensity(judged: tuple[FaceSet, FaceNetworks]) -> None:

@@ -1,6 +1,6 @@
 """What a generator makes, as pictures for people to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,14 +8,21 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from visage.faces.faceset import FaceSet
+from visage.faces.facs import AUS
 from visage.judging.fit import as_input, real_inputs
 from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
 from visage.models.condition import NEUTRAL, conditions
+from visage.models.disentangler import Disentangler
+from visage.models.unit_map import UnitMap
 
 CELL = 96
 GAP = 4
 LINE = 22
+# What `units_picture` asks for: one unit more and more, then others at their full.
+TOLD: tuple[dict[int, float], ...] = (
+    *({12: level} for level in (0.0, 0.25, 0.5, 0.75, 1.0)), {1: 1.0, 2: 1.0}, {4: 1.0}, {26: 1.0}
+)  # fmt: skip
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -84,10 +91,39 @@ def transfer_picture(transfer: Generator, faces: FaceSet, part: str, people: int
         sheet.place(0, 1 + column, np.array(faces.faces[picture]), "driver")
     for row, picture in enumerate(rows):
         sheet.place(1 + row, 0, np.array(faces.faces[picture]), "source")
-        made = transfer(real_inputs(faces, np.repeat(picture, len(columns)), device), driving).float().clamp(-1, 1)
-        for column, face in enumerate(((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()):
+        made = transfer(real_inputs(faces, np.repeat(picture, len(columns)), device), driving)
+        for column, face in enumerate(_pixels(made)):
             sheet.place(1 + row, 1 + column, face)
     return np.array(sheet.image)
+
+
+@torch.inference_mode()
+def units_picture(generator: Disentangler, unit_map: UnitMap, faces: FaceSet, part: str, people: int = 6) -> np.ndarray:
+    """People of a part down; across: the source, and what it becomes when it is told each of TOLD, as far as the map
+    knows those units. Sources as for `transfer_picture`. Returns uint8 H,W,3."""
+    members, device = faces.part(part), _device(generator)
+    known = {au for au, there in zip(AUS, unit_map.known.tolist(), strict=True) if there}
+    asked = [units for units in TOLD if units.keys() <= known]
+    chosen = np.unique(faces.identity[members])[:people]
+    sheet = Sheet(("source", *(_named(units) for units in asked)), len(chosen), faces.size)
+    table = torch.full((len(asked), len(AUS)), float("nan"), device=device)
+    for row, units in enumerate(asked):
+        for au, value in units.items():
+            table[row, AUS.index(au)] = value
+    for row, name in enumerate(chosen):
+        picture = _first(faces, members, name, NEUTRAL)
+        sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
+        if not asked:
+            continue
+        made = unit_map.told(generator, real_inputs(faces, np.repeat(picture, len(asked)), device), table)
+        for column, face in enumerate(_pixels(made)):
+            sheet.place(row, 1 + column, face)
+    return np.array(sheet.image)
+
+
+def _named(units: Mapping[int, float]) -> str:
+    values = set(units.values())
+    return f"AU {'+'.join(map(str, units))}: {values.pop():g}"
 
 
 def _drivers(faces: FaceSet, others: np.ndarray, count: int) -> list[int]:
@@ -137,8 +173,12 @@ def _made(generator: Generator, faces: FaceSet, picture: int, condition: torch.T
     """One face under each of N conditions: uint8 N,S,S,3."""
     face = torch.from_numpy(np.array(faces.faces[picture])).to(condition.device)
     batch = as_input(face.permute(2, 0, 1)).expand(len(condition), -1, -1, -1).contiguous()
-    made = generator(batch, condition).float().clamp(-1, 1)
-    return ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return _pixels(generator(batch, condition))
+
+
+def _pixels(made: torch.Tensor) -> np.ndarray:
+    """Faces N,3,S,S in [-1, 1] as uint8 N,S,S,3."""
+    return ((made.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _first(faces: FaceSet, members: np.ndarray, name: str, expression: str) -> int:
