@@ -40,7 +40,7 @@ CONTRASTS = """() => {
             const back = behind(element);
             found.push([`text of ${name}`, ratio(over(numbers(style.color), back), back), large ? 3 : 4.5]);
         }
-        if (element.matches("button, .button, #key, fieldset span") && parseFloat(style.borderTopWidth)) {
+        if (element.matches("button:enabled, .button, #key, fieldset span") && parseFloat(style.borderTopWidth)) {
             const edge = numbers(style.borderTopColor), around = behind(element.parentElement);
             const inside = behind(element);
             found.push([`edge of ${name}`, Math.max(ratio(over(edge, around), around), ratio(inside, around)), 3]);
@@ -56,10 +56,15 @@ def test_text_and_edges_stand_out_enough_to_be_seen(page: "Page", url: str, sche
     page.emulate_media(color_scheme=scheme)
     choose_sample(page)
     found = page.evaluate(CONTRASTS)
+    page.get_by_role("radio", name="By face or muscle").check()
+    page.locator("#drivers button").first.click()
+    page.locator("#transfer-result").wait_for()
+    found += page.evaluate(CONTRASTS)
     page.set_input_files("#file", {"name": "face.png", "mimeType": "image/png", "buffer": b"x"})
     fault(page)
     page.evaluate("for (const id of ['key-form', 'again']) document.getElementById(id).hidden = false")
     found += page.evaluate(CONTRASTS)
     names = {name for name, _, _ in found}
-    assert {"text of fault", "text of download", "text of camera", "edge of key", "edge of camera"} <= names
+    expected = {"text of fault", "text of download", "text of camera", "edge of key", "edge of camera"}
+    assert expected | {"text of unit-12-value", "text of units-reset"} <= names
     assert not [(name, round(ratio, 2)) for name, ratio, least in found if ratio < least]
