@@ -23,6 +23,7 @@ from visage.search.study import study_folder
 from visage.search.trial import training
 from visage.search.tune import tune
 from visage.search_commands import tune_and_publish
+from visage.storage import Store
 from visage.training import checkpoint
 from visage.training.progress import Progress
 from visage.training.run import held, kept_at, place_of, run
@@ -164,6 +165,30 @@ def full(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], Non
         trial(config)
 
     return filled
+
+
+def test_a_bucket_that_is_away_for_a_while_costs_a_run_nothing(
+    judged: Judged, experiment: Experiment, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = machine("only")
+    points, out = list[Progress](), Path("runs/train/one")
+    store = kept_at(experiment.train, place_of(out))
+    assert store
+
+    def away(point: Progress) -> None:
+        points.append(point)
+        monkeypatch.setattr(Store, "_place", there if point.images >= 32 else gone)
+
+    there = Store.__dict__["_place"]
+    gone = property(lambda self: (_ for _ in ()).throw(OSError("no route to it")))
+    with held(out, resume=False, store=store):
+        run(experiment, opened(experiment.data), judged[1], out, away, resume=False)
+    warned = {point.images: point.warning for point in points if point.metrics is not None}
+    assert not warned[48]
+    assert "no route to it" in str(warned[32])
+    assert "the training goes on without that copy" in str(warned[32])
+    assert store.get(here / "again")
+    assert digest(here / "again" / "checkpoint") == digest(out / "checkpoint")
 
 
 @pytest.mark.ray

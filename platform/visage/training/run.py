@@ -5,11 +5,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from visage.config import Experiment
 from visage.config.experiment import Train
-from visage.errors import UserError
+from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_whole
 from visage.judging.train import FaceNetworks
@@ -30,7 +31,7 @@ def run(
 
     out receives history.jsonl (every point), faces/ (pictures of the validation people) and checkpoint/. With one
     worker and no RAY_ADDRESS the loop runs here; else under Ray Train, whose evaluations alone are reported. With
-    `train.storage` the folder's files are copied there after each evaluation and at the end.
+    `train.storage` the folder's files are copied there after each evaluation; a copy that fails is a warning.
     The caller holds the folder: see `held`.
     """
     store = kept_at(experiment.train, place_of(out))
@@ -38,9 +39,12 @@ def run(
         return _run(experiment, faces, networks, out, report, None, resume=resume)
 
     def kept(point: Progress) -> None:
-        report(point)
         if point.metrics is not None:
-            store.push(out, skip=NOT_KEPT)
+            try:
+                store.push(out, skip=NOT_KEPT)
+            except NotWritten as away:  # the next evaluation's copy makes up for it, and the folder holds all
+                point = replace(point, warning=f"{str(away).rstrip('.')}; the training goes on without that copy.")
+        report(point)
 
     try:
         return _run(experiment, faces, networks, out, kept, store, resume=resume)
