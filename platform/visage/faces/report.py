@@ -29,7 +29,7 @@ def print_report(faces: FaceSet, console: Console) -> None:
     left_out, pictures = faces.facts["left_out"], len(faces.identity)
     not_chosen = faces.facts.get("not_chosen", {})
     console.print(
-        f"{faces.dir}: {pictures} faces of {len(set(faces.identity))} people, {faces.size} px, layout {faces.layout}",
+        f"{faces.address or faces.dir}: {pictures} faces of {len(set(faces.identity))} people, {faces.size} px, layout {faces.layout}",
         highlight=False,
         soft_wrap=True,
     )
