@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from test_cli import visage
 
+from tests.faces.photos import face, photograph
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 
@@ -84,3 +85,28 @@ def test_edit_changes_the_face_and_nothing_else(road: Path, judged: tuple[FaceSe
     assert refused.returncode == 2
     assert "neutral, happy, surprise" in refused.stderr
     assert not (road / "b.png").exists()
+
+
+def test_a_transfer_is_trained_told_action_units_and_judged_by_them(
+    judged: tuple[FaceSet, FaceNetworks], tmp_path: Path
+) -> None:
+    faces, _ = judged
+    (tmp_path / "carry.yaml").write_text(
+        f"""
+data: {{dir: {faces.dir}}}
+method: {{name: eft, width: 8, discriminator_width: 8, related: 8}}
+train: {{images: 16, batch: 8, evaluate_every: 16, evaluate_pairs: 16}}
+judge: {{images: 4000, bootstrap: 100}}
+"""
+    )
+    shown = succeeded(visage("train", "carry.yaml", folder=tmp_path))
+    assert "told alone" in shown
+    assert list((tmp_path / "runs").rglob("units.png"))
+    assert "told alone" in succeeded(visage("evaluate", "visage-eft/1", "--data", str(faces.dir), folder=tmp_path))
+    Image.fromarray(photograph(face(3, "neutral"))).save(tmp_path / "me.png")
+    asked = ("transfer", "me.png", "--model", "visage-eft/1", "--out", "out.png")
+    succeeded(visage(*asked, "--au", "12=0.8", "--au", "6=0.5", folder=tmp_path))
+    assert Image.open(tmp_path / "out.png").size == (256, 256)
+    done = visage(*asked, "--au", "9=0.8", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "visage: action unit 9: the model does not know it; it knows 1, 2, 5, 6, 12, 26.\n"
