@@ -28,9 +28,9 @@ def print_report(faces: FaceSet, console: Console) -> None:
     """Print people, pictures of each expression in each part, and what was left out with the reason."""
     left_out, pictures = faces.facts["left_out"], len(faces.identity)
     not_chosen = faces.facts.get("not_chosen", {})
-    place, people = faces.address or faces.dir, len(set(faces.identity))
+    place, count = faces.address or faces.dir, len(set(faces.identity))
     console.print(
-        f"{place}: {pictures} faces of {people} people, {faces.size} px, layout {faces.layout}",
+        f"{place}: {pictures} faces of {count} people, {faces.size} px, layout {faces.layout}",
         highlight=False,
         soft_wrap=True,
     )
