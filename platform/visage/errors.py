@@ -17,5 +17,9 @@ class NotWritten(UserError):
     """The disk, or a bucket, refuses a file. What was there before is whole: the work can go on once that is mended."""
 
 
+class StoreRefused(UserError):
+    """MLflow's store, or the one of its files, refuses. What was reached is kept, so the work can go on later."""
+
+
 class JudgesRefused(UserError):
     """A judge reads real faces no better than chance, so its figures would say nothing."""

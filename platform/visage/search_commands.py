@@ -50,11 +50,11 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
                 f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume."
             )
         model = publish_chosen(experiment, result, best, faces, networks, registry)
-    if registry.is_champion(model):
-        console.print(f"{model} is the champion already; next: visage serve")
-        return
-    promotion = registry.promote(model)
-    conclude(experiment, result, promotion)
+        if registry.is_champion(model):
+            console.print(f"{model} is the champion already; next: visage serve")
+            return
+        promotion = registry.promote(model)
+        conclude(experiment, result, promotion)
     print_promotion(promotion)
 
 

@@ -121,3 +121,48 @@ def test_a_store_that_stays_away_stops_the_study_which_goes_on_later(
     (tmp_path / "moved").replace(tmp_path / name)
     assert tune(asked, trials=losing(tmp_path, name), resume=True).complete == 3
     whole(tmp_path, asked)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_trial_whose_files_are_refused_makes_one_run(
+    tmp_path: Path, patient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of files is away when the second trial begins, and that of runs is there."""
+    from mlflow import MlflowClient
+
+    files, moved = tmp_path / "mlartifacts", tmp_path / "moved"
+
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        with (tmp_path / "steps").open("a") as steps:
+            steps.write(f"{number} {images}\n")
+        if number == 0 and images == GOAL:
+            files.rename(moved)
+            files.touch()
+        return images / GOAL
+
+    def bring_back() -> None:
+        files.unlink()
+        moved.rename(files)
+
+    def wait_and_bring_back() -> None:
+        while not moved.exists():
+            time.sleep(0.05)
+        time.sleep(4)
+        bring_back()
+
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
+    if patient:
+        threading.Thread(target=wait_and_bring_back, daemon=True).start()
+        result = tune(asked, trials=trials(behaviour))
+    else:
+        monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(UserError, match=r"^tracking_uri = sqlite:.*; then go on with --resume\.$"):
+            tune(asked, trials=trials(behaviour))
+        bring_back()
+        result = tune(asked, trials=trials(behaviour), resume=True)
+    whole(tmp_path, asked)
+    client = MlflowClient(asked.registry.tracking_uri)
+    home = [client.get_run(result.run_id).info.experiment_id]
+    runs = client.search_runs(home, "tags.visage.kind = 'trial'")
+    assert len(runs) == 3
+    assert all("experiment.yaml" in [file.path for file in client.list_artifacts(run.info.run_id)] for run in runs)

@@ -1,6 +1,7 @@
 """Opening MLflow's store: the schema made once, the library kept quiet, each fault one sentence."""
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -13,14 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from visage.errors import UserError, one_line
+from visage.errors import StoreRefused, UserError, one_line
 from visage.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
-PROBE_SECONDS = 5
+PROBE_SECONDS, FILES_SECONDS = 5, 30
+FILES = "api/2.0/mlflow-artifacts/artifacts"
+MENDS = {
+    "RESOURCE_DOES_NOT_EXIST": "make that bucket, or start the server with one that is there",
+    "UNAUTHENTICATED": "start the server with the keys of the store",
+    "PERMISSION_DENIED": "let the server's keys read, write and list there",
+}
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -88,7 +95,7 @@ def store_faults(uri: str) -> Iterator[None]:
         with uninterrupted():
             yield
     except _raised_by_mlflow() as error:
-        raise UserError(f"tracking_uri = {uri}: {_fault(error, uri)}.") from None
+        raise StoreRefused(f"tracking_uri = {uri}: {_fault(error, uri)}.") from None
 
 
 def _raised_by_mlflow() -> tuple[type[Exception], ...]:
@@ -108,13 +115,30 @@ def _fault(error: Exception, uri: str) -> str:
     if "/mlflow-artifacts/" in text:
         with suppress(UserError):
             _probe_server(uri)
-            return (
-                "MLflow's server answers, and its object store does not take or give a file; see in its log whether "
-                "the bucket is there and its keys are right, and mend that"
-            )
+            return _files_fault(uri)
     caused = re.search(r"Caused by \w+\((.+)\)", text)
     reason = caused[1].strip("'\"() ")[-200:] if caused else text[:200]
     return f"MLflow's store refused ({reason}); mend it or give another one"
+
+
+def _files_fault(uri: str) -> str:
+    """Why the object store of MLflow's server refuses a file, and how to mend it.
+
+    Of the file the server says nothing but that it failed; asked for a list, it hands on what the store says.
+    """
+    try:
+        urllib.request.urlopen(f"{uri}/{FILES}?path=visage", timeout=FILES_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(error.read())
+            reason = " ".join(told["message"].split())[:200].rstrip(".")
+            return f"the object store of MLflow's server refuses ({reason}); {MENDS[told['error_code']]}"
+    except OSError:
+        pass
+    return (
+        "MLflow's server answers, and its object store does not take or give a file; see in its log whether the bucket "
+        "is there and its keys are right, and mend that"
+    )
 
 
 def _client(address: str, uri: str) -> "MlflowClient":

@@ -74,7 +74,12 @@ class Tracking:
                 self.client.log_batch(run.info.run_id, params=all_params[start : start + BATCH])
         log = RunLog(self.client, self.uri, run.info.run_id)
         if experiment:
-            log.picture(written(experiment).encode(), EXPERIMENT)
+            try:
+                log.picture(written(experiment).encode(), EXPERIMENT)
+            except UserError:  # the files lie elsewhere than the run
+                with suppress(UserError):
+                    log.finish("failed")
+                raise
         return log
 
     def continue_run(self, run_id: str) -> "RunLog":

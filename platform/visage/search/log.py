@@ -87,11 +87,14 @@ class StudyLog(Callback):
                     parent=self.before.run_id,
                     tags=self.tags | {"visage.trial": str(number)},
                     params=self.settings | values,
-                    experiment=replaced(self.experiment, values),
                 )
             )
             self.ledger.note(trial.trial_id, "run_id", run.run_id)
         self.runs[number] = run
+        # By itself, and once more of a trial that goes on: the store of files may be away while the runs' is there.
+        if not self.ledger.noted(trial.trial_id, RETRIED):
+            chosen = written(replaced(self.experiment, values)).encode()
+            patiently(lambda: run.picture(chosen, EXPERIMENT))
         self._tell()
 
     @guarded

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from visage.cluster import local_ray
 from visage.config import Experiment, replaced
-from visage.errors import UserError
+from visage.errors import StoreRefused, UserError
 from visage.search.database import database_faults
 from visage.search.driver import heartbeat, held
 from visage.search.progress import Watch
@@ -186,7 +186,12 @@ def _run(
             run.finish("killed")
         then = "begin anew" if search.scheduler == "pbt" else "go on with --resume"
         raise UserError(f"{str(ledger.fault).rstrip('.')}; then {then}.")
-    record_study(study, run)
+    try:
+        record_study(study, run)
+    except StoreRefused:
+        with suppress(UserError):
+            run.finish("killed")
+        raise
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")
 
 
