@@ -133,6 +133,8 @@ def test_an_evaluation_has_the_rows_that_need_no_transfer_and_comes_back(judged:
     for row in told.rows.values():
         figure = row.metrics["au_correlation"]
         assert figure.low <= figure.value <= figure.high
+    distances = {name: row.metrics["frechet"].value for name, row in told.rows.items()}
+    assert distances["driver"] < distances["copy"] < distances["model"]  # of the driver's expression, real, of noise
     assert told.labels == "prototype"
     assert any("weak" in warning for warning in told.warnings)
     assert set(told.action_units or {}) == set(told.rows)

@@ -4,10 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.agreement import share_gone
+from visage.judging.frechet import Realism
 from visage.judging.judges import BATCH, Generator, Judges
 from visage.judging.metrics import interval_over_people
 from visage.judging.probes import probes
@@ -43,6 +45,7 @@ def evaluate_transfer(
     judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
     judges.judges.refuse_chance()
     pairs = pairings(faces, part, seed=seed)
+    realism = Realism.of(*judges.judges.training_features())
     answers = {
         "model": judges.read_all(generator, pairs),
         "copy": judges.real.take(pairs.source),
@@ -64,7 +67,7 @@ def evaluate_transfer(
         verification=judges.judges.identity,
         report=networks.report,
         warnings=judges.warnings(),
-        rows={name: _row(judges, pairs, read, judge.bootstrap, seed) for name, read in answers.items()},
+        rows={name: _row(judges, pairs, read, realism, judge.bootstrap, seed) for name, read in answers.items()},
         groups={},
         intensity=None,
         action_units={name: judges.agreements(read, pairs, judge.bootstrap, seed) for name, read in answers.items()},
@@ -119,7 +122,9 @@ def _told(judges: TransferJudges, generator: Generator, pairs: Pairings) -> Read
     return judges.read_made(make, pairs)
 
 
-def _row(judges: TransferJudges, pairs: Pairings, read: Read, bootstrap: int, seed: int) -> Row:
+def _row(
+    judges: TransferJudges, pairs: Pairings, read: Read, realism: Realism | None, bootstrap: int, seed: int
+) -> Row:
     faces, columns = judges.faces, judges.columns(read, pairs)
     people = faces.identity[pairs.source]
     gone = share_gone(columns["missed"], columns["way"]).clip(0, 1)
@@ -138,4 +143,7 @@ def _row(judges: TransferJudges, pairs: Pairings, read: Read, bootstrap: int, se
     confusion = np.zeros((len(faces.expressions),) * 2, int)
     np.add.at(confusion, (faces.expression[pairs.driver], read.seen.probability.argmax(1)), 1)
     metrics = judges.metrics(read, pairs, bootstrap, seed)
+    target = faces.expression[pairs.driver]
+    if realism and (distance := realism.distance(read.seen.feature, target, people, bootstrap, seed)):
+        metrics[FRECHET] = distance
     return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)
