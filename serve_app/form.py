@@ -203,17 +203,19 @@ def _choice(name: str, value: bytes, choices: Iterable[str]) -> str:
 def _units(text: str) -> dict[int, float]:
     """Intensities by FACS number, of a JSON object."""
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, object_pairs_hook=tuple)  # a dict would keep the last of two values
     except (ValueError, RecursionError):
         tree = None
-    if not isinstance(tree, dict):
+    if not isinstance(tree, tuple):
         raise Problem(422, f"au = {text[:40]!r}: is no JSON object; send one such as {AU_EXAMPLE}.")
-    found = {}
-    for number, value in tree.items():
+    found = dict[int, float]()
+    for number, value in tree:
         if not (number.isascii() and number.isdecimal() and len(number) < 3):
             raise Problem(422, f"au: {number[:40]!r} is no FACS number of an action unit; send such as {AU_EXAMPLE}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
             raise Problem(422, f"au: unit {number} has no intensity from 0 to 1; send such as {AU_EXAMPLE}.")
+        if int(number) in found:
+            raise Problem(422, f"au: unit {number} is given twice; give it once.")
         found[int(number)] = value
     return found
 

@@ -117,6 +117,8 @@ def test_photographs_are_searched_for_their_face(transfer: Post) -> None:
         ([], {**ALIGNED, "au": '{"12": 1' + "0" * 400 + "}"}, 422, "unit 12 has no intensity"),
         ([], {**ALIGNED, "au": '{"12": 1.5}'}, 422, "action unit 12 = 1.5: give an intensity from 0 to 1"),
         ([], {**ALIGNED, "au": '{"12": NaN}'}, 422, "action unit 12 = nan: give"),
+        ([], {**ALIGNED, "au": '{"12": 0.1, "12": 0.9}'}, 422, "au: unit 12 is given twice; give it once"),
+        ([], {**ALIGNED, "au": '{"1": 0.1, "01": 0.9}'}, 422, "au: unit 01 is given twice"),
         ([], {**ALIGNED, "au": '{"9": 0.5}'}, 422, "action unit 9: the model does not know it; it knows 1, 2, 4, 6"),
         ([png(face(1)), b"no picture"], ALIGNED, 400, "driver 2"),
         ([png(np.zeros((20, 30, 3), np.uint8))], ALIGNED, 422, "driver 1: is 30 x 20 pixels"),
