@@ -86,7 +86,19 @@ def test_a_bucket_that_refuses_or_is_away_is_one_sentence(
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("address", ["gopher://a/b", "s3://", "s3://key:word@bucket/a", "s3://bucket/a?secret_key=b"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "gopher://a/b",
+        "s3://",
+        "s3:///bucket/a",
+        "s3://key:word@bucket/a",
+        "s3://bucket/a?secret_key=b",
+        "s3://bucket/a/../b",
+        "s3://bucket//a",
+        "file://folder/a",
+    ],
+)
 def test_an_address_that_cannot_be_used_is_one_sentence(address: str) -> None:
     with pytest.raises(UserError, match=r"write s3://BUCKET/FOLDER|AWS_SECRET_ACCESS_KEY"):
         Store(address)

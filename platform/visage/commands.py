@@ -268,7 +268,9 @@ def _run_of(
     # Without a checkpoint, killed before its first: the same settings are the same run.
     same = settings.is_file() and settings.read_text(encoding="utf-8") == written(experiment)
     if note.is_file() and (resume or same):
-        return tracking.continue_run(note.read_text())
+        if tracking.has(begun := note.read_text()):
+            return tracking.continue_run(begun)
+        console.print(f"run {begun}: is not in {tracking.uri}; what follows is a new run there.")
     tags = {**tags, THREADS: str(threads(experiment.train))}
     params = experiment.model_dump(mode="json")
     log = tracking.start_run(name, parent, tags=tags, params=params, experiment=experiment)

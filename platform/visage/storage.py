@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from visage.errors import NotWritten, UserError, one_line
 
@@ -23,7 +24,9 @@ def is_address(place: object) -> bool:
 def address_fault(address: str) -> str:
     """What is wrong with an address, as the end of a sentence; empty where it can be used."""
     scheme, _, rest = address.partition("://")
-    if scheme not in SCHEMES or not rest.strip("/"):
+    parts = rest.rstrip("/").split("/")
+    whole = not {"", ".", ".."} & set(parts) if scheme == "s3" else rest.startswith("/")
+    if scheme not in SCHEMES or not rest.strip("/") or not whole:
         return "is no address that can be used; write s3://BUCKET/FOLDER or file:///FOLDER"
     if set("@?#") & set(rest):
         return "holds more than a place; the keys of a bucket go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -47,11 +50,16 @@ class Store:
     def __truediv__(self, name: str) -> "Store":
         return Store(f"{self.address}/{name}")
 
+    @property
+    def uri(self) -> str:
+        """The address as other libraries take it, with blanks, accents and the like escaped."""
+        return quote(self.address, safe=":/")
+
     @cached_property
     def _place(self) -> "tuple[FileSystem, str]":
         from pyarrow.fs import FileSystem
 
-        found: tuple[FileSystem, str] = FileSystem.from_uri(self.address)
+        found: tuple[FileSystem, str] = FileSystem.from_uri(self.uri)
         return found
 
     def read(self, name: str) -> bytes | None:
@@ -106,6 +114,12 @@ class Store:
                         place.parent.mkdir(parents=True, exist_ok=True)
                         os.replace(each, place)
         return True
+
+    def delete(self, name: str) -> None:
+        """Delete a file that is here."""
+        with self._faults():
+            files, path = self._place
+            files.delete_file(f"{path}/{name}")
 
     def drop(self) -> None:
         """Delete all that is here."""

@@ -81,6 +81,8 @@ def test_a_cluster_without_a_shared_folder_keeps_relative_places_at_its_address(
     assert experiment.data.address == "s3://bucket/visage/runs/data/kdef"
     assert experiment.data.dir.is_relative_to("runs/data")
     assert experiment.train.storage == "s3://bucket/visage/"
+    for same in ("./runs/data/kdef", "runs/data/kdef/"):
+        assert Data.model_validate({"dir": same}) == experiment.data
     monkeypatch.delenv("VISAGE_STORAGE")
     assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment  # as on another machine
     assert Experiment.model_validate({"data": {"dir": "runs/data/kdef"}}).train.storage is None

@@ -140,11 +140,17 @@ class Data(Section):
     @model_validator(mode="before")
     @classmethod
     def _at_an_address(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("address") or not data.get("dir"):
+        if not isinstance(data, dict) or not data.get("dir"):
             return data
         place, storage = str(data["dir"]), os.environ.get(STORAGE)
+        if recorded := data.get("address"):
+            # As a run's record has it; where another folder was laid over that, it is no copy of the address.
+            own = copy_of(str(recorded)).parts
+            if Path(place).parts[-len(own) :] == own:
+                return data
+            data = {**data, "address": None}
         if storage and not is_address(place) and not Path(place).is_absolute() and ".." not in Path(place).parts:
-            place = f"{storage.rstrip('/')}/{place}"
+            place = f"{storage.rstrip('/')}/{Path(place).as_posix()}"
         return {**data, "address": place, "dir": copy_of(place)} if is_address(place) else data
 
     @field_validator("address")

@@ -36,6 +36,10 @@ def fetched(data: Data) -> bool:
             shutil.rmtree(data.dir, ignore_errors=True)
             with staged(data.dir) as folder:
                 store.get(folder)
+                if store.read(MARK) != mark:
+                    raise UserError(
+                        f"{data.address}: another set took its place meanwhile; run the command again to use it."
+                    )
     return True
 
 
@@ -43,5 +47,8 @@ def sent(faces: FaceSet) -> None:
     """Copy a face set to its address, where it is not there already."""
     if faces.address:
         store = Store(faces.address)
-        if store.read(MARK) != (faces.dir / MARK).read_bytes():
+        there = store.read(MARK)
+        if there != (faces.dir / MARK).read_bytes():
+            if there is not None:
+                store.delete(MARK)  # or a copy that is cut off would be half of each, under the mark of the other
             store.push(faces.dir, last=MARK)

@@ -82,6 +82,18 @@ class Tracking:
                 raise
         return log
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run is in this store, and not deleted."""
+        from mlflow.exceptions import MlflowException
+
+        with store_faults(self.uri):
+            try:
+                return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                return False
+
     def continue_run(self, run_id: str) -> "RunLog":
         """A run that ended or was cut off, running again."""
         with store_faults(self.uri):

@@ -153,6 +153,8 @@ def ablate(
     with held(out, resume=False):
         for run in runs:
             if run.store:
+                if run.settings() is not None:  # refused before anything there is replaced
+                    _claim(run, faces, networks)
                 run.store.get(run.folder, skip=NOT_KEPT)
             _claim(run, faces, networks)
             if run.store:

@@ -65,7 +65,7 @@ def train_on_ray(
     """
     start = (f"{store.address}/{resume.name}" if store else str(resume)) if resume else None
     settings = {"experiment": experiment.model_dump_json(), "resume": start}
-    storage = f"{store.address}/ray" if store else out / "ray"
+    storage = (store / "ray").uri if store else out / "ray"
     handler = signal.getsignal(signal.SIGINT)
     try:
         result = torch_trainer(experiment.train, _worker, settings, storage, callbacks=callbacks).fit()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +50,10 @@ def run(
     try:
         return _run(experiment, faces, networks, out, kept, store, resume=resume)
     except KeyboardInterrupt:
-        store.push(out, skip=NOT_KEPT)
+        try:
+            store.push(out, skip=NOT_KEPT)
+        except NotWritten as away:  # the folder holds all, and is gone on from when it is beyond the copy
+            raise KeyboardInterrupt(f"cut off without a last copy, as {str(away).rstrip('.')}") from None
         raise
 
 
@@ -101,7 +105,7 @@ def held(out: Path, *, resume: bool | None, store: Store | None = None) -> Itera
     """The folder of a run, for this process alone as long as the block lasts; made where it is not there.
 
     resume: None goes on where there is a checkpoint, and begins where there is none. store: what it keeps of the run
-    is brought into the folder first. Yields whether the run goes on.
+    is brought into the folder first, unless the folder's own checkpoint is beyond it. Yields whether the run goes on.
     Raises UserError when there is a checkpoint and `resume` is false, or the other way round, and when another process
     trains in the folder.
     """
@@ -118,9 +122,32 @@ def held(out: Path, *, resume: bool | None, store: Store | None = None) -> Itera
         except BlockingIOError:
             raise UserError(f"{out}: another process trains in it; wait for that, or choose another --out.") from None
         if store:
-            store.get(out, skip=NOT_KEPT)
+            if resume is False:  # before anything there is replaced
+                _require(out, resume)
+            _level(out, store)
             _require(out, resume)
         yield resumable(out)
+
+
+def _level(out: Path, store: Store) -> None:
+    """Bring what the store keeps into the folder; or the other way round where a later copy did not get through."""
+    own, kept = out / CHECKPOINT, -1
+    if resumable(out):
+        with tempfile.TemporaryDirectory(dir=out, prefix=".kept-") as folder:
+            (store / CHECKPOINT).get(Path(folder))
+            kept = _reached(Path(folder))
+    if _reached(own) > kept:
+        store.push(out, skip=NOT_KEPT)
+    else:
+        store.get(out, skip=NOT_KEPT)
+
+
+def _reached(checkpoint: Path) -> int:
+    """Images of a checkpoint; -1 where there is none that is whole."""
+    try:
+        return int(load(checkpoint)["images"])
+    except UserError:
+        return -1
 
 
 def _require(out: Path, resume: bool | None) -> None:
