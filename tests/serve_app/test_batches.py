@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app import answers
+from serve_app import written
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, opened, png
 from visage.editing import FRAMES, Editor
 
@@ -74,7 +74,7 @@ def test_more_pixels_than_an_answer_may_hold_are_refused_before_they_are_made(
 ) -> None:
     fields = {"expression": "sad", "aligned": "true", "view": "photo", "format": kind}
     assert post(png(face()), **fields).status_code == 200
-    monkeypatch.setitem(answers.WRITTEN_MEGAPIXELS, kind, SIZE * SIZE * 0.9 / 1e6)
+    monkeypatch.setitem(written.WRITTEN_MEGAPIXELS, kind, SIZE * SIZE * 0.9 / 1e6)
     answer = post(png(face()), **fields)
     assert answer.status_code == 422
     assert "view=face" in answer.json()["detail"]
