@@ -64,6 +64,16 @@ def test_only_what_changed_is_sent_again(store: Store, folder: Path) -> None:
     assert (store.read("two"), store.read("inner/one")) == (b"changed", None)
 
 
+def test_what_came_from_there_is_not_sent_back(store: Store, folder: Path, tmp_path: Path) -> None:
+    Store(store.address).push(folder)
+    got = tmp_path / "got"
+    assert store.get(got)
+    Store(store.address).drop()
+    (got / "two").write_text("changed")
+    store.push(got)
+    assert (store.read("two"), store.read("inner/one")) == (b"changed", None)
+
+
 def test_a_path_is_its_own_copy(folder: Path, tmp_path: Path) -> None:
     assert local(str(folder), tmp_path / "unused") == folder
     assert content(str(folder / "two")) == b"2"

@@ -74,7 +74,8 @@ class Store:
                 return None
 
     def push(self, folder: Path, *, skip: tuple[str, ...] = (), last: str = "") -> None:
-        """Copy the files of a local folder here, those written first first; those unchanged since the last time stay.
+        """Copy the files of a local folder here, those written first first; those unchanged since they were
+        last sent, or came from here, stay.
 
         skip: names in `folder` that are left out, as are hidden ones and `*.part`. last: the file that goes last.
         """
@@ -113,6 +114,7 @@ class Store:
                         place = folder / each.relative_to(got)
                         place.parent.mkdir(parents=True, exist_ok=True)
                         os.replace(each, place)
+                        self._sent[place] = _mark(place)
         return True
 
     def delete(self, name: str) -> None:
@@ -132,23 +134,17 @@ class Store:
         from pyarrow.fs import LocalFileSystem, copy_files
 
         with self._faults():
-            state = path.stat()
-            mark = state.st_size, state.st_mtime_ns
+            mark = _mark(path)
             if self._sent.get(path) == mark:
                 return
             files, root = self._place
-            there = f"{root}/{name}"
+            there = target = f"{root}/{name}"
             if self.address.startswith("file:"):  # a bucket has no folders, and takes an object as a whole
                 files.create_dir(there.rpartition("/")[0], recursive=True)
-                copy_files(
-                    str(path.absolute()), f"{there}.part", source_filesystem=LocalFileSystem(),
-                    destination_filesystem=files,
-                )  # fmt: skip
-                files.move(f"{there}.part", there)
-            else:
-                copy_files(
-                    str(path.absolute()), there, source_filesystem=LocalFileSystem(), destination_filesystem=files
-                )
+                target = f"{there}.part"
+            copy_files(str(path.absolute()), target, source_filesystem=LocalFileSystem(), destination_filesystem=files)
+            if target != there:
+                files.move(target, there)
             self._sent[path] = mark
 
     @contextmanager
@@ -162,6 +158,12 @@ class Store:
             if self.address.startswith("file:"):
                 mend = "see that it is there and can be written"
             raise NotWritten(f"{self.address}: is away or refuses ({one_line(error)}); {mend}.") from None
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def content(place: str) -> bytes:

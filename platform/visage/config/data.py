@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from visage.storage import address_fault, is_address
 
@@ -18,6 +18,15 @@ Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder",
 def stored(variable: str, local: str) -> Callable[[], str]:
     """The default of a store's address: what the environment names, as a cluster's does, else a local file."""
     return lambda: os.environ.get(variable) or local
+
+
+def _usable(address: str) -> str:
+    if fault := address_fault(address):
+        raise ValueError(fault)
+    return address
+
+
+Address = Annotated[str, AfterValidator(_usable)]
 
 
 class Section(BaseModel):
@@ -105,7 +114,7 @@ class Data(Section):
         description="folder of the face set, as `visage prepare` makes it, or its address (s3://BUCKET/FOLDER), of "
         "which each machine makes a copy"
     )
-    address: str | None = Field(
+    address: Address | None = Field(
         None,
         description="what `dir` is the copy of; set by giving `dir` an address, or a relative path where "
         "VISAGE_STORAGE names a bucket's folder for the nodes of a cluster",
@@ -152,13 +161,6 @@ class Data(Section):
         if storage and not is_address(place) and not Path(place).is_absolute() and ".." not in Path(place).parts:
             place = f"{storage.rstrip('/')}/{Path(place).as_posix()}"
         return {**data, "address": place, "dir": copy_of(place)} if is_address(place) else data
-
-    @field_validator("address")
-    @classmethod
-    def _usable(cls, address: str | None) -> str | None:
-        if address and (fault := address_fault(address)):
-            raise ValueError(fault)
-        return address
 
     @field_validator("source", mode="before")
     @classmethod

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
-from visage.config.data import STORAGE, Data, Section, stored
+from visage.config.data import STORAGE, Address, Data, Section, stored
 from visage.config.method import Loss, Method, check_own_fields, with_usual
 from visage.config.space import Dimension
-from visage.storage import address_fault
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,7 +47,7 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on CUDA and on CPUs that compute in it (AMX, AVX512-BF16)"
     )
-    storage: str | None = Field(
+    storage: Address | None = Field(
         default_factory=lambda: os.environ.get(STORAGE) or None,
         description="address (s3://BUCKET/FOLDER) that checkpoints are copied to, for nodes that share no folder: what "
         "is cut off goes on from there on any of them; a cluster names its own in VISAGE_STORAGE",
@@ -56,13 +55,6 @@ class Train(Section):
     compile: bool = Field(False, description="torch.compile of the networks: a minute or more to start, then faster")
     seed: int = Field(0, ge=0)
     augment: Augment = Augment()
-
-    @field_validator("storage")
-    @classmethod
-    def _usable(cls, storage: str | None) -> str | None:
-        if storage and (fault := address_fault(storage)):
-            raise ValueError(fault)
-        return storage
 
     @model_validator(mode="after")
     def _batch(self) -> "Train":

@@ -71,7 +71,7 @@ class FaceSet:
     address: str | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> "FaceSet":
+    def open(cls, folder: Path, address: str | None = None) -> "FaceSet":
         """The face set in `folder`, its pixels and labels checked by hash; UserError when missing or damaged."""
         folder = Path(folder)
         if not (folder / "set.json").is_file():
@@ -123,6 +123,7 @@ class FaceSet:
                 _degrees(column("angle")),
                 np.array([float(line.get("lopsided") or 0) for line in table], np.float32),
                 facts,
+                address,
             )
         except OtherFormat as error:
             raise UserError(

@@ -53,7 +53,7 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
         place = data.address or data.dir
         command = prepare_command(place, layout or "folder", data.source, data.size)
         raise UserError(f"{place}: holds no face set; make it with {command}.")
-    faces = replace(FaceSet.open(data.dir), address=data.address)
+    faces = FaceSet.open(data.dir, data.address)
     check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, _settings(data))
     check_expressions(faces, data)
     return faces

@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-from dataclasses import replace
 
 from visage.config.data import Data
 from visage.errors import UserError
@@ -19,7 +18,7 @@ def opened(data: Data) -> FaceSet:
     """
     if data.address and not fetched(data):
         raise UserError(f"{data.address}: holds no face set; make it with `visage prepare --out {data.address}`.")
-    return replace(FaceSet.open(data.dir), address=data.address)
+    return FaceSet.open(data.dir, data.address)
 
 
 def fetched(data: Data) -> bool:

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 from visage.config import Experiment, read_config
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.registry.store import open_store, store_faults
+from visage.registry.store import find_run, open_store, store_faults
 from visage.registry.tracking import EXPERIMENT
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
 
@@ -49,7 +46,9 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
     """
     client = open_store(uri)
     with store_faults(uri):
-        run = _run(client, uri, run_id)
+        run = find_run(client, run_id)
+        if run is None:
+            raise UserError(f"run {run_id}: is not in {uri}; give a run_id as `visage ui` shows it.")
         kept = {item.path for item in client.list_artifacts(run_id)}
     kind = run.data.tags.get("visage.kind")
     if kind == "study":
@@ -73,17 +72,6 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
             f"repeat it; repeat the study with `visage tune` and the {EXPERIMENT} of its run."
         )
     return RunRecord(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
-
-
-def _run(client: "MlflowClient", uri: str, run_id: str) -> "Run":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise UserError(f"run {run_id}: is not in {uri}; give a run_id as `visage ui` shows it.") from None
 
 
 def check_faces(record: RunRecord, faces: "FaceSet", networks: "FaceNetworks") -> str:

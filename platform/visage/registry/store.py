@@ -19,6 +19,7 @@ from visage.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
 PROBE_SECONDS, FILES_SECONDS = 5, 30
@@ -96,6 +97,18 @@ def store_faults(uri: str) -> Iterator[None]:
             yield
     except _raised_by_mlflow() as error:
         raise StoreRefused(f"tracking_uri = {uri}: {_fault(error, uri)}.") from None
+
+
+def find_run(client: "MlflowClient", run_id: str) -> "Run | None":
+    """The run of an id, deleted ones too; None where the store has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def _raised_by_mlflow() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visage.config import Experiment, written
 from visage.config.read import without_passwords
 from visage.errors import UserError
-from visage.registry.store import absolute, database_of, open_store, store_faults
+from visage.registry.store import absolute, database_of, find_run, open_store, store_faults
 from visage.registry.versions import versions
 
 if TYPE_CHECKING:
@@ -84,15 +84,9 @@ class Tracking:
 
     def has(self, run_id: str) -> bool:
         """Whether a run is in this store, and not deleted."""
-        from mlflow.exceptions import MlflowException
-
         with store_faults(self.uri):
-            try:
-                return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
-            except MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    raise
-                return False
+            run = find_run(self.client, run_id)
+        return run is not None and bool(run.info.lifecycle_stage == "active")
 
     def continue_run(self, run_id: str) -> "RunLog":
         """A run that ended or was cut off, running again."""

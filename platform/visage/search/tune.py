@@ -198,7 +198,7 @@ def _run(
 def _tune_place(experiment: Experiment, folder: Path) -> str:
     """Where Tune keeps what is its own: a population's checkpoints go through it from trial to trial."""
     shared = kept_at(experiment.train, f"studies/{folder.name}/tune")
-    return shared.address if shared and experiment.search.scheduler == "pbt" else str(folder / "tune")
+    return shared.uri if shared and experiment.search.scheduler == "pbt" else str(folder / "tune")
 
 
 def _trial_name(trial: Any) -> str:

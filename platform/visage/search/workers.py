@@ -24,10 +24,10 @@ def on_workers(experiment: Experiment, study: Path) -> Trainable:
         from visage.training.ray_train import train_on_ray
 
         # A run that was cut off in the same folder goes on from its last checkpoint by itself.
-        store = storage_of(experiment, study, config)
         run_workers(
-            experiment, study, config, lambda chosen, out, report: train_on_ray(chosen, out, store, callbacks=[report])
-        )
+            experiment, study, config,
+            lambda chosen, out, report: train_on_ray(chosen, out, report.store, callbacks=[report]),
+        )  # fmt: skip
 
     return trial
 
@@ -36,7 +36,7 @@ def run_workers(
     experiment: Experiment,
     study: Path,
     config: dict[str, Any],
-    fit: Callable[[Experiment, Path, TuneReportCallback], object],
+    fit: "Callable[[Experiment, Path, EvaluationReport], object]",
 ) -> None:
     """Run a Ray Train run from within a trial.
 
