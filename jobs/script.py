@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from visage.cli import main
+from visage.config.data import HOME
 from visage.errors import UserError
-
-HOME = "VISAGE_HOME"
 
 
 def run(command: str, *options: str) -> None:

@@ -175,6 +175,18 @@ def test_the_endpoint_asks_for_what_its_workers_have(rendered: Documents) -> Non
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
+def test_what_the_endpoint_fetches_lies_where_its_pods_may_write(rendered: Documents) -> None:
+    from visage.config.data import HOME
+
+    for folder in DEPLOYED:
+        for where, pod in pods(named(rendered[folder], "RayService")["visage-endpoint"]):
+            volumes = {each["name"]: each for each in pod["volumes"]}
+            ray = pod["containers"][0]
+            given = {each["name"]: each.get("value") for each in ray["env"]}
+            writable = {each["mountPath"] for each in ray["volumeMounts"] if "emptyDir" in volumes[each["name"]]}
+            assert given[HOME] in writable, where
+
+
 def test_haproxy_is_set_up_as_the_code_does(rendered: Documents) -> None:
     from serve_app.ingress import environment
     from visage.config import Serving

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from serve_app.ingress import free_ports
+from visage.config.data import HOME
 from visage.errors import UserError
 from visage.registry.models import Registry
 from visage.registry.tracking import Tracking
+from visage.registry.ui import pages
 
 NAME = "visage-ucgan"
 BETTER = {"similarity": 0.85, "probability": 0.9}
@@ -91,6 +94,21 @@ def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, a
         (stored / path.name).write_bytes(path.read_bytes())
     assert "not the one that was registered" in refused(registry.fetch, f"{NAME}/1")
     assert not any(path.name.startswith(".fetch") for path in registry.cache.iterdir())
+
+
+def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
+    registry: Registry, make_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pages(registry.uri, free_ports(1)[0]) as (url, _):
+        run = Tracking(url, "served").start_run("training").run_id
+        served = Registry(url)
+        served.register(make_bundle(tmp_path / "bundle", run_id=run).dir, run)
+        monkeypatch.delenv(HOME, raising=False)
+        monkeypatch.chdir("/proc")  # nobody can write there, not even root
+        assert f"name a folder that can be written in {HOME}" in refused(served.fetch, f"{NAME}/1")
+        monkeypatch.setenv(HOME, str(tmp_path / "home"))
+        bundle = Registry(url).fetch(f"{NAME}/1")
+    assert bundle.dir.is_relative_to(tmp_path / "home" / "runs" / "cache")
 
 
 def test_what_is_not_there_is_named(registry: Registry, add, tmp_path: Path):

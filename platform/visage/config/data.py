@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from visage.storage import address_fault, is_address
 
+HOME = "VISAGE_HOME"  # names the folder that runs/ lies in, where a process may not write in the one it works in
 STORAGE = "VISAGE_STORAGE"  # names the address that nodes without a shared folder have in common
 Layout = Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"]
 

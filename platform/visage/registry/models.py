@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visage.config.data import HOME
 from visage.errors import UserError
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.card import CARD
@@ -57,14 +59,15 @@ class Promotion:
 class Registry:
     """The registry in the store at `uri`; raises UserError as `open_store`, and when the store refuses.
 
-    cache: folder of fetched bundles; beside the database, or in runs/ for a server.
+    Fetched bundles are kept in `cache`: beside the database, or for a server in runs/, of VISAGE_HOME where that is
+    set, as a pod's own folder is read-only.
     """
 
-    def __init__(self, uri: str, cache: Path | None = None) -> None:
+    def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
         self.client = open_store(uri)
         database = database_of(self.uri)
-        self.cache = cache or (database.parent if database else Path("runs")) / "cache"
+        self.cache = (database.parent if database else Path(os.environ.get(HOME, ""), "runs")) / "cache"
 
     def register(self, folder: Path, run_id: str) -> int:
         """Put the bundle in `folder` beside the run's artifacts and give it the next version of `visage-<method>`."""
@@ -268,7 +271,8 @@ class Registry:
                     if not target.is_dir():  # else another process was quicker
                         raise
         except OSError as error:
-            raise UserError(f"{target}: cannot be written ({error}); free space or mend permissions.") from None
+            mend = "mend permissions" if database_of(self.uri) else f"name a folder that can be written in {HOME}"
+            raise UserError(f"{target}: cannot be written ({error}); free space or {mend}.") from None
 
 
 def _facts(found: "ModelVersion", alias: str | None) -> ModelFacts:
