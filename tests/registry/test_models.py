@@ -103,6 +103,7 @@ def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
         run = Tracking(url, "served").start_run("training").run_id
         served = Registry(url)
         served.register(make_bundle(tmp_path / "bundle", run_id=run).dir, run)
+        assert "has no alias champion" in refused(served.find, f"{NAME}@champion")  # a server says so in other words
         monkeypatch.delenv(HOME, raising=False)
         monkeypatch.chdir("/proc")  # nobody can write there, not even root
         assert f"name a folder that can be written in {HOME}" in refused(served.fetch, f"{NAME}/1")
@@ -111,11 +112,27 @@ def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
     assert bundle.dir.is_relative_to(tmp_path / "home" / "runs" / "cache")
 
 
+def test_a_store_that_others_fill_too(registry: Registry, add):
+    for number in range(100):  # a page of MLflow's, and all before `visage-`
+        registry.client.create_registered_model(f"theirs-{number:03d}")
+    assert (add(**WORSE), add(**BETTER)) == (1, 2)
+    registry.promote(f"{NAME}/1")
+    registry.promote(f"{NAME}/2")
+    assert registry.find(f"{NAME}@champion").version == 2
+    assert registry.is_champion(f"{NAME}/2")
+    assert [line.version for line in registry.list()] == [2, 1]
+    assert registry.rollback(NAME).version == 1
+    named = refused(registry.find, "visage-eft@champion")
+    assert NAME in named
+    assert "theirs" not in named
+
+
 def test_what_is_not_there_is_named(registry: Registry, add, tmp_path: Path):
     assert "none yet" in refused(registry.fetch, f"{NAME}@champion")
     add()
     assert "no alias champion" in refused(registry.fetch, f"{NAME}@champion")
     assert "its versions are 1" in refused(registry.fetch, f"{NAME}/7")
+    assert "name/version" in refused(registry.fetch, f"{NAME}/{10**20}")  # more than a database can hold
     assert NAME in refused(registry.fetch, "visage-eft/1")
     assert "name@alias" in refused(registry.fetch, "no such folder")
     assert "no bundle" in refused(registry.fetch, str(tmp_path))

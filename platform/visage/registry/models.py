@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +18,15 @@ from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.card import CARD
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
 from visage.registry.results import Results
-from visage.registry.store import absolute, database_of, open_store, store_faults
+from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FOLDER = "bundle"  # among the run's artifacts
-MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d+))")
+MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d{1,9}))")
+OURS = "name LIKE 'visage-%'"  # a store may hold other people's models too, hundreds of them
 CARD_HASH = "visage.card_sha256"
 TRIVIAL = "the copied input (score) and the mean face (identity)"
 
@@ -84,8 +86,7 @@ class Registry:
         }
         with store_faults(self.uri):
             self.client.log_artifacts(run_id, str(folder), FOLDER)
-            if not any(model.name == name for model in self.client.search_registered_models()):
-                self.client.create_registered_model(name)
+            self._create(name)
             source = f"{self.client.get_run(run_id).info.artifact_uri}/{FOLDER}"
             # No await: the version is ready when it is made, and waiting would sleep.
             made = self.client.create_model_version(
@@ -120,7 +121,7 @@ class Registry:
     def version_of(self, run_id: str) -> str | None:
         """The newest version that came from a run, as name/version; None for a run without one."""
         with store_faults(self.uri):
-            found = self.client.search_model_versions(f"run_id = '{run_id}'")
+            found = every(self.client.search_model_versions, filter_string=f"run_id = '{run_id}'")
         newest = max(found, key=lambda version: int(version.version), default=None)
         return f"{newest.name}/{newest.version}" if newest else None
 
@@ -133,11 +134,11 @@ class Registry:
         """All versions, by name and then the newest first."""
         lines = []
         with store_faults(self.uri):
-            for model in self.client.search_registered_models():
+            for model in every(self.client.search_registered_models, filter_string=OURS):
                 holders: dict[int, list[str]] = {}
                 for alias, version in model.aliases.items():
                     holders.setdefault(int(version), []).append(alias)
-                for found in self.client.search_model_versions(f"name = '{model.name}'"):
+                for found in self._versions(model.name):
                     lines.append(_line(found, tuple(sorted(holders.get(int(found.version), [])))))
         return sorted(lines, key=lambda line: (line.name, -line.version))
 
@@ -221,31 +222,44 @@ class Registry:
             raise UserError(f"{model}: is a folder and no registered version; write name@alias or name/version.")
         if parts is None:
             raise UserError(f"{model}: is no model and no folder; write name@alias, name/version or a bundle's folder.")
-        name, alias, version = parts["name"], parts["alias"], parts["version"]
+        name, alias, number = parts["name"], parts["alias"], int(parts["version"] or 0)
+        with store_faults(self.uri):
+            if alias is not None:
+                found = if_there(lambda: self.client.get_model_version_by_alias(name, alias))
+            else:
+                found = if_there(lambda: self.client.get_model_version(name, str(number)))
+        if found is not None:
+            return found, alias
         aliases = self._aliases(name)
         if alias is not None:
-            if alias not in aliases:
-                known = ", ".join(sorted(aliases)) or "none"
-                raise NoSuchModel(
-                    f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all."
-                )
-            version = aliases[alias]
+            known = ", ".join(sorted(aliases)) or "none"
+            raise NoSuchModel(f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all.")
         with store_faults(self.uri):
-            found = {item.version: item for item in self.client.search_model_versions(f"name = '{name}'")}
-        by_number = {int(number): item for number, item in found.items()}
-        if int(version) not in by_number:
-            known = ", ".join(map(str, sorted(by_number))) or "none"
-            raise NoSuchModel(f"{model}: {name} has no version {version}; its versions are {known}.")
-        return by_number[int(version)], alias
+            known = ", ".join(map(str, sorted(int(each.version) for each in self._versions(name)))) or "none"
+        raise NoSuchModel(f"{model}: {name} has no version {number}; its versions are {known}.")
+
+    def _create(self, name: str) -> None:
+        """Make the model, unless it is there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _versions(self, name: str) -> "Sequence[ModelVersion]":
+        return every(self.client.search_model_versions, filter_string=f"name = '{name}'")
 
     def _aliases(self, name: str) -> dict[str, str]:
-        """Alias to version. Raises UserError when there is no such model."""
+        """Alias to version. Raises NoSuchModel when there is no such model."""
         with store_faults(self.uri):
-            models = {model.name: model for model in self.client.search_registered_models()}
-        if name not in models:
-            known = ", ".join(sorted(models)) or "none yet"
-            raise NoSuchModel(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
-        return {alias: str(version) for alias, version in models[name].aliases.items()}
+            model = if_there(lambda: self.client.get_registered_model(name))
+            if model is not None:
+                return {alias: str(version) for alias, version in model.aliases.items()}
+            ours = every(self.client.search_registered_models, filter_string=OURS)
+        known = ", ".join(sorted(each.name for each in ours)) or "none yet"
+        raise NoSuchModel(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
 
     def _checked(self, folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
         """The bundle, which must be the one that was registered."""

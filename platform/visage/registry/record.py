@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from visage.config import Experiment, read_config
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.registry.store import find_run, open_store, store_faults
+from visage.registry.store import if_there, open_store, store_faults
 from visage.registry.tracking import EXPERIMENT
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
     """
     client = open_store(uri)
     with store_faults(uri):
-        run = find_run(client, run_id)
+        run = if_there(lambda: client.get_run(run_id))
         if run is None:
             raise UserError(f"run {run_id}: is not in {uri}; give a run_id as `visage ui` shows it.")
         kept = {item.path for item in client.list_artifacts(run_id)}

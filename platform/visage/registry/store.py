@@ -8,10 +8,10 @@ import re
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from visage.errors import StoreRefused, UserError, one_line
@@ -19,8 +19,8 @@ from visage.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
+T = TypeVar("T")
 SQLITE = "sqlite:///"
 PROBE_SECONDS, FILES_SECONDS = 5, 30
 FILES = "api/2.0/mlflow-artifacts/artifacts"
@@ -99,16 +99,26 @@ def store_faults(uri: str) -> Iterator[None]:
         raise StoreRefused(f"tracking_uri = {uri}: {_fault(error, uri)}.") from None
 
 
-def find_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    """The run of an id, deleted ones too; None where the store has none."""
+def if_there(ask: Callable[[], T]) -> T | None:
+    """What MLflow answers to a question for one thing; None where the store has no such thing."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_run(run_id)
+        return ask()
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
+
+
+def every(search: Callable[..., Any], **query: Any) -> list[Any]:
+    """All that one of MLflow's searches finds, which gives a page at a time."""
+    page = search(**query)
+    found = list(page)
+    while page.token:
+        page = search(**query, page_token=page.token)
+        found += page
+    return found
 
 
 def _raised_by_mlflow() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visage.config import Experiment, written
 from visage.config.read import without_passwords
 from visage.errors import UserError
-from visage.registry.store import absolute, database_of, find_run, open_store, store_faults
+from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 from visage.registry.versions import versions
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Tracking:
     def has(self, run_id: str) -> bool:
         """Whether a run is in this store, and not deleted."""
         with store_faults(self.uri):
-            run = find_run(self.client, run_id)
+            run = if_there(lambda: self.client.get_run(run_id))
         return run is not None and bool(run.info.lifecycle_stage == "active")
 
     def continue_run(self, run_id: str) -> "RunLog":
@@ -103,11 +103,7 @@ class Tracking:
         """The states of a study's trials, by run_id."""
         with store_faults(self.uri):
             query = f"tags.`{PARENT}` = '{parent}'"
-            some = self.client.search_runs([self.experiment_id], query)
-            found = list(some)
-            while some.token:
-                some = self.client.search_runs([self.experiment_id], query, page_token=some.token)
-                found += some
+            found = every(self.client.search_runs, experiment_ids=[self.experiment_id], filter_string=query)
         return {run.info.run_id: run.data.tags.get(STATE, "") for run in found}
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
