@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.cuda import pretended
 from tests.judging.conftest import Make
 from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.judging.augment import augment
+from visage.judging.fit import as_input
+from visage.judging.linear import fit_unit_judge
 from visage.judging.train import NAMES, FaceNetworks, face_networks, stored_networks
+from visage.models.judges import Trunk, UnitJudge
 
 ROWS = [(f"p{k}", shown, "a") for k in range(12) for shown in ("neutral", "happy")]
 SHORT = Judge(images=1_000)
@@ -74,10 +79,11 @@ def test_the_identity_judge_sees_the_inner_face_only(judged: tuple[FaceSet, Face
     assert not torch.allclose(judge(face), judge(inner), atol=1e-3)
 
 
-def test_the_same_seed_gives_the_same_networks(faces: FaceSet, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_networks_with_a_gpu_or_without(faces: FaceSet, tmp_path: Path) -> None:
     first = face_networks(faces, SHORT)
     shutil.rmtree(faces.dir / "networks")
-    assert face_networks(faces, SHORT).sha256 == first.sha256
+    with pretended():
+        assert face_networks(faces, SHORT).sha256 == first.sha256
     assert face_networks(faces, Judge(images=1_000, seed=9)).sha256 != first.sha256
 
 
@@ -133,3 +139,21 @@ def test_the_stored_ones_serve_whoever_asks(faces: FaceSet) -> None:
     for damaged in ("[]", "{", '{"images": 5, "seed": 1}', note.read_text().replace('"images": 1000', '"images": "x"')):
         note.write_text(damaged)
         assert stored_networks(faces) is None
+
+
+def test_faces_on_a_gpu_are_changed_and_fitted_there() -> None:
+    """What the fits are made of runs where its faces are, and gives the CPU's numbers."""
+    faces = torch.rand(24, 3, 96, 96, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+    values = torch.rand(24, 2, generator=torch.Generator().manual_seed(1))
+    fitted = []
+    for device in ("cpu", "cuda"):
+        with pretended():
+            judge = UnitJudge(["a", "b"])
+            judge.trunk = Trunk.pretrained()
+            fit_unit_judge(judge, faces.to(device), values, 48, seed=3)
+            assert judge.head.weight.device.type == device
+            random = torch.Generator(device).manual_seed(2)
+            changed = augment(as_input(faces.to(device)), random, erase=True)
+            fitted.append((judge.head.weight.detach().cpu(), changed.cpu()))
+    for one, other in zip(*fitted, strict=True):
+        assert torch.equal(one, other)

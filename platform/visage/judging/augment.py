@@ -10,19 +10,20 @@ from torch import Tensor
 def augment(faces: Tensor, random: torch.Generator, *, erase: bool, mirror: bool = True) -> Tensor:
     """faces: N,3,S,S in [-1, 1]; each gets its own mirror, place, size, turn, light, colour, blur and noise.
 
-    erase: also grey out a rectangle, so that no single trait carries an identity. mirror: half of them are mirrored.
-    Returns N,3,S,S in [-1, 1].
+    random: of the faces' device. erase: also grey out a rectangle, so that no single trait carries an identity.
+    mirror: half of them are mirrored. Returns N,3,S,S in [-1, 1].
     """
     faces = _light(_place(faces, random, mirror), random)
     faces = _blur(faces, random)
-    faces = faces + 0.05 * _uniform(random, len(faces), 1, 1, 1) * torch.randn(faces.shape, generator=random)
+    noise = torch.randn(faces.shape, generator=random, device=random.device)
+    faces = faces + 0.05 * _uniform(random, len(faces), 1, 1, 1) * noise
     if erase:
         faces = _erase(faces, random)
     return faces.clamp(-1, 1)
 
 
 def _uniform(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.rand(shape, generator=random)
+    return torch.rand(shape, generator=random, device=random.device)
 
 
 def _spread(random: torch.Generator, *shape: int) -> Tensor:
@@ -34,7 +35,7 @@ def _place(faces: Tensor, random: torch.Generator, mirrored: bool) -> Tensor:
     mirror = torch.where(_uniform(random, n) < 0.5 * mirrored, -1.0, 1.0)
     angle = math.radians(8) * _spread(random, n)
     width, height = (1 + 0.07 * _spread(random, 2, n)).unbind()
-    theta = torch.zeros(n, 2, 3)
+    theta = torch.zeros(n, 2, 3, device=faces.device)
     theta[:, 0, 0], theta[:, 0, 1] = mirror * width * angle.cos(), -height * angle.sin()
     theta[:, 1, 0], theta[:, 1, 1] = mirror * width * angle.sin(), height * angle.cos()
     theta[:, :, 2] = 0.08 * _spread(random, n, 2)
@@ -51,7 +52,7 @@ def _light(faces: Tensor, random: torch.Generator) -> Tensor:
     x = grey + (x - grey) * (1 + 0.5 * _spread(random, n, 1, 1, 1))
     x = x * torch.exp(0.2 * _spread(random, n, 1, 1, 1) + 0.12 * _spread(random, n, 3, 1, 1))
     slope = 0.25 * _spread(random, n, 2, 1, 1)
-    across = torch.linspace(-1, 1, side)
+    across = torch.linspace(-1, 1, side, device=faces.device)
     x = x * (1 + slope[:, :1] * across + slope[:, 1:] * across[:, None])
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     x = mean + (x - mean) * (1 + 0.25 * _spread(random, n, 1, 1, 1)) + 0.08 * _spread(random, n, 1, 1, 1)
@@ -60,7 +61,7 @@ def _light(faces: Tensor, random: torch.Generator) -> Tensor:
 
 def _blur(faces: Tensor, random: torch.Generator) -> Tensor:
     """A third of the faces lose detail, as generated faces do: a judge must not lean on sharpness."""
-    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = torch.tensor([1.0, 2.0, 1.0], device=faces.device) / 4
     kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
     soft = F.conv2d(F.pad(faces, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
     chosen = _uniform(random, len(faces), 1, 1, 1) < 1 / 3
@@ -71,7 +72,7 @@ def _erase(faces: Tensor, random: torch.Generator) -> Tensor:
     n, side = len(faces), faces.shape[-1]
     centre = _uniform(random, n, 2, 1)
     half = 0.05 + 0.10 * _uniform(random, n, 2, 1)
-    place = (torch.arange(side) + 0.5) / side
+    place = (torch.arange(side, device=faces.device) + 0.5) / side
     inside = (place - centre).abs() < half
     hole = inside[:, 0, :, None] & inside[:, 1, None, :] & (_uniform(random, n, 1, 1) < 0.5)
     return faces.masked_fill(hole[:, None], 0.0)

@@ -64,7 +64,7 @@ def real_inputs(faces: FaceSet, pictures: np.ndarray, device: str | torch.device
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global random state set to `seed`, and as it was afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """The CPU's global random state set to `seed`, and as it was afterwards; a GPU's is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         yield

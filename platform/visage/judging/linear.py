@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.judging.augment import augment
-from visage.judging.fit import as_input
+from visage.judging.fit import as_input, seeded
 from visage.models.identity import InnerFaceEmbedding
 from visage.models.judges import ExpressionJudge, UnitJudge
 
@@ -93,7 +93,8 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
     features, chosen = _features(judge, faces, pictures, seed, erase=False, mirror=False)
     mean, whiten = _whitening(features, seed)
     x, wanted = (features - mean) @ whiten, values.to(features.device)[chosen].float()
-    weights, start = torch.zeros(x.shape[1], wanted.shape[1]), torch.zeros(wanted.shape[1])
+    weights = torch.zeros(x.shape[1], wanted.shape[1], device=x.device)
+    start = torch.zeros(wanted.shape[1], device=x.device)
     for column in range(wanted.shape[1]):
         known = ~wanted[:, column].isnan()
         if not known.any():
@@ -101,9 +102,9 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
         inputs, output = x[known], wanted[known, column]
         start[column] = output.mean()
         gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(x.shape[1], device=x.device)
-        weights[:, column] = torch.linalg.solve(gram, inputs.T @ (output - output.mean()) / len(inputs)).cpu()
-    _set_head(judge.head, whiten @ weights.to(x.device), mean)
-    judge.head.bias.add_(start.to(x.device))
+        weights[:, column] = torch.linalg.solve(gram, inputs.T @ (output - output.mean()) / len(inputs))
+    _set_head(judge.head, whiten @ weights, mean)
+    judge.head.bias.add_(start)
     return judge.eval()
 
 
@@ -130,8 +131,7 @@ def _features(
 def _whitening(features: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Mean F, and F,Q: the map to the Q principal components, each of variance 1."""
     mean = features.mean(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # the decomposition starts from random directions
+    with seeded(seed):  # the decomposition starts from random directions
         wanted = min(COMPONENTS, len(features) - 1)
         _, spread, axes = torch.pca_lowrank(features - mean, q=wanted, center=False, niter=2)
     kept = spread > 1e-4 * spread[0]

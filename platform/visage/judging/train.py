@@ -59,9 +59,10 @@ class FaceNetworks:
 def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None) -> FaceNetworks:
     """The networks of `faces` as `judge` wants them: those in DIR/networks, else newly trained and stored there.
 
-    Only the training people's faces are seen; the validation people's measure the networks. Processes that ask at
-    the same time wait for the first one. progress(network, step, steps) is called while one trains.
-    Raises UserError when a person or an expression is missing or the folder cannot be written.
+    Only the training people's faces are seen; the validation people's measure the networks. They are trained on the
+    CPU, always: it takes seconds, and neither their hashes nor what they say then depends on whether a GPU is there.
+    Processes that ask at the same time wait for the first one. progress(network, step, steps) is called while one
+    trains. Raises UserError when a person or an expression is missing or the folder cannot be written.
     """
     folder = faces.dir / "networks"
     wanted = _wanted(faces, judge)
@@ -140,8 +141,7 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
         raise UserError(
             f"{faces.dir}: the training part has {lack}, too little to train judges; add people or pictures."
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pictures = resized(faces, learn).to(device)
+    pictures = resized(faces, learn)
     who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
     seeds = [judge.seed * len(NAMES) + place for place in range(len(NAMES))]
 
@@ -165,7 +165,7 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
     fit_identity(encoder, pictures, who, judge.images, seeds[2])
     fit_check(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
     trained: dict[str, nn.Module] = dict(zip(NAMES, (identity_judge, expression_judge, encoder, check), strict=True))
-    networks = {name: network.cpu().eval() for name, network in trained.items()}
+    networks = {name: network.eval() for name, network in trained.items()}
     return networks, _report(faces, networks, resized(faces, hold), hold)
 
 
