@@ -247,7 +247,8 @@ def print_promotion(promotion: "Promotion") -> None:
     console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
     for reason in verdict.reasons:
         console.print(f"  {reason}")
-    console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
+    if promotion.alias:
+        console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
     if promotion.alias == "champion":
         console.print("next: visage serve")
     else:

@@ -7,7 +7,7 @@ import pytest
 from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
-from visage.registry.models import Registry
+from visage.registry.models import CHALLENGER, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
 
@@ -173,10 +173,10 @@ def test_an_unknown_run_registers_nothing(registry: Registry, make_bundle, tmp_p
 def test_the_first_champion_must_beat_the_copied_input(registry: Registry, add):
     add(probability=0.05, similarity=0.85)
     rejected = registry.promote(f"{NAME}/1")
-    assert (rejected.verdict.decision, rejected.alias) == ("reject", "challenger")
+    assert (rejected.verdict.decision, rejected.alias) == ("reject", None)
     add()
     assert registry.promote(f"{NAME}/2").verdict.decision == "promote"
-    assert aliases(registry) == {"challenger": 1, "champion": 2}
+    assert aliases(registry) == {"champion": 2}
 
 
 def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry, add):
@@ -193,15 +193,46 @@ def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry
     assert aliases(registry) == {"champion": 2, "previous": 1}
 
 
-def test_a_worse_candidate_becomes_challenger_unless_forced(registry: Registry, add):
+def test_a_rejected_candidate_is_never_the_challenger_that_callers_may_get(registry: Registry, add):
     add(**BETTER)
     add(**WORSE)
     registry.promote(f"{NAME}/1")
-    assert registry.promote(f"{NAME}/2").verdict.decision == "reject"
-    assert aliases(registry) == {"champion": 1, "challenger": 2}
+    rejected = registry.promote(f"{NAME}/2")
+    assert (rejected.verdict.decision, rejected.alias) == ("reject", None)
+    assert aliases(registry) == {"champion": 1}
+    registry.client.set_registered_model_alias(NAME, CHALLENGER, "2")  # as from a time when nobody had judged it
+    registry.promote(f"{NAME}@challenger")
+    assert aliases(registry) == {"champion": 1}
+    registry.client.set_registered_model_alias(NAME, CHALLENGER, "2")
     forced = registry.promote(f"{NAME}@challenger", force=True)
     assert (forced.verdict.decision, forced.forced, forced.alias) == ("reject", True, "champion")
     assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+@pytest.mark.parametrize(
+    ("probability", "decision", "after"),
+    [(0.7, "reject", {"champion": 2, "previous": 1}), (0.97, "promote", {"champion": 3, "previous": 2})],
+)
+def test_who_became_champion_meanwhile_is_judged_against(
+    registry: Registry, add, monkeypatch: pytest.MonkeyPatch, probability: float, decision: str, after: dict[str, int]
+):
+    add(**WORSE)
+    add(**BETTER)
+    add(**(BETTER | {"probability": probability}))  # better than version 1 in either case
+    registry.promote(f"{NAME}/1")
+    write = registry.client.set_model_version_tag
+    others = iter([Registry(registry.uri)])
+
+    def quicker(*tag: str) -> None:
+        """Another process promotes version 2 when this one has its verdict about version 3."""
+        for other in others:
+            assert other.promote(f"{NAME}/2").alias == "champion"
+        write(*tag)
+
+    monkeypatch.setattr(registry.client, "set_model_version_tag", quicker)
+    assert registry.promote(f"{NAME}/3").verdict.decision == decision
+    assert aliases(registry) == after
+    assert registry.client.get_model_version(NAME, "3").tags["visage.gate.against"] == "version 2"
 
 
 def test_the_verdict_is_written_on_the_version(registry: Registry, add):

@@ -94,6 +94,9 @@ def test_the_description_names_winner_margin_and_command(tmp_path: Path) -> None
     )  # fmt: skip
     assert "became visage-ucgan/3, judged on the test people; the gate's verdict: promote" in note(summarise(study))
     assert "trial 1 became visage-ucgan/3; gate: promote; now champion" in printed(summarise(study))
+    study.set_user_attr("outcome", summarise(study).outcome | {"alias": None, "decision": "reject"})
+    assert "the gate's verdict: reject.\n" in note(summarise(study))
+    assert "gate: reject\n" in printed(summarise(study))
 
 
 def test_many_trials_fit_in_a_description(tmp_path: Path) -> None:

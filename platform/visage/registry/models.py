@@ -50,11 +50,11 @@ class Version:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What `promote` decided and did. alias: what the candidate holds now."""
+    """What `promote` decided and did. alias: what the candidate got, champion or challenger; None when rejected."""
 
     facts: ModelFacts
     verdict: Verdict
-    alias: str
+    alias: str | None
     forced: bool
 
 
@@ -145,37 +145,38 @@ class Registry:
     def promote(self, model: str, force: bool = False) -> Promotion:
         """Let the gate compare a version with the champion, and move the aliases as it decides.
 
-        model: `name@alias` or `name/version`. The old champion becomes `previous`; a candidate that is rejected or
-        undecided becomes `challenger`, unless `force`. Verdict and reasons are written as tags of the version first;
-        the champion moves last, so that whoever asks for it meanwhile gets a whole model.
+        model: `name@alias` or `name/version`. The old champion becomes `previous`. A candidate that the gate cannot
+        judge becomes `challenger`; one that it rejects is no longer that, as callers may be given a challenger's faces.
+        `force` makes either the champion. Verdict and reasons are written as tags of the version first; the champion
+        moves last, so that whoever asks for it meanwhile gets a whole model.
+
+        Where another champion has taken its place meanwhile, the gate judges anew against that one. MLflow offers no
+        move on a condition, so of two promotions that move within the same few milliseconds the last one wins.
         """
         found, _ = self._find(model)
         candidate = self.fetch(f"{found.name}/{found.version}")
         name, version = found.name, str(found.version)
-        champion = self._aliases(name).get(CHAMPION)
-        if champion == version:
-            raise UserError(f"{model}: version {version} is the champion already; promote another version.")
-        verdict = self._judge(candidate, None if champion is None else f"{name}/{champion}")
-        moves = force or verdict.decision == "promote"
-        forced = moves and verdict.decision != "promote"
-        alias = CHAMPION if moves else CHALLENGER
-        tags = {
-            "visage.gate.verdict": verdict.decision,
-            "visage.gate.reasons": "; ".join(verdict.reasons),
-            "visage.gate.intervals": json.dumps({key: asdict(value) for key, value in verdict.intervals.items()}),
-            "visage.gate.against": TRIVIAL if champion is None else f"version {champion}",
-            "visage.gate.forced": str(forced).lower(),
-        }
+        now = self._aliases(name)
+        while True:
+            champion = now.get(CHAMPION)
+            if champion == version:
+                raise UserError(f"{model}: version {version} is the champion already; promote another version.")
+            verdict = self._judge(candidate, None if champion is None else f"{name}/{champion}")
+            moves = force or verdict.decision == "promote"
+            self._write(name, version, verdict, champion, forced=moves and verdict.decision != "promote")
+            now = self._aliases(name)
+            if now.get(CHAMPION) == champion:
+                break
+        alias = CHAMPION if moves else CHALLENGER if verdict.decision == "undecided" else None
         with store_faults(self.uri):
-            for key, value in tags.items():
-                self.client.set_model_version_tag(name, version, key, value)
+            if now.get(CHALLENGER) == version and alias != CHALLENGER:
+                self.client.delete_registered_model_alias(name, CHALLENGER)
             if moves and champion is not None:
                 self.client.set_registered_model_alias(name, PREVIOUS, champion)
-            if moves and self._aliases(name).get(CHALLENGER) == version:
-                self.client.delete_registered_model_alias(name, CHALLENGER)
-            self.client.set_registered_model_alias(name, alias, version)
+            if alias is not None:
+                self.client.set_registered_model_alias(name, alias, version)
         facts = ModelFacts(name, int(version), alias, candidate.facts.run_id)
-        return Promotion(facts, verdict, alias, forced)
+        return Promotion(facts, verdict, alias, moves and verdict.decision != "promote")
 
     def rollback(self, name: str) -> ModelFacts:
         """Make the previous champion the champion again; the two change places. Returns the new champion's facts."""
@@ -190,6 +191,19 @@ class Registry:
                 self.client.delete_registered_model_alias(name, PREVIOUS)
             self.client.set_registered_model_alias(name, CHAMPION, aliases[PREVIOUS])
         return ModelFacts(name, int(aliases[PREVIOUS]), CHAMPION, bundle.facts.run_id)
+
+    def _write(self, name: str, version: str, verdict: Verdict, champion: str | None, *, forced: bool) -> None:
+        """Put a verdict, and whom it was against, on the version."""
+        tags = {
+            "visage.gate.verdict": verdict.decision,
+            "visage.gate.reasons": "; ".join(verdict.reasons),
+            "visage.gate.intervals": json.dumps({key: asdict(value) for key, value in verdict.intervals.items()}),
+            "visage.gate.against": TRIVIAL if champion is None else f"version {champion}",
+            "visage.gate.forced": str(forced).lower(),
+        }
+        with store_faults(self.uri):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, version, key, value)
 
     def _judge(self, candidate: Bundle, champion: str | None) -> Verdict:
         """The gate's verdict, or undecided where there is nothing to compare."""

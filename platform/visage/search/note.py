@@ -43,9 +43,10 @@ def _outcome(summary: Summary) -> str:
     if not found:
         return ""
     reasons = "\n".join(f"- {reason}" for reason in found["reasons"])
+    now = f" It is now {found['alias']}." if found["alias"] else ""
     return (
         f"## Registered\n\nThe setting of trial {found['trial']} became {found['model']}, judged on the test people; "
-        f"the gate's verdict: {found['decision']}. It is now {found['alias']}.\n\n{reasons}\n\n"
+        f"the gate's verdict: {found['decision']}.{now}\n\n{reasons}\n\n"
         f"Its figures and faces are in run {found['run_id']}."
     )
 

@@ -63,9 +63,8 @@ def view(summary: Summary) -> RenderableType:
     if summary.best:
         parts += [_leader(summary), Text(f"repeat it: {summary.repeat}")]
     if found := summary.outcome:
-        parts.append(
-            Text(f"trial {found['trial']} became {found['model']}; gate: {found['decision']}; now {found['alias']}")
-        )
+        now = f"; now {found['alias']}" if found["alias"] else ""
+        parts.append(Text(f"trial {found['trial']} became {found['model']}; gate: {found['decision']}{now}"))
     if summary.lines:
         parts.append(_trials(summary))
     if summary.front:
