@@ -48,6 +48,7 @@ class Endpoint:
         from serve_app.around import Around
         from serve_app.batches import Batches
         from serve_app.contest import Contest
+        from serve_app.health import Health
         from serve_app.holder import Holder
         from serve_app.keys import Keys
         from serve_app.logs import configure
@@ -65,8 +66,10 @@ class Endpoint:
         self._limits = serving.limits
         self._held = Holder(serving, tell=meters.heard)
         batching = serving.batching
-        run = meters.measured(run_jobs)
+        self._health = Health(self._held, serving.limits.seconds)
+        run = meters.measured(self._health.watched(run_jobs))
         batches = Batches(run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
+        self._batches = batches
         meters.watch(batches)
         quiet = Quiet(batches)
         self._transfers = None
@@ -83,7 +86,14 @@ class Endpoint:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
 
-        return build_app(self._held, self._answers, self._limits, self._contest, self._around, self._transfers)
+        return build_app(
+            self._held, self._answers, self._limits, self._contest, self._around, self._transfers, self._health
+        )
+
+    async def check_health(self) -> None:
+        """Serve asks every ten seconds. At the first no HAProxy hands this replica no more requests, at the third in a
+        row another one takes its place."""
+        await self._health.check(self._batches)
 
 
 def build(serving: Serving) -> "Application":
@@ -113,6 +123,7 @@ def build(serving: Serving) -> "Application":
         # A new version of the code or of the settings starts beside the old one, which answers what it has begun.
         max_surge_percent=100,
         graceful_shutdown_timeout_s=serving.limits.seconds,
+        health_check_timeout_s=serving.limits.seconds + 10,
         logging_config=LOGGING,
     )(serve.ingress()(Endpoint))
     settings, others = serving.model_dump(mode="json"), {}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from serve_app.health import end_if_unusable
 from serve_app.logs import logger
 from serve_app.model import Model, load
 from visage.config import Serving
@@ -101,7 +102,8 @@ class Holder:
             self._fail(None, self._public(str(error)))
         except UserError as error:
             self._fail(named, self._public(str(error)))
-        except Exception:
+        except Exception as error:
+            end_if_unusable(error)
             # The reason may hold paths and addresses, so it goes into the log alone.
             logger().exception("A model could not be loaded")
             self._fail(named, f"{self._serving.model}: could not be loaded; the replica's log says why.")

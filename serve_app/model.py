@@ -11,7 +11,7 @@ from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
-from visage.registry.golden import make_golden
+from visage.registry.golden import Golden, make_golden
 from visage.transfer import Transferer
 
 if TYPE_CHECKING:
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: what /v1/model says of it, and its networks. check: sha256 of those of the self-check.
+    """A loaded model: what /v1/model says of it, and its networks. golden: pictures that they must go on making.
 
-    quantiles: of the self-check's values at registration.
+    check: sha256 of the self-check's networks. quantiles: of its values at registration.
     """
 
     editor: Editor | Transferer
     facts: ModelFacts
     loaded_at: str
+    golden: Golden = field(compare=False, repr=False)
     check: str = ""
     quantiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
@@ -67,19 +68,20 @@ def load(serving: Serving, registry: "Registry", networks: type[Editor] | type[T
     editor = networks(bundle, self_check=serving.self_check, device=device)
     for count in range(1, serving.batching.size + 1):  # the first pass of a shape chooses and compiles its kernels
         editor.warm_up(count)
-    compare_golden(editor, bundle)
+    golden = compare_golden(editor, bundle)
     return Model(
         editor,
         facts=bundle.facts,
         loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        golden=golden,
         quantiles=bundle.card.self_check,
         check=bundle.card.files[CHECK],
     )
 
 
-def compare_golden(editor: Editor | Transferer, bundle: Bundle) -> None:
-    """The golden pictures as they are served here and as they were when the bundle was written. Raises UserError where
-    they differ by more than they may.
+def compare_golden(editor: Editor | Transferer, bundle: Bundle) -> Golden:
+    """The bundle's golden pictures, once they are the same as they are served here. Raises UserError where they differ
+    by more than they may.
 
     Without stored ones, in a bundle of an older Visage, the bundle's plain float32 network makes them now.
     """
@@ -92,3 +94,4 @@ def compare_golden(editor: Editor | Transferer, bundle: Bundle) -> None:
             f"{bundle.facts.name}/{bundle.facts.version}: a golden picture differs by {levels:.1f} levels of 255, and "
             f"{golden.levels:g} are allowed; register another version, or mend the code that serves it."
         )
+    return golden

@@ -27,6 +27,7 @@ from serve_app.documents import (
 )
 from serve_app.form import FIELDS, TRANSFER_FIELDS, body_limit, read_form
 from serve_app.gate import Gate
+from serve_app.health import Health
 from serve_app.model import Model
 from serve_app.pages import add_page
 from serve_app.problems import Problem
@@ -40,8 +41,10 @@ def build_app(
     contest: Contest | None = None,
     around: Around | None = None,
     transfers: Held | None = None,
+    health: Health | None = None,
 ) -> FastAPI:
     """The HTTP application around a held model, and its challenger if there is a contest, and the model of `transfers`.
+    health: of the networks, for /healthz.
 
     Without `around` it asks nobody for a key and measures nothing.
     """
@@ -85,8 +88,10 @@ def build_app(
 
     @app.get("/healthz", responses=problems(503))
     async def healthz() -> Response:
-        """200 when a model can answer, 503 before."""
+        """200 when a model can answer, 503 before, and when its networks fail."""
         contest.champion()
+        if health and health.fault:
+            raise Problem(503, health.fault, {"Retry-After": "5"})
         return JSONResponse({"status": "ok"})
 
     @app.get("/v1/model", response_model=ModelDescription, responses=problems(404, 503))

@@ -106,7 +106,8 @@ def held(bundle: Any) -> Held:
     from visage.transfer import Transferer
 
     networks = Editor if bundle.card.method == "ucgan" else Transferer
-    return Held(Model(networks(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00"))
+    model = Model(networks(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00", bundle.golden())
+    return Held(model)
 
 
 async def run_alone(job: Any) -> Any:

@@ -40,7 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
     for number, alias in ((3, "champion"), (4, "challenger")):
         bundle = make_bundle(folder / alias, seed=number)
         facts = ModelFacts("visage-ucgan", number, alias, "0" * 32)
-        made.append(Model(Editor(bundle, self_check=True), facts, "2026-01-01T00:00:00+00:00", check="same"))
+        editor = Editor(bundle, self_check=True)
+        made.append(Model(editor, facts, "2026-01-01T00:00:00+00:00", bundle.golden(), check="same"))
     return made
 
 

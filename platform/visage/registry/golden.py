@@ -5,7 +5,7 @@ Whoever loads the bundle later, with other code, in another number format or on 
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,11 @@ class Golden:
     expected: np.ndarray
     asked: Mapping[str, np.ndarray]
     levels: float = LEVELS
+
+    def first(self) -> "Golden":
+        """The first of the pictures alone, with all faces."""
+        asked = {name: values[:1] for name, values in self.asked.items()}
+        return replace(self, source=self.source[:1], expected=self.expected[:1], asked=asked)
 
     def difference(self, pictures: np.ndarray) -> float:
         """Of the picture that differs most: by how many levels of 255 on average. pictures: uint8 N,S,S,3."""
