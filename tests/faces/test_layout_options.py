@@ -11,7 +11,7 @@ from tests.faces.test_layout_conformance import tree
 from visage.config.data import Kdef, OuluCasia, Rafd, Shares
 from visage.errors import UserError
 from visage.faces.layouts import read_layout
-from visage.faces.split import PARTS, split_of, split_people, split_rows
+from visage.faces.split import PARTS, split_rows
 
 
 @pytest.fixture
@@ -146,32 +146,6 @@ def test_oulus_published_protocol_rules_the_test_people(oulu: Path) -> None:
     assert {(row.identity, row.published) for row in rows} == {("P001", "train"), ("P073", "test")}
     rows = read_layout("oulu-casia", oulu, OuluCasia(protocol="hash")).rows
     assert {row.published for row in rows} == {""}
-
-
-def test_of_a_published_split_only_the_training_people_are_hashed() -> None:
-    people = [f"P{k:03d}" for k in range(1, 81)]
-    published = {person: "test" if person > "P072" else "train" for person in people}
-    parts = split_people(people, Shares(), published)
-    assert [person for person in people if parts[person] == "test"] == people[72:]
-    validation = [person for person in people if parts[person] == "validation"]
-    assert 4 <= len(validation) <= 16  # an eighth of 72, by the hash
-    fewer = split_people(people[:60] + people[72:], Shares(), published)
-    assert all(parts[person] == part for person, part in fewer.items())  # nobody moves
-
-
-def test_a_published_split_without_its_test_people_says_so() -> None:
-    people = [f"P{k:03d}" for k in range(1, 41)]
-    for part, mend in (("train", "test"), ("test", "train")):
-        with pytest.raises(UserError, match=rf"the {mend} part empty, as .* published protocol .*protocol=hash"):
-            split_people(people, Shares(), dict.fromkeys(people, part))
-
-
-@given(st.text(min_size=1), st.floats(0.1, 0.7), st.floats(0.05, 0.2))
-def test_a_training_person_of_the_protocol_is_never_tested(person: str, train: float, validation: float) -> None:
-    shares = Shares(train=train, validation=validation, test=1 - train - validation)
-    assert split_of(person, shares, learn_only=True) in ("train", "validation")
-    if split_of(person, shares) == "train":
-        assert split_of(person, shares, learn_only=True) == "train"
 
 
 def test_all_parts_of_oulu_have_people(tmp_path: Path) -> None:

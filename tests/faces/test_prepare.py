@@ -153,14 +153,6 @@ def test_procedural_people_with_exact_action_units(tmp_path: Path) -> None:
     assert len(set(faces.identity)) == 10
 
 
-def test_more_procedural_people_move_nobody_and_change_no_face(tmp_path: Path) -> None:
-    few = prepare("synthetic", None, tmp_path / "few", 32, SHARES, people=10, pictures=1)
-    more = prepare("synthetic", None, tmp_path / "more", 32, SHARES, people=14, pictures=1)
-    assert more.identity[: len(few.identity)].tolist() == few.identity.tolist()
-    assert more.split[: len(few.identity)].tolist() == few.split.tolist()
-    assert (more.faces[: len(few.identity)] == few.faces).all()
-
-
 def test_many_cores_render_the_same_set_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = prepare("synthetic", None, tmp_path / "alone", 32, SHARES, people=12, pictures=1)
     monkeypatch.setattr(rendering, "FEW_RENDERINGS", 0)

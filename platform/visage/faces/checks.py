@@ -36,11 +36,24 @@ def check_settings(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]
         # What an older set does not name had its default then.
         if made.get(key, Data.model_fields[key].default if key in Data.model_fields else None) != value:
             if key == "source_sha256":
-                how = "made of other pictures than the source holds now"
-            else:
-                how = f"made with {key} {_plain(made.get(key))} and not {_plain(value)}"
+                raise UserError(
+                    f"{out}: holds a face set made of other pictures than the source holds now; give another --out "
+                    f"(data.dir), with --set data.split_as={out} where nobody shall change between training and test."
+                )
             raise UserError(
-                f"{out}: holds a face set {how}; give another --out (data.dir), or delete it to make it anew."
+                f"{out}: holds a face set made with {key} {_plain(made.get(key))} and not {_plain(value)}; give "
+                "another --out (data.dir), or delete it to make it anew."
+            )
+
+
+def check_parts(faces: FaceSet, data: Data, kept: Mapping[str, str]) -> None:
+    """UserError when somebody stands elsewhere in the set than in the one that it is to be split as."""
+    for person, part in faces.parts().items():
+        if (before := kept.get(person, part)) != part:
+            raise UserError(
+                f"{data.address or data.dir}: holds a face set in which {person} is in the {part} part and not in "
+                f"{before} as in {data.split_as} (data.split_as); give another --out (data.dir), or delete it to make "
+                "it anew."
             )
 
 
@@ -54,13 +67,19 @@ def check_expressions(faces: FaceSet, data: Data) -> None:
 
 
 def check_enough(
-    rows: Sequence[Row], left_out: Sequence[Mapping[str, str]], source: Path, shares: Shares, *, paired: bool = True
+    rows: Sequence[Row],
+    left_out: Sequence[Mapping[str, str]],
+    source: Path,
+    shares: Shares,
+    kept: Mapping[str, str],
+    *,
+    paired: bool = True,
 ) -> None:
     """UserError unless every part has people, and the training people show each expression and, with `paired`, two of
     them several."""
     fault = ""
     try:
-        parts = split_rows(rows, shares) if rows else {}
+        parts = split_rows(rows, shares, kept) if rows else {}
         shown = {(row.identity, row.expression) for row in rows if parts[row.identity] == "train"}
         several = sum(count > 1 for count in Counter(person for person, _ in shown).values())
         unseen = sorted({row.expression for row in rows} - {expression for _, expression in shown})

@@ -27,7 +27,7 @@ from visage.faces.split import PARTS, split_rows
 FORMAT = 1
 KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
         "left_out")  # fmt: skip
-KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list}
+KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list, "parts": dict}
 OPTIONAL = ("session", "intensity", "angle", "group", "lopsided")
 
 
@@ -85,6 +85,8 @@ class FaceSet:
                 raise ValueError(f"set.json has no {missing[0]}")
             if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key, kind()), kind)]:
                 raise ValueError(f"set.json has another kind of {wrong[0]}")
+            if wrong := [str(part) for part in facts.get("parts", {}).values() if part not in PARTS]:
+                raise ValueError(f"set.json has people in no part but {wrong[0]}")
             size, count = facts["size"], facts["counts"]["pictures"]
             faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
             if faces.dtype != np.uint8 or faces.shape != (count, size, size, 3):
@@ -142,6 +144,11 @@ class FaceSet:
             raise ValueError(f"{name!r} is no part; use one of {PARTS}")
         return np.flatnonzero(self.split == name)
 
+    def parts(self) -> dict[str, str]:
+        """The part of each person, also of those who had one in a set that this was split as and have no face here."""
+        # Sets of earlier versions say it in faces.csv alone.
+        return self.facts.get("parts", {}) | dict(zip(self.identity.tolist(), self.split.tolist(), strict=True))
+
 
 def write_face_set(
     out: Path,
@@ -152,6 +159,7 @@ def write_face_set(
     layout: str,
     size: int,
     shares: Shares,
+    kept: Mapping[str, str] | None = None,
     licence: str = "",
     settings: Mapping[str, Any] | None = None,
     left_out: Sequence[Mapping[str, str]] = (),
@@ -161,6 +169,7 @@ def write_face_set(
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
+    `kept`: people who have a part already, as in `split_people`; set.json names them and all others with their parts.
     `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
     `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong;
     `action_units` says where the rows' AUs are from. All is written beside `out` and renamed at the end. Raises
@@ -168,7 +177,7 @@ def write_face_set(
     """
     from visage.faces.contact import contact_sheet
 
-    parts = split_rows(rows, shares)
+    parts = split_rows(rows, shares, kept)
     shown = {row.expression for row in rows}
     expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
     with staged(out) as folder:
@@ -197,6 +206,7 @@ def write_face_set(
                 "pictures_of_parts": dict(Counter(parts[row.identity] for row in rows)),
             },
             "split": "published" if any(row.published for row in rows) else "hash",
+            "parts": {**(kept or {}), **parts},
             "sha256": pixels.hexdigest(),
             "labels_sha256": hashlib.sha256(labels).hexdigest(),
             "licence": licence,

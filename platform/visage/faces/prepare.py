@@ -1,20 +1,28 @@
 """From photographs, or procedural people, to a face set on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from visage.config.data import Data
 from visage.errors import UserError
-from visage.faces.checks import check_enough, check_expressions, check_settings, existing, listing, same_under_two_names
+from visage.faces.checks import (
+    check_enough,
+    check_expressions,
+    check_parts,
+    check_settings,
+    existing,
+    listing,
+    same_under_two_names,
+)
 from visage.faces.faceset import EXACT, FaceSet, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.photographs import aligned, key, name_in
 from visage.faces.rendering import count, rendered
-from visage.faces.shared import fetched, sent
+from visage.faces.shared import fetched, opened, sent
 from visage.faces.spool import Spool, spool
 
 Progress = Callable[[int, int], None]
@@ -33,8 +41,10 @@ def prepare(data: Data, progress: Progress = lambda done, total: None) -> FaceSe
         raise UserError(f"{data.dir}: no layout is given (data.layout); name how the source names its faces.")
     if data.address:
         fetched(data)
-    made = _procedural(data, progress) if data.layout == "synthetic" else _photographed(data, progress)
-    faces = replace(made, address=data.address)
+    kept = _kept(data)
+    make = _procedural if data.layout == "synthetic" else _photographed
+    faces = replace(make(data, kept, progress), address=data.address)
+    check_parts(faces, data, kept)
     sent(faces)
     return faces
 
@@ -56,7 +66,13 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     faces = FaceSet.open(data.dir, data.address)
     check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, _settings(data))
     check_expressions(faces, data)
+    check_parts(faces, data, _kept(data))
     return faces
+
+
+def _kept(data: Data) -> dict[str, str]:
+    """Who has a part already, by the face set that `data.split_as` names."""
+    return opened(Data.model_validate({"dir": data.split_as})).parts() if data.split_as else {}
 
 
 def _settings(data: Data) -> dict[str, Any]:
@@ -68,7 +84,7 @@ def _settings(data: Data) -> dict[str, Any]:
     return chosen | data.own()
 
 
-def _procedural(data: Data, progress: Progress) -> FaceSet:
+def _procedural(data: Data, parts: Mapping[str, str], progress: Progress) -> FaceSet:
     settings = _settings(data)
     if (there := existing(data.dir, settings)) is not None:
         return there
@@ -87,10 +103,10 @@ def _procedural(data: Data, progress: Progress) -> FaceSet:
             used[place] = row
             kept.write(place, face, "")
             progress(index + 1, total)
-        return _write(data, settings, used, kept, f"synthetic-{data.seed}", action_units=EXACT)
+        return _write(data, settings, parts, used, kept, f"synthetic-{data.seed}", action_units=EXACT)
 
 
-def _photographed(data: Data, progress: Progress) -> FaceSet:
+def _photographed(data: Data, parts: Mapping[str, str], progress: Progress) -> FaceSet:
     assert data.layout
     source = data.source
     if source is None:
@@ -106,7 +122,7 @@ def _photographed(data: Data, progress: Progress) -> FaceSet:
 
     def enough(rows: list[Row]) -> list[dict[str, str]]:
         entries = [{"path": name_in(source, path), "reason": reason} for path, reason in sorted(left_out.items())]
-        check_enough(rows, entries, source, data.shares, paired=data.layout != "unpaired")
+        check_enough(rows, entries, source, data.shares, parts, paired=data.layout != "unpaired")
         return entries
 
     enough(rows)  # what cannot work is refused before the long part
@@ -126,12 +142,13 @@ def _photographed(data: Data, progress: Progress) -> FaceSet:
         missed = enough(list(used.values()))
         suspects = same_under_two_names(list(used.values()), source)
         name = source.resolve().name
-        return _write(data, settings, used, kept, name, missed, found.not_chosen, suspects, labels.source)
+        return _write(data, settings, parts, used, kept, name, missed, found.not_chosen, suspects, labels.source)
 
 
 def _write(
     data: Data,
     settings: dict[str, Any],
+    parts: Mapping[str, str],
     used: dict[bytes, Row],
     kept: Spool,
     name: str,
@@ -149,6 +166,7 @@ def _write(
         layout=data.layout,
         size=data.size,
         shares=data.shares,
+        kept=parts,
         licence=LICENCES[data.layout],
         settings=settings,
         left_out=left_out,

@@ -1,6 +1,8 @@
-"""Which people are for training, validation and test: by the hash of a name, or by a data set's own protocol."""
+"""Which people are for training, validation and test: dealt by their names' hashes, or by a published protocol."""
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from visage.config.data import Shares
@@ -8,33 +10,33 @@ from visage.errors import UserError
 from visage.faces.layouts import Row
 
 PARTS = ("train", "validation", "test")
-
-
-def split_of(identity: str, shares: Shares, *, learn_only: bool = False) -> str:
-    """The part of a person: by the hash of the name alone, so that other people move nobody.
-
-    `learn_only`: train or validation, in the proportion of their shares.
-    """
-    place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
-    if learn_only:
-        place *= shares.train + shares.validation
-    if place < shares.train:
-        return "train"
-    return "validation" if place < shares.train + shares.validation else "test"
+LEARN = ("train", "validation")
 
 
 def split_people(
-    identities: Iterable[str], shares: Shares, published: Mapping[str, str] | None = None
+    identities: Iterable[str],
+    shares: Shares,
+    published: Mapping[str, str] | None = None,
+    kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The part of each person; UserError when a part would have nobody.
+    """The part of each person; the shares hold to a person, whatever the names and their order.
 
-    `published`: the people whom the data set's own protocol puts into train or test. Of its training people the hash
-    takes the validation people out.
+    `published`: the people whom the data set's own protocol puts into train or test. Of its training people some are
+    dealt to validation, in the proportion of the two shares. `kept`: people who have a part already and stay there;
+    the others are dealt to what is furthest behind its share. Raises UserError when a part would have nobody, or a
+    kept person stands where the protocol does not have them.
     """
-    parts = {}
-    for identity in sorted(set(identities)):
-        given = (published or {}).get(identity)
-        parts[identity] = "test" if given == "test" else split_of(identity, shares, learn_only=given == "train")
+    published, kept = published or {}, kept or {}
+    people = sorted(set(identities))
+    for person in people:
+        if person in kept and (kept[person] == "test") != (published.get(person, kept[person]) == "test"):
+            raise UserError(
+                f"{person} is in the {kept[person]} part of the set whose split is kept (data.split_as), and the "
+                f"published protocol says {published[person]}; keep the split of a set of the same protocol, or none."
+            )
+    parts = {person: "test" for person in people if published.get(person) == "test"}
+    parts |= _dealt([person for person in people if published.get(person) == "train"], shares, LEARN, kept)
+    parts |= _dealt([person for person in people if person not in published], shares, PARTS, kept)
     for part in PARTS:
         if part not in parts.values():
             if published and (part == "test" or "train" not in published.values()):
@@ -48,9 +50,28 @@ def split_people(
                 f"add people, or give {part} a larger share, "
                 "as with --set data.shares='{train: 0.5, validation: 0.2, test: 0.3}'."
             )
-    return parts
+    return {person: parts[person] for person in people}
 
 
-def split_rows(rows: Sequence[Row], shares: Shares) -> dict[str, str]:
+def split_rows(rows: Sequence[Row], shares: Shares, kept: Mapping[str, str] | None = None) -> dict[str, str]:
     """As `split_people`, by the rows' own word on the published split."""
-    return split_people((r.identity for r in rows), shares, {r.identity: r.published for r in rows if r.published})
+    published = {row.identity: row.published for row in rows if row.published}
+    return split_people((row.identity for row in rows), shares, published, kept)
+
+
+def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Mapping[str, str]) -> dict[str, str]:
+    """The part, of `among`, of each of the people: the kept ones' own, and the others' in the order of their hashes."""
+    parts = {person: kept[person] for person in people if person in kept}
+    held = Counter(parts.values())
+    whole = sum(getattr(shares, part) for part in among)
+    due = {part: len(people) * getattr(shares, part) / whole for part in among}
+
+    def claim(part: str) -> tuple[int, bool, float]:
+        behind = round(due[part] - held[part], 9)  # 0.7 of 10 people is 7, and not a hair less
+        return math.floor(behind), not held[part], behind  # whole people, then whether it has nobody, then the rest
+
+    for person in sorted(set(people) - kept.keys(), key=lambda name: hashlib.sha256(name.encode()).digest()):
+        # Of equal claims the smallest part's: one person more is more there.
+        parts[person] = max(sorted(among, key=lambda part: due[part]), key=claim)
+        held[parts[person]] += 1
+    return parts

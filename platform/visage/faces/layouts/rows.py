@@ -15,7 +15,7 @@ class Row:
     `intensity` is 1 for a full expression; `aus` holds one intensity in 0..1 for each of facs.AUS, NaN where it is not
     known, or nothing where none is. `lopsided`, -1 to 1: the share by which they are weaker on the image's right
     (negative) or left. Empty text means not known. `published` is the part, train or test, that the data set's own
-    protocol puts the person in; empty where the hash of the name decides.
+    protocol puts the person in; empty where the shares decide.
     """
 
     path: Path
