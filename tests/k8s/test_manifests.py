@@ -188,17 +188,27 @@ def test_what_the_endpoint_fetches_lies_where_its_pods_may_write(rendered: Docum
 
 
 def test_haproxy_is_set_up_as_the_code_does(rendered: Documents) -> None:
+    import tomllib
+
+    from serve_app.haproxy import BINARY, SLEEPS, UPLOAD_SECONDS
     from serve_app.ingress import environment
     from visage.config import Serving
 
-    service = named(rendered["base"], "RayService")["visage-endpoint"]
-    args = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]
-    wanted = environment(Serving.model_validate(args))
-    for where, pod in pods(service):
-        given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-        ours = {name: value for name, value in given.items() if name.startswith("RAY_SERVE_")}
-        assert len(ours) >= 5, where
-        assert ours == {name: wanted[name] for name in ours}, where
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for folder in DEPLOYED:
+        service = named(rendered[folder], "RayService")["visage-endpoint"]
+        args = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]
+        serving = Serving.model_validate(args)
+        wanted = environment(serving)
+        for where, pod in pods(service):
+            given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+            own = Path(given.pop(BINARY))  # HAProxy with our rules
+            assert (str(own.parent), own.name in scripts) == ("/opt/visage/bin", True), where
+            assert given[SLEEPS] == str(int(serving.replicas.min == 0)), where
+            assert float(given[UPLOAD_SECONDS]) == serving.limits.upload_seconds, where
+            ours = {name: value for name, value in given.items() if name.startswith("RAY_SERVE_")}
+            assert len(ours) >= 5, where
+            assert ours == {name: wanted[name] for name in ours}, where
 
 
 def test_the_job_names_a_script_and_a_file_of_the_image(rendered: Documents) -> None:

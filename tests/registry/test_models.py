@@ -1,3 +1,5 @@
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
-from visage.registry.models import CHALLENGER, Registry
+from visage.registry.models import CHALLENGER, KEPT, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
 
@@ -82,6 +84,22 @@ def test_a_fetched_model_is_downloaded_once_and_checked_each_time(registry: Regi
     assert (again.dir, (again.dir / "generator.safetensors").stat().st_mtime_ns) == (first.dir, stamp)
     (first.dir / "generator.safetensors").write_bytes(b"damaged on this disk")
     assert registry.fetch(f"{NAME}/1").card == first.card
+
+
+def test_what_was_fetched_long_ago_leaves_the_cache(registry: Registry, add):
+    add()
+    mine = registry.fetch(f"{NAME}/1").dir
+    for number in range(20):  # fetched since, and one that was cut off
+        (registry.cache / f"{'.fetch' if number == 5 else NAME}-{number}").mkdir()
+    for age, path in enumerate(sorted(registry.cache.iterdir(), key=lambda path: path != mine), 1):
+        os.utime(path, (0, time.time() - 60 * age))
+    os.utime(mine, (0, 0))
+    registry.fetch(f"{NAME}/1")  # is used again
+    add()
+    theirs = registry.fetch(f"{NAME}/2").dir
+    left = set(registry.cache.iterdir())
+    assert len(left) == KEPT
+    assert {mine, theirs} < left
 
 
 def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, add, make_bundle, tmp_path: Path):

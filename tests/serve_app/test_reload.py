@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,22 @@ def told() -> list[tuple[str, int | None]]:
 
 
 @pytest.fixture(scope="module")
-def holder(registry: Registry, told: list[tuple[str, int | None]]) -> Holder:
+def told_at() -> list[float]:
+    """When each of `told` was."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def holder(registry: Registry, told: list[tuple[str, int | None]], told_at: list[float]) -> Holder:
     """One for all tests, as its thread follows the alias for ever."""
     tree = {"tracking_uri": registry.uri, "batching": {"size": 2}}
     serving = validated(Serving, tree, "test")
-    return Holder(serving, poll_seconds=0.1, tell=lambda event, version: told.append((event, version)))
+
+    def tell(event: str, version: int | None) -> None:
+        told_at.append(time.monotonic())
+        told.append((event, version))
+
+    return Holder(serving, poll_seconds=0.1, tell=tell)
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +153,24 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     wait_for(lambda: version(holder) == 2)
     assert holder.refused is None
     assert told[-1] == ("loaded", 2)
+
+
+def test_a_refused_version_is_tried_again_ever_more_rarely(
+    registry: Registry,
+    holder: Holder,
+    told: list[tuple[str, int | None]],
+    told_at: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serve_app.holder.REFUSED_SECONDS", 0.5)
+    source = Path(registry.client.get_model_version(NAME, "4").source.removeprefix("file://"))
+    (source / "generator.safetensors").write_bytes(b"damaged")
+    before = len(told)
+    point(registry, 4)
+    wait_for(lambda: len(told) == before + 4)
+    assert set(told[before:]) == {("refused", 4)}
+    first, second, third = (then - now for now, then in pairwise(told_at[before:]))
+    assert (first >= 0.5, second >= 1, third >= 2) == (True, True, True)
 
 
 def test_a_card_that_was_not_registered_is_refused(registry: Registry, holder: Holder) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FOLDER = "bundle"  # among the run's artifacts
 MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d{1,9}))")
 OURS = "name LIKE 'visage-%'"  # a store may hold other people's models too, hundreds of them
+KEPT = 8  # bundles in the cache; more than are judged or served at once
 CARD_HASH = "visage.card_sha256"
 TRIVIAL = "the copied input (score) and the mean face (identity)"
 
@@ -61,8 +63,8 @@ class Promotion:
 class Registry:
     """The registry in the store at `uri`; raises UserError as `open_store`, and when the store refuses.
 
-    Fetched bundles are kept in `cache`: beside the database, or for a server in runs/, of VISAGE_HOME where that is
-    set, as a pod's own folder is read-only.
+    The bundles fetched last are kept in `cache`: beside the database, or for a server in runs/, of VISAGE_HOME where
+    that is set, as a pod's own folder is read-only.
     """
 
     def __init__(self, uri: str) -> None:
@@ -106,10 +108,14 @@ class Registry:
         target = self.cache / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
         if target.is_dir():
             try:
-                return self._checked(target, found, facts)
+                bundle = self._checked(target, found, facts)
+                with suppress(OSError):  # somebody else's cache, which we may read
+                    os.utime(target)
+                return bundle
             except UserError:  # a cache may be thrown away
                 shutil.rmtree(target, ignore_errors=True)
         self._download(found, target)
+        self._prune()
         return self._checked(target, found, facts)
 
     def find(self, model: str) -> ModelFacts:
@@ -301,6 +307,12 @@ class Registry:
         except OSError as error:
             mend = "mend permissions" if database_of(self.uri) else f"name a folder that can be written in {HOME}"
             raise UserError(f"{target}: cannot be written ({error}); free space or {mend}.") from None
+
+    def _prune(self) -> None:
+        """Keep what was fetched last, by whichever process; what one was killed in the middle of goes too."""
+        with suppress(OSError):  # another process prunes as well
+            for old in sorted(self.cache.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT:]:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _facts(found: "ModelVersion", alias: str | None) -> ModelFacts:
