@@ -30,9 +30,10 @@ class OnCuda(Tensor):
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> "OnCuda":
-        made = Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype
-        )
+        with torch.inference_mode(False):  # which a view of a network's weights must not be made in
+            made = Tensor._make_wrapper_subclass(
+                cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype
+            )
         made.inner = inner
         return made
 
@@ -115,7 +116,9 @@ class Pretending(TorchFunctionMode):
 
 
 def on_cuda(tensor: Tensor) -> "OnCuda":
-    return tensor if isinstance(tensor, OnCuda) else OnCuda(tensor.detach())
+    if isinstance(tensor, OnCuda):
+        return tensor
+    return OnCuda(tensor.detach()).requires_grad_() if tensor.requires_grad else OnCuda(tensor)
 
 
 def _inner(value: Any) -> Any:

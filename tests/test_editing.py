@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serve_app.model import compare_golden
+from tests.cuda import pretended
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
 from visage.editing import FRAMES, Editor, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
+from visage.models.unet import UNet
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,20 @@ def test_the_fast_number_format_keeps_the_faces(editor: Editor, bundle: Any) -> 
     exact = ((bundle.generator()(x, condition)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
     quick = editor.run(face()[None], [0], [2], [0.7]).faces[0]
     assert np.abs(exact - quick).mean() <= 1.5
+
+
+@pytest.mark.parametrize(("mask", "warp"), [(False, False), (True, False), (True, True)])
+def test_on_a_gpu_faces_are_served_in_bfloat16(tmp_path: Path, mask: bool, warp: bool) -> None:
+    generator = UNet(SIZE, 8, len(EXPRESSIONS), mask=mask, warp=warp)
+    bundle = make_bundle(tmp_path / "bundle", generator=generator)
+    asked = (face()[None], [0, 0], [1, 2], [1.0, 0.5], [True, False])
+    with pretended():
+        served = Editor(bundle, self_check=True, device="cuda")
+        edited = served.run(*asked)
+        compare_golden(served, bundle)
+    here = Editor(bundle, self_check=True).run(*asked)
+    assert np.abs(edited.faces.astype(float) - here.faces).mean() <= 2
+    assert edited.similarity[0] == pytest.approx(here.similarity[0], abs=0.05)
 
 
 def test_expression_and_intensity_matter(editor: Editor) -> None:

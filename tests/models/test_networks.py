@@ -39,6 +39,17 @@ def test_unet_keeps_size_and_range(size: int, mask: bool) -> None:
     assert out.abs().max() <= 1
 
 
+@pytest.mark.parametrize(("mask", "warp"), [(False, False), (True, False), (True, True)])
+def test_in_bfloat16_the_faces_are_nearly_the_same(mask: bool, warp: bool) -> None:
+    network = UNet(32, 8, 3, mask=mask, warp=warp)
+    x, condition = faces(2), torch.eye(3)[:2]
+    with torch.no_grad():
+        exact = network(x, condition)
+        near = network.to(torch.bfloat16)(x.to(torch.bfloat16), condition.to(torch.bfloat16))
+    assert near.dtype == torch.float32
+    assert (near - exact).abs().mean() < 2 / 127.5
+
+
 @pytest.mark.parametrize("size", [0, 16, 48, 1024])
 def test_unet_refuses_other_sizes(size: int) -> None:
     with pytest.raises(ValueError, match=str(size)):

@@ -119,7 +119,7 @@ def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -
 
     face: the input, N,3,S,S; window: 1,1,S,S, where it may change. Returns N,3,S,S in [-1, 1].
     """
-    made = torch.tanh(out[:, :3])
+    made, face = torch.tanh(out[:, :3]), face.to(out.dtype)
     if warp:
         face = moved(face, window * smooth_flow(out[:, -2:]))
     return torch.lerp(face, made, torch.sigmoid(out[:, 3:4]) * window) if mask else made
@@ -145,4 +145,4 @@ def moved(face: Tensor, flow: Tensor) -> Tensor:
     # shape[0] and not len(), which an export would take for a constant.
     identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(face.shape[0], 2, 3)
     grid = F.affine_grid(identity, list(face.shape), align_corners=False) + flow.permute(0, 2, 3, 1)
-    return F.grid_sample(face.to(flow.dtype), grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(face, grid, padding_mode="border", align_corners=False)
