@@ -1,30 +1,32 @@
 """From a request's form to its answer: steps around one batched forward pass, each tested without a server.
 
-Small faces are decoded and encoded in the thread that runs the networks, with their batch: a change of threads costs
-more than the decoding. Larger pictures get threads of their own, so that nobody's batch waits for them.
+Pictures are decoded in threads of their own, as a small file may hold very many pixels, and nobody's batch waits for
+them. Small faces are encoded in the thread that runs the networks, with their batch: a change of threads costs more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from starlette.responses import Response
 
 from serve_app.form import Form
+from serve_app.gate import Pixels, Share
 from serve_app.model import Model
 from serve_app.problems import Problem
 from serve_app.written import document, encode, require_few_pixels, transfer_document
-from visage.editing import Edited, Located, expression_index, locate, on_the_way
+from visage.editing import Edited, Located, expression_index, locate, not_square, on_the_way
 from visage.errors import UserError
-from visage.faces.align import Detector
+from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Detector
 from visage.faces.facs import AUS
-from visage.faces.picture import TooManyPixels, read_picture
+from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
 from visage.transfer import Transferer
 
 ORIGIN = "image"
-SMALL_BYTES = 64 * 1024
 SMALL_SIDE = 128
 # Of one request, in its one forward pass: what a replica's memory must hold, and what others wait for.
 MOST_FACES = 64
@@ -33,19 +35,19 @@ MOST_FACES = 64
 @dataclass(frozen=True)
 class Job:
     """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
-    from the end, get self-check values. `located` is None for a small picture, which is decoded and encoded with the
-    batch. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are none and `units`, float32
-    1,len(AUS), are asked for in their place, as of `Transferer.run`.
+    from the end, get self-check values. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are
+    none and `units`, float32 1,len(AUS), are asked for in their place, as of `Transferer.run`. small: its faces are
+    encoded with the batch.
     """
 
     model: Model
     form: Form
     wanted: tuple[tuple[int, float], ...]
     checked: int
-    megapixels: float
-    located: Located | None = None
+    located: Located
     drivers: np.ndarray | None = None
     units: np.ndarray | None = None
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,35 +62,27 @@ class Done:
 Seen = Callable[[Form, tuple[tuple[int, float], ...], Done], None]
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[Done | Problem]:
-    """All jobs in one forward pass, or one for each model when a batch falls into a change of models. A picture that
-    does not do spoils its own job alone.
-    """
-    results: list[Done | Problem | None] = [None] * len(jobs)
-    groups: dict[int, list[tuple[int, Job, Located]]] = {}
+def run_jobs(jobs: Sequence[Job]) -> list[Done]:
+    """All jobs in one forward pass, or one for each model when a batch falls into a change of models."""
+    results: list[Done | None] = [None] * len(jobs)
+    groups: dict[int, list[tuple[int, Job]]] = {}
     for number, job in enumerate(jobs):
-        try:
-            located = job.located or open_aligned(job.form, job.model.editor.size, job.megapixels)
-            groups.setdefault(id(job.model), []).append((number, job, located))
-        except Problem as problem:
-            results[number] = problem
+        groups.setdefault(id(job.model), []).append((number, job))
     for group in groups.values():
-        edited = _run(group)
+        edited = _run([job for _, job in group])
         start = 0
-        for number, job, located in group:
+        for number, job in group:
             part = slice(start, start := start + len(job.wanted))
             mine = edited.take(part)
-            files = None
-            if job.located is None:
-                files = encode(job.form, job.model, located, mine)
-            results[number] = Done(located, mine, files)
+            files = encode(job.form, job.model, job.located, mine) if job.small else None
+            results[number] = Done(job.located, mine, files)
     return results  # type: ignore[return-value]  # every job has got its own by now
 
 
-def _run(group: Sequence[tuple[int, Job, Located]]) -> Edited:
+def _run(jobs: Sequence[Job]) -> Edited:
     """One forward pass for jobs of one model."""
-    jobs, editor = [job for _, job, _ in group], group[0][1].model.editor
-    faces = np.stack([located.face for _, _, located in group])
+    editor = jobs[0].model.editor
+    faces = np.stack([job.located.face for job in jobs])
     source = [place for place, job in enumerate(jobs) for _ in job.wanted]
     checks = [place >= len(job.wanted) - job.checked for job in jobs for place in range(len(job.wanted))]
     if isinstance(editor, Transferer):
@@ -119,23 +113,58 @@ def faces_of(job: Job) -> int:
     return len(job.wanted)
 
 
-def read_photo(form: Form, megapixels: float, origin: str = ORIGIN) -> np.ndarray:
-    """The form's picture, uint8 H,W,3. Raises Problem 400 or 413, which name it by `origin`."""
+@contextmanager
+def faults() -> Iterator[None]:
+    """Turns what is wrong with a picture into Problem 400, 413 or, of its face, 422."""
     try:
-        return read_picture(form.image, megapixels=megapixels, name=origin)
+        yield
     except TooManyPixels as error:
         raise Problem(413, str(error)) from None
     except UserError as error:
         raise Problem(400, str(error)) from None
 
 
-def open_aligned(form: Form, size: int, megapixels: float, origin: str = ORIGIN) -> Located:
-    """The form's aligned face at the model's size. Raises Problem 400, 413 or 422, which name it by `origin`."""
-    photo = read_photo(form, megapixels, origin)
-    try:
-        return locate(photo, size, None, origin)
-    except UserError as error:
-        raise Problem(422, str(error)) from None
+@dataclass(frozen=True)
+class Opening:
+    """How the pictures of a request are opened. size: the model's side. megapixels: the most of one picture. share:
+    what they are counted in. count: the whole photographs that are written; 0 where the face alone is shown, of which
+    the photograph is then forgotten, and a JPEG is decoded no larger than its face needs."""
+
+    size: int
+    megapixels: float
+    share: Share
+    count: int = 0
+
+    def read(self, form: Form, origin: str) -> tuple[np.ndarray, Announced]:
+        """The form's picture, uint8 H,W,3. Raises Problem, which names it by `origin`."""
+        with faults():
+            how: dict[str, Any] = {"megapixels": self.megapixels, "name": origin, "enough": self._enough(form.aligned)}
+            header = announced(form.image, **how)
+            if form.aligned and header.width != header.height:
+                raise Problem(422, not_square(origin, header.width, header.height))
+            require_few_pixels(form, header.width, header.height, self.count)
+            self.share.take(header.megapixels * (1 + self.count))
+            return read_picture(form.image, **how), header
+
+    def locate(self, photo: np.ndarray, header: Announced, detector: Detector | None, origin: str) -> Located:
+        """The face of what `read` has read, in pixels of the file. Without a detector it is an aligned one. Raises
+        Problem 422."""
+        try:
+            found = locate(photo, self.size, detector, origin)
+        except UserError as error:
+            raise Problem(422, str(error)) from None
+        if self.count:
+            return found
+        self.share.give_back(header.megapixels)
+        x0, y0, x1, y1 = (float(side) * header.times for side in found.box)
+        return replace(found, photo=found.face, box=(x0, y0, x1, y1), landmarks=found.landmarks * header.times)
+
+    def _enough(self, aligned: bool) -> int | None:
+        """Pixels of the longer side: those with which the smallest face that is found has the model's side."""
+        if self.count:
+            return None
+        searched = DETECTION_SIDES[1]
+        return 2 * self.size if aligned else max(2 * searched, self.size * searched // SMALLEST_FACE)
 
 
 class Answers:
@@ -143,7 +172,7 @@ class Answers:
 
     def __init__(
         self,
-        forward: Callable[[Job], Awaitable[Done | Problem]],
+        forward: Callable[[Job], Awaitable[Done]],
         *,
         megapixels: float,
         self_check: bool,
@@ -151,6 +180,7 @@ class Answers:
     ) -> None:
         self._forward = forward
         self._megapixels, self._self_check = megapixels, self_check
+        self._pixels = Pixels()
         self._pictures = ThreadPoolExecutor(threads, "pictures")
         # One thread, as the detector is not made for several; loaded when the first photograph comes.
         self._finder = ThreadPoolExecutor(1, "detector")
@@ -158,13 +188,17 @@ class Answers:
 
     async def answer(self, form: Form, model: Model, *, as_image: bool, seen: Seen | None = None) -> Response:
         """The response to a form: the picture itself when `as_image` is set and one is asked for, else JSON. Raises
-        Problem 400, 413 or 422.
+        Problem 400, 413, 422 or 429.
 
         seen: is handed what came out of the networks; it must not take long.
         """
+        with self._pixels.share() as share:
+            if form.drivers or form.units is not None:
+                return await self._transfer(form, model, share, as_image=as_image)
+            return await self._edit(form, model, share, as_image=as_image, seen=seen)
+
+    async def _edit(self, form: Form, model: Model, share: Share, *, as_image: bool, seen: Seen | None) -> Response:
         editor = model.editor
-        if form.drivers or form.units is not None:
-            return await self._transfer(form, model, as_image=as_image)
         try:
             chosen = tuple(expression_index(editor.expressions, name) for name in form.expressions)
         except UserError as error:
@@ -179,16 +213,12 @@ class Answers:
             ((index, intensity),) = wanted
             frames = tuple((index, share) for share in on_the_way(intensity))
         loop = asyncio.get_running_loop()
-        located = None
-        if not form.aligned or len(form.image) > SMALL_BYTES or editor.size > SMALL_SIDE or form.view == "photo":
-            located = await self._located(form, editor.size)
-        if located is not None and form.view == "photo":
-            require_few_pixels(form, located, len(frames))
+        whole = form.view == "photo"
+        located = await self._located(form, self._opening(editor.size, share, len(frames) if whole else 0))
+        small = editor.size <= SMALL_SIDE and not whole
         # The answer of a picture alone has no place for the values, so they are not computed.
         checked = len(wanted) if self._self_check and not alone else 0
-        done = await self._forward(Job(model, form, frames, checked, self._megapixels, located))
-        if isinstance(done, Problem):
-            raise done
+        done = await self._forward(Job(model, form, frames, checked, located, small=small))
         if seen:
             seen(form, wanted, done)
         headers = {"Visage-Model": model.label}
@@ -200,7 +230,7 @@ class Answers:
         body = await loop.run_in_executor(self._pictures, document, form, model, wanted, done)
         return Response(body, headers=headers, media_type="application/json")
 
-    async def _transfer(self, form: Form, model: Model, *, as_image: bool) -> Response:
+    async def _transfer(self, form: Form, model: Model, share: Share, *, as_image: bool) -> Response:
         """As `answer`, to a form with drivers or action units: the face of its picture with each driver's expression,
         or with those units, in one pass."""
         carrier = model.editor
@@ -211,18 +241,14 @@ class Answers:
             raise Problem(422, str(error)) from None
         wanted = tuple((place, 1.0) for place in range(max(1, len(form.drivers))))
         alone = as_image and len(wanted) == 1
-        located = await self._located(form, carrier.size)
-        driving = []
+        count = len(wanted) if form.view == "photo" else 0
+        located = await self._located(form, self._opening(carrier.size, share, count))
+        driving, opening = [], self._opening(carrier.size, share)
         for place, image in enumerate(form.drivers, 1):
-            found = await self._located(replace(form, image=image), carrier.size, f"driver {place}")
-            driving.append(replace(found, photo=found.face))  # a whole photograph may be large, and there may be many
-        if form.view == "photo":
-            require_few_pixels(form, located, len(wanted))
+            driving.append(await self._located(replace(form, image=image), opening, f"driver {place}"))
         checked = len(wanted) if self._self_check and not alone else 0
         faces = np.stack([driver.face for driver in driving]) if driving else None
-        done = await self._forward(Job(model, form, wanted, checked, self._megapixels, located, faces, units))
-        if isinstance(done, Problem):
-            raise done
+        done = await self._forward(Job(model, form, wanted, checked, located, faces, units))
         loop, headers = asyncio.get_running_loop(), {"Visage-Model": model.label}
         files = await loop.run_in_executor(self._pictures, encode, form, model, done.located, done.edited)
         if alone:
@@ -230,18 +256,23 @@ class Answers:
         body = transfer_document(model, carrier.action_units, driving, files, done)
         return Response(body, headers=headers, media_type="application/json")
 
-    async def _located(self, form: Form, size: int, origin: str = ORIGIN) -> Located:
-        """The face of the form's picture. Raises Problem 400, 413 or 422, which name the picture by `origin`."""
+    def _opening(self, size: int, share: Share, count: int = 0) -> Opening:
+        return Opening(size, self._megapixels, share, count)
+
+    async def _located(self, form: Form, opening: Opening, origin: str = ORIGIN) -> Located:
+        """The face of the form's picture. Raises Problem 400, 413, 422 or 429, which name the picture by `origin`."""
         run = asyncio.get_running_loop().run_in_executor
         if form.aligned:
-            return await run(self._pictures, open_aligned, form, size, self._megapixels, origin)
-        photo = await run(self._pictures, read_photo, form, self._megapixels, origin)
-        return await run(self._finder, self._find, photo, size, origin)
+            return await run(self._pictures, _open_aligned, form, opening, origin)
+        photo, header = await run(self._pictures, opening.read, form, origin)
+        return await run(self._finder, self._find, opening, photo, header, origin)
 
-    def _find(self, photo: np.ndarray, size: int, origin: str) -> Located:
+    def _find(self, opening: Opening, photo: np.ndarray, header: Announced, origin: str) -> Located:
         if self._detector is None:
             self._detector = Detector()
-        try:
-            return locate(photo, size, self._detector, origin)
-        except UserError as error:
-            raise Problem(422, str(error)) from None
+        return opening.locate(photo, header, self._detector, origin)
+
+
+def _open_aligned(form: Form, opening: Opening, origin: str) -> Located:
+    photo, header = opening.read(form, origin)
+    return opening.locate(photo, header, None, origin)

@@ -1,5 +1,7 @@
-"""The gate of a replica: how many requests it takes on, and how much memory their bodies may take. Beyond that, 429."""
+"""The gate of a replica: how many requests it takes on, and how much memory their bodies and pixels may take. Beyond
+that, 429."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +10,8 @@ from visage.config.serving import Limits
 
 # Of the bodies of all requests of a replica, in bodies of the largest size.
 LARGEST_BODIES = 16
+# Of all pictures that a replica has decoded or is about to write, at 3 bytes a pixel and about as much again for files.
+MOST_MEGAPIXELS = 200.0
 RETRY_SECONDS = "1"
 
 
@@ -42,6 +46,51 @@ class Gate:
             yield
         finally:
             self.held -= size
+
+
+class Pixels:
+    """Counts the megapixels that requests hold. They are taken in the threads that decode, so there is a lock."""
+
+    def __init__(self) -> None:
+        self._lock, self._held = threading.Lock(), dict[Share, float]()
+
+    @property
+    def held(self) -> float:
+        return sum(self._held.values())
+
+    @contextmanager
+    def share(self) -> "Iterator[Share]":
+        """One request's part; what it still holds at the end of the block is given back."""
+        share = Share(self)
+        self._held[share] = 0
+        try:
+            yield share
+        finally:
+            with self._lock:
+                del self._held[share]
+
+    def change(self, share: "Share", megapixels: float) -> None:
+        """Raises Problem 429 for more than there are; one request alone may always take what it is allowed."""
+        with self._lock:
+            if share not in self._held:  # its block ended while a thread was at it
+                raise Problem(503, "The request has ended.")
+            if megapixels > 0 and self.held and self.held + megapixels > MOST_MEGAPIXELS:
+                raise Problem(429, "Too many pictures are worked on at once; ask again in a moment.", _later())
+            self._held[share] += megapixels
+
+
+class Share:
+    """One request's part of the pixels."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+
+    def take(self, megapixels: float) -> None:
+        """Before so much is decoded or written. Raises Problem 429, and 503 when the request has ended meanwhile."""
+        self._pixels.change(self, megapixels)
+
+    def give_back(self, megapixels: float) -> None:
+        self._pixels.change(self, -megapixels)
 
 
 def _later() -> dict[str, str]:

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from serve_app.batches import Batches
     from serve_app.holder import Event
     from serve_app.model import Model
-    from serve_app.problems import Problem
 
-    Run = Callable[[Sequence[Job]], Sequence[Done | Problem]]
+    Run = Callable[[Sequence[Job]], Sequence[Done]]
 
 SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 FACES = [1.0, 2, 4, 8, 16, 32, 64]
@@ -52,7 +51,7 @@ class Meters:
         self._open = Gauge("visage_requests_in_progress", "requests being answered")
         self._in_progress = 0
         self._waiting = Gauge("visage_jobs_waiting", "requests whose picture waits for the networks")
-        self._batches: Batches[Job, Done | Problem] | None = None
+        self._batches: Batches[Job, Done] | None = None
         self._faces = Counter("visage_faces", "faces made")
         self._batch = Histogram("visage_batch_faces", "faces of one forward pass", FACES)
         self._batch_seconds = Histogram("visage_batch_seconds", "one forward pass with its small pictures", SECONDS)
@@ -94,14 +93,14 @@ class Meters:
         self._requests.inc(tags={"path": path, "status": str(status), "caller": caller})
         self._seconds.observe(seconds, {"path": path})
 
-    def watch(self, batches: "Batches[Job, Done | Problem]") -> None:
+    def watch(self, batches: "Batches[Job, Done]") -> None:
         """Whose waiting jobs are shown."""
         self._batches = batches
 
     def measured(self, run: "Run") -> "Run":
         """`run` as it is, with each pass of it measured, in the thread of the networks."""
 
-        def run_and_note(jobs: "Sequence[Job]") -> "Sequence[Done | Problem]":
+        def run_and_note(jobs: "Sequence[Job]") -> "Sequence[Done]":
             started = time.perf_counter()
             results = run(jobs)
             self._note(jobs, results, time.perf_counter() - started)
@@ -109,18 +108,13 @@ class Meters:
 
         return run_and_note
 
-    def _note(self, jobs: "Sequence[Job]", results: "Sequence[Done | Problem]", seconds: float) -> None:
+    def _note(self, jobs: "Sequence[Job]", results: "Sequence[Done]", seconds: float) -> None:
         """One forward pass, and the self-check values that came with it."""
-        from serve_app.answers import Done
-
-        pairs = [(job, done) for job, done in zip(jobs, results, strict=True) if isinstance(done, Done)]
-        if not pairs:
-            return
-        faces = sum(len(job.wanted) for job, _ in pairs)
+        faces = sum(len(job.wanted) for job in jobs)
         self._faces.inc(faces)
         self._batch.observe(faces)
         self._batch_seconds.observe(seconds)
-        for job, done in pairs:
+        for job, done in zip(jobs, results, strict=True):
             self._show_reference(job.model)
             # The reference is of full intensity; of an animation it is the last picture that is checked.
             full = np.array([intensity == 1 for _, intensity in job.wanted])

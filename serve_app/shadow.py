@@ -13,7 +13,6 @@ from serve_app.answers import Done, Job
 from serve_app.form import Form
 from serve_app.logs import logger
 from serve_app.model import Model
-from serve_app.problems import Problem
 from serve_app.records import Record, Values
 from visage.editing import Edited, Located
 
@@ -26,12 +25,12 @@ Wanted = tuple[tuple[int, float], ...]
 class Quiet:
     """Runs jobs as `forward` does, and knows when none of the callers' jobs is with the networks."""
 
-    def __init__(self, forward: Callable[[Job], Awaitable[Done | Problem]]) -> None:
+    def __init__(self, forward: Callable[[Job], Awaitable[Done]]) -> None:
         self._forward = forward
         self._busy = 0
         self._idle = asyncio.Event()
 
-    async def __call__(self, job: Job) -> Done | Problem:
+    async def __call__(self, job: Job) -> Done:
         self._busy += 1
         self._idle.clear()
         try:
@@ -41,7 +40,7 @@ class Quiet:
             if not self._busy:
                 self._idle.set()
 
-    async def unseen(self, job: Job) -> Done | Problem:
+    async def unseen(self, job: Job) -> Done:
         """As a caller's job, but not before there is none. One that comes meanwhile waits for this pass at most."""
         while self._busy:
             await self._idle.wait()
@@ -119,8 +118,8 @@ class Watch:
 
     async def _unseen(self, later: Later, model: Model) -> Values | None:
         wanted = later.wanted
-        done = await self._quiet.unseen(Job(model, later.form, wanted, len(wanted), 0, later.face))
-        return _values(done.edited, len(wanted)) if isinstance(done, Done) else None
+        done = await self._quiet.unseen(Job(model, later.form, wanted, len(wanted), later.face))
+        return _values(done.edited, len(wanted))
 
     async def _send_on(self) -> None:
         while True:

@@ -17,8 +17,8 @@ from visage.faces.picture import encode_animation, write_png
 if TYPE_CHECKING:
     from serve_app.answers import Done
 
-# Of one answer; an animation's pictures are all in memory at once.
-WRITTEN_MEGAPIXELS = {"png": 400.0, "webp": 48.0}
+# Of one answer, at some 9 bytes a pixel until it is sent; an animation's pictures are all in memory at once.
+WRITTEN_MEGAPIXELS = {"png": 100.0, "webp": 48.0}
 
 
 def encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[bytes, ...]:
@@ -30,9 +30,8 @@ def encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[
     return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
 
 
-def require_few_pixels(form: Form, located: Located, count: int) -> None:
-    """Raise Problem 422 where an answer of whole photographs would be too large."""
-    height, width = located.photo.shape[:2]
+def require_few_pixels(form: Form, width: int, height: int, count: int) -> None:
+    """Raise Problem 422 where an answer of so many whole photographs would be too large."""
     most = WRITTEN_MEGAPIXELS[form.format]
     if count * height * width > most * 1e6:
         raise Problem(

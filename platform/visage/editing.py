@@ -66,13 +66,17 @@ def locate(photo: np.ndarray, size: int, detector: alignment.Detector | None, or
         return Located(photo, face, matrix, found.box, found.landmarks)
     height, width = photo.shape[:2]
     if height != width:
-        raise UserError(f"{origin}: is {width} x {height} pixels and an aligned face is square; send it unaligned.")
+        raise UserError(not_square(origin, width, height))
     face = photo
     if width != size:
         face = np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
     scale = size / width
     eyes = np.asarray(alignment.EYES) * width
     return Located(photo, face, np.array([[scale, 0, 0], [0, scale, 0]]), (0.0, 0.0, width, height), eyes)
+
+
+def not_square(origin: str, width: int, height: int) -> str:
+    return f"{origin}: is {width} x {height} pixels and an aligned face is square; send it unaligned."
 
 
 def expression_index(expressions: Sequence[str], expression: str) -> int:

@@ -77,19 +77,17 @@ def test_requests_that_meet_in_a_batch_get_their_own(carrier: Any, transfer: Pos
     jobs = []
     units = model.editor.asked({12: 0.9})[None]
     located = locate(face(5), 32, None, "")
-    jobs.append(
-        Job(model, Form(png(face(5)), (), (1.0,), "face", "png", True), ((0, 1.0),), 1, 1, located, None, units)
-    )
+    jobs.append(Job(model, Form(png(face(5)), (), (1.0,), "face", "png", True), ((0, 1.0),), 1, located, None, units))
     for source, drivers in ((0, (1, 2)), (3, (4,))):
         form = Form(png(face(source)), (), (1.0,), "face", "png", True)
         wanted = tuple((place, 1.0) for place in range(len(drivers)))
         located, faces = locate(face(source), 32, None, ""), np.stack([face(seed) for seed in drivers])
-        jobs.append(Job(model, form, wanted, len(wanted), 1, located, faces))
+        jobs.append(Job(model, form, wanted, len(wanted), located, faces))
     together = run_jobs(jobs)
     for job, done in zip(jobs, together, strict=True):
         (alone,) = run_jobs([job])
-        assert np.abs(done.edited.faces.astype(int) - alone.edited.faces).max() <= 1  # type: ignore[union-attr]
-        assert done.edited.similarity == pytest.approx(alone.edited.similarity, abs=1e-4)  # type: ignore[union-attr]
+        assert np.abs(done.edited.faces.astype(int) - alone.edited.faces).max() <= 1
+        assert done.edited.similarity == pytest.approx(alone.edited.similarity, abs=1e-4)
 
 
 def test_photographs_are_searched_for_their_face(transfer: Post) -> None:

@@ -1,10 +1,12 @@
 """Pictures in and out: whatever a file holds becomes uint8 H,W,3 RGB, and hostile files are refused undecoded."""
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +41,57 @@ class TooManyPixels(UserError):
     """The picture's header announces more pixels than the limit."""
 
 
-def read_picture(data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: str | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Announced:
+    """What a picture's header says. width, height: in pixels, before it is turned upright. megapixels: that are to be
+    decoded, where the sides are `times` shorter."""
+
+    width: int
+    height: int
+    megapixels: float
+    times: float
+
+
+def announced(
+    data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: str | None = None, enough: int | None = None
+) -> Announced:
+    """What `read_picture` would decode, by the header alone. Raises as it does."""
+    name = name or _name_of(data)
+    with opened(content_of(data, name), megapixels, name) as image:
+        width, height = image.size
+        _prepare(image, name, enough)
+        return Announced(width, height, image.width * image.height / 1e6, max(width, height) / max(image.size))
+
+
+def read_picture(
+    data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: str | None = None, enough: int | None = None
+) -> np.ndarray:
     """The picture as uint8 H,W,3 RGB, upright by its EXIF orientation, transparency laid over white.
 
     Grey, CMYK, palette, 16-bit and float pictures are converted; of an animation the first frame is taken. `name` is
-    what errors call it (default: the path). Raises UserError for anything that is no usable picture and TooManyPixels
-    over the limit, both by the header alone, and UserError when the pixels turn out truncated.
+    what errors call it (default: the path). enough: pixels of the longer side; a JPEG is decoded at a half, a quarter
+    or an eighth of its size where that leaves so many. Raises UserError for anything that is no usable picture and
+    TooManyPixels over the limit, both by the header alone, and UserError when the pixels turn out truncated.
     """
-    name = name or (str(data) if isinstance(data, Path) else "the picture")
+    name = name or _name_of(data)
     with opened(content_of(data, name), megapixels, name) as image:
-        width, height = image.size
-        if min(width, height) < SHORTEST_SIDE:
-            raise UserError(f"{name}: is {width} x {height} pixels; give at least {SHORTEST_SIDE} x {SHORTEST_SIDE}.")
+        _prepare(image, name, enough)
         image.load()
         return np.array(_to_rgb(_upright(image)))
+
+
+def _name_of(data: bytes | Path) -> str:
+    return str(data) if isinstance(data, Path) else "the picture"
+
+
+def _prepare(image: Image.Image, name: str, enough: int | None) -> None:
+    """Refuse a picture that is too small, and have a JPEG decoded smaller; its pixels are not decoded yet."""
+    width, height = image.size
+    if min(width, height) < SHORTEST_SIDE:
+        raise UserError(f"{name}: is {width} x {height} pixels; give at least {SHORTEST_SIDE} x {SHORTEST_SIDE}.")
+    if enough and enough < max(width, height):
+        share = max(enough / max(width, height), SHORTEST_SIDE / min(width, height))
+        image.draft(None, (math.ceil(width * share), math.ceil(height * share)))  # nothing to others than JPEG
 
 
 def content_of(data: bytes | Path, name: str) -> bytes:
@@ -164,10 +203,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF says nothing about the orientation; the pixels are whole
-        return image
+    with suppress(Exception):  # damaged EXIF says nothing about the orientation; the pixels are whole
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture costs as much as the picture
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -184,7 +222,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
