@@ -15,12 +15,11 @@ from serve_app.contest import Held
 from serve_app.form import Form
 from serve_app.logs import logger
 from serve_app.model import Model
-from serve_app.problems import Problem
 from visage.editing import Located
 from visage.transfer import Transferer
 
 GOLDEN_SECONDS = 60.0
-Run = Callable[[Sequence[Job]], Sequence[Done | Problem]]
+Run = Callable[[Sequence[Job]], Sequence[Done]]
 
 
 class Health:
@@ -40,7 +39,7 @@ class Health:
     def watched(self, run: Run) -> Run:
         """`run` as it is, with what becomes of each batch noted, in the thread of the networks."""
 
-        def run_and_note(jobs: Sequence[Job]) -> Sequence[Done | Problem]:
+        def run_and_note(jobs: Sequence[Job]) -> Sequence[Done]:
             try:
                 results = run(jobs)
             except Exception as error:
@@ -52,7 +51,7 @@ class Health:
 
         return run_and_note
 
-    async def check(self, forward: Callable[[Job], Awaitable[Done | Problem]]) -> None:
+    async def check(self, forward: Callable[[Job], Awaitable[Done]]) -> None:
         """Raise RuntimeError when the networks do not do. forward: runs a job in a batch with those of callers."""
         model = self._held.model
         if model is None or not (self._failed or self.fault or time.monotonic() > self._due):
@@ -64,7 +63,7 @@ class Health:
             raise RuntimeError(self.fault)
         self._due = time.monotonic() + GOLDEN_SECONDS
 
-    async def _ask(self, model: Model, forward: Callable[[Job], Awaitable[Done | Problem]]) -> str:
+    async def _ask(self, model: Model, forward: Callable[[Job], Awaitable[Done]]) -> str:
         """What is wrong with the first golden picture as it is made now."""
         before = self._finished
         try:
@@ -76,7 +75,6 @@ class Health:
         except Exception:
             logger().exception("A golden face could not be made")
             return "The networks make no face any more."
-        assert isinstance(done, Done)
         levels = model.golden.first().difference(done.edited.faces)
         return "" if levels <= model.golden.levels else f"A golden picture differs by {levels:.1f} levels of 255."
 
@@ -89,9 +87,9 @@ def golden_job(model: Model) -> Job:
     form = Form(image=b"", expressions=(), intensities=(1.0,), view="face", format="png", aligned=True)
     if isinstance(model.editor, Transferer):
         driver = golden.faces[golden.asked["driver"][:1]]
-        return Job(model, form, ((0, 1.0),), checked=0, megapixels=0, located=located, drivers=driver)
+        return Job(model, form, ((0, 1.0),), checked=0, located=located, drivers=driver)
     wanted = (int(golden.asked["expression"][0]), float(golden.asked["intensity"][0]))
-    return Job(model, form, (wanted,), checked=0, megapixels=0, located=located)
+    return Job(model, form, (wanted,), checked=0, located=located)
 
 
 def end_if_unusable(error: Exception) -> None:
