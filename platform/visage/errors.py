@@ -21,5 +21,9 @@ class StoreRefused(UserError):
     """MLflow's store, or the one of its files, refuses. What was reached is kept, so the work can go on later."""
 
 
+class Overtaken(UserError):
+    """Another process drives the study now. To wait for the database changes nothing, and what runs is the other's."""
+
+
 class JudgesRefused(UserError):
     """A judge reads real faces no better than chance, so its figures would say nothing."""

@@ -56,6 +56,51 @@ def test_a_trial_is_a_child_of_its_study(tracking: Tracking):
     assert [child.info.run_id for child in children] == [trial.run_id]
 
 
+@pytest.mark.parametrize("call", ["create_run", "log_batch"])
+def test_a_trial_whose_start_is_tried_again_has_one_run(tracking: Tracking, monkeypatch: pytest.MonkeyPatch, call: str):
+    """The server takes the call, and its answer is lost."""
+    from mlflow.exceptions import MlflowException
+
+    study = tracking.start_run("study")
+    answered = getattr(tracking.client, call)
+
+    def lost(*given: Any, **named: Any) -> None:
+        answered(*given, **named)
+        raise MlflowException("no route to the server")
+
+    def start(number: int) -> str:
+        once = {"visage.trial": str(number)}
+        return tracking.start_run("trial", parent=study.run_id, params={"a": 1}, once=once).run_id
+
+    monkeypatch.setattr(tracking.client, call, lost)
+    with pytest.raises(UserError, match="no route to the server"):
+        start(7)
+    monkeypatch.undo()
+    begun, another = start(7), start(8)
+    children = tracking.client.search_runs([tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{study.run_id}'")
+    assert {child.info.run_id for child in children} == {begun, another}
+    assert {child.info.status for child in children} == {"RUNNING"}
+    assert all(child.data.params == {"a": "1"} for child in children)
+
+
+def test_a_run_whose_start_is_refused_does_not_seem_to_run(tracking: Tracking, monkeypatch: pytest.MonkeyPatch):
+    from mlflow.exceptions import MlflowException
+
+    answered, refused = tracking.client.log_batch, []
+
+    def once(*given: Any, **named: Any) -> None:
+        if not refused:
+            refused.append(given)
+            raise MlflowException("no route to the server")
+        answered(*given, **named)
+
+    monkeypatch.setattr(tracking.client, "log_batch", once)
+    with pytest.raises(UserError, match="no route to the server"):
+        tracking.start_run("refused", params={"a": 1})
+    [left] = tracking.client.search_runs([tracking.experiment_id], "attributes.run_name = 'refused'")
+    assert (left.info.status, left.data.tags["visage.state"]) == ("FAILED", "failed")
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [

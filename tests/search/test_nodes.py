@@ -170,3 +170,46 @@ def test_a_study_waits_for_the_nodes_that_an_autoscaler_adds(tmp_path: Path) -> 
     asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3)
     assert [row["state"] for row in table(open_study(asked, resume=True))] == ["complete"] * 3
     assert {path.name.split("-")[0] for path in tmp_path.glob("?-*")} == {"0", "1", "2"}
+
+
+UNSEEN = """
+    from pathlib import Path
+
+    from tests.search.fakes import experiment, trials
+    from visage.errors import UserError
+    from visage.search.tune import tune
+
+    folder = Path("{folder}")
+
+    def behaviour(number, values, images):
+        (folder / "trained").touch()
+        return 0.5
+
+    try:
+        tune(experiment(folder, "sqlite:///{folder}/mlflow.db"), trials=trials(behaviour))
+    except UserError as error:
+        (folder / "said").write_text(str(error))
+"""
+
+
+def test_a_node_without_the_folder_is_named_before_the_first_trial(tmp_path: Path) -> None:
+    """Its file system holds an empty folder in the place of the study's."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no file systems of its own are allowed here")
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    gcs, dashboard, agent, client, second = free_ports(5)
+    variables = {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": os.pathsep.join(sys.path)}
+    start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", 1, "--disable-usage-stats")
+    ports = ("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent)
+    apart = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', folder)
+    join = ("--address", f"{HOST}:{gcs}", "--dashboard-agent-listen-port", second)
+    with tempfile.TemporaryDirectory(prefix="visage-ray-", ignore_cleanup_errors=True) as session:
+        place = ("--head", "--node-ip-address", HOST, "--temp-dir", session, "--ray-client-server-port", client)
+        with (
+            Server(tmp_path, "head", [*start, *place, *ports], lambda: listens(dashboard), variables),
+            Server(tmp_path, "node", [*apart, *start, *join], lambda: listens(second), variables),
+        ):
+            run(UNSEEN.format(folder=folder), RAY_ADDRESS=f"{HOST}:{gcs}", RAY_AUTH_MODE="disabled")
+    assert f": this node does not see {folder}/studies/test, " in (folder / "said").read_text()
+    assert not (folder / "trained").exists()

@@ -10,7 +10,7 @@ from ray import tune
 from visage.config import Experiment, replaced
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
-from visage.search.trial import told, with_endings
+from visage.search.trial import mark, told, with_endings
 from visage.training import memory
 from visage.training.loop import train
 from visage.training.progress import Progress
@@ -52,6 +52,7 @@ def test_out_of_memory_is_tried_again_with_half_the_batch(
     limit.write_text(str((two - one) * 24))
     last: dict[str, Any] = {}
     config = {"number": 0, "values": {}, "study": "one"}
+    mark(tmp_path, "one")
     with_endings(attempt(last), asked, tmp_path, config, last)
     assert batches == [32, 16]
     again = {"retried": "out of memory with train.batch = 32, began anew with 16", "train.batch": 16}

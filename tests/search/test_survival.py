@@ -8,12 +8,14 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
+from visage.config import replaced
 from visage.errors import UserError
 from visage.search import driver
 from visage.search.study import open_study, require_same_faces, study_folder
@@ -150,14 +152,59 @@ def test_a_trial_whose_process_dies_goes_on_in_another(tmp_path: Path) -> None:
 
 
 def test_what_another_study_of_the_name_left_is_not_gone_on_from(tmp_path: Path) -> None:
-    from visage.search.trial import begun
+    from visage.search.trial import begun, mark
 
+    mark(tmp_path, "one")
     first = begun(tmp_path, {"number": 0, "study": "one"})
     (first / "checkpoint").mkdir()
     assert begun(tmp_path, {"number": 0, "study": "one"}) == first
     assert (first / "checkpoint").is_dir()
+    mark(tmp_path, "another")
     assert begun(tmp_path, {"number": 0, "study": "another"}) == first
     assert not (first / "checkpoint").exists()
+
+
+def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path) -> None:
+    """Two databases, one bucket, and two machines, the first of which has both studies one after the other."""
+    from visage.search.trial import begun, storage_of
+
+    asked = replaced(experiment(tmp_path, ""), {"train.storage": f"file://{tmp_path}/bucket"})
+    folder, place = tmp_path / "studies" / "test", tmp_path / "bucket" / "studies"
+
+    def trained(name: str, config: dict[str, Any], machine: Path = folder) -> set[str]:
+        """What a trial finds when it begins, before it leaves a file of its own."""
+        store = storage_of(asked, machine, config)
+        assert store
+        out = begun(machine, config, store)
+        found = {path.name for path in out.iterdir()}
+        (out / name).touch()
+        store.push(out)
+        return found - {"study"}
+
+    one, two = ({"number": 0, "study": name, "place": f"test/{name}"} for name in ("one", "two"))
+    assert trained("first", one) == set()
+    assert trained("second", two) == set()
+    assert trained("again", one) == {"first"}
+    assert trained("elsewhere", two, tmp_path / "other" / "test") == {"second"}
+    # A study that was begun before places held their study's id.
+    early = {"number": 0, "study": "early", "place": ""}
+    assert trained("early", early) == set()
+    assert (place / "test" / "trial-0000" / "early").is_file()
+    assert trained("later", early, tmp_path / "third" / "test") == {"early"}
+
+
+def test_a_node_that_joined_without_the_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray import tune
+
+    from visage.search.trial import with_endings
+
+    results: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", results.append)
+    folder = tmp_path / "of the driver alone"
+    with_endings(lambda *_: None, experiment(tmp_path, ""), folder, {"number": 0, "values": {}, "study": "one"}, {})
+    [halted] = results
+    assert f"this node does not see {folder}, " in halted["halted"]
+    assert "give train.storage the address of a bucket." in halted["halted"]
 
 
 def test_other_faces_or_judges_are_refused(tmp_path: Path) -> None:
@@ -175,24 +222,6 @@ def test_other_faces_or_judges_are_refused(tmp_path: Path) -> None:
         card.write_text(json.dumps(written | change))
         with pytest.raises(UserError, match=rf"^data\.dir = .*: the {said} changed since the study test was begun"):
             require_same_faces(study, asked)
-
-
-def test_another_machine_that_drives_the_study_is_waited_for_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "BEAT_SECONDS", 0.1)
-    study = open_study(experiment(tmp_path, ""), resume=False)
-    own = f"{os.getpid()}"
-    with driver.heartbeat(study):
-        driver.require_undriven(study)  # of this machine: the lock says more
-        with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(driver.socket, "gethostname", lambda: "another")
-            elsewhere.setattr(driver, "SILENT_BEATS", 1_000)  # a slow machine's beats may be far apart
-            with pytest.raises(UserError, match=f"process {own} on .* runs this study"):
-                driver.require_undriven(study)
-    driver.require_undriven(study)  # released
-    study.set_user_attr(driver.CLAIM, "dead:1:7")  # killed in the middle, and silent since
-    driver.require_undriven(study)
 
 
 def test_a_folder_that_cannot_hold_trials_is_one_sentence(tmp_path: Path) -> None:

@@ -57,29 +57,39 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         experiment: Experiment | None = None,
+        once: Mapping[str, str] = NO_TAGS,
     ) -> "RunLog":
         """A new run. parent: the run_id of its study. params: nested or flat; kept under dotted names.
+
+        once: tags that no other run of the parent has; a run that has them, as its start was not answered or the one
+        who asked for it died, is taken, so that none is left behind.
 
         experiment: kept whole as experiment.yaml, for `visage train --from-run`; MLflow cuts long parameters.
         """
         from mlflow.entities import Param
 
-        given = {**_provenance(), STATE: "running", **(tags or {})}
+        given = {**_provenance(), STATE: "running", **(tags or {}), **once}
         if parent:
             given[PARENT] = parent
         with store_faults(self.uri):
-            run = self.client.create_run(self.experiment_id, tags=given, run_name=name)
-            all_params = [Param(key, without_passwords(value)[:PARAM_LENGTH]) for key, value in flattened(params or {})]
-            for start in range(0, len(all_params), BATCH):
-                self.client.log_batch(run.info.run_id, params=all_params[start : start + BATCH])
-        log = RunLog(self.client, self.uri, run.info.run_id)
-        if experiment:
-            try:
+            begun = self._started({PARENT: given[PARENT], **once}) if once else None
+        if begun:
+            log = self.continue_run(begun)
+        else:
+            with store_faults(self.uri):
+                created = self.client.create_run(self.experiment_id, tags=given, run_name=name)
+            log = self.run(created.info.run_id)
+        all_params = [Param(key, without_passwords(value)[:PARAM_LENGTH]) for key, value in flattened(params or {})]
+        try:
+            with store_faults(self.uri):
+                for start in range(0, len(all_params), BATCH):
+                    self.client.log_batch(log.run_id, params=all_params[start : start + BATCH])
+            if experiment:
                 log.picture(written(experiment).encode(), EXPERIMENT)
-            except UserError:  # the files lie elsewhere than the run
-                with suppress(UserError):
-                    log.finish("failed")
-                raise
+        except UserError:  # no run is left behind that seems to be running
+            with suppress(UserError):
+                log.finish("failed")
+            raise
         return log
 
     def has(self, run_id: str) -> bool:
@@ -111,6 +121,12 @@ class Tracking:
         with store_faults(self.uri):
             points = self.client.get_metric_history(run_id, metric)
         return sorted({point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}.items())
+
+    def _started(self, tags: Mapping[str, str]) -> str | None:
+        """The run_id of the run that has these tags."""
+        query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self.client.search_runs([self.experiment_id], query, max_results=1)
+        return str(found[0].info.run_id) if found else None
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException

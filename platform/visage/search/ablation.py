@@ -196,13 +196,15 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
     import ray
 
     from visage.cluster import local_ray, root
-    from visage.training.resources import room
+    from visage.training.resources import require_seen, room
 
     of = sum(run.experiment.train.images for run in runs)
     faults: list[BaseException] = []
     with local_ray(dashboard=False):
         train = waiting[0].experiment.train
         room(train)  # Ray would wait for ever for what is not there
+        if not waiting[0].store:
+            require_seen(waiting[0].folder.parent.absolute())
         task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)
         pending = {task.remote(replace(run, folder=run.folder.absolute())): run for run in waiting}
         try:

@@ -10,14 +10,20 @@ from visage.config.read import without_passwords
 from visage.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import RDBStorage
 
 SQLITE = "sqlite:///"
 CONNECT_SECONDS = 10
+# Both ends of a connection to PostgreSQL give it up when the other is silent for 15 s: a machine or a network may go
+# without a word, and a lock is held as long as the server takes its connection for alive.
+KEEPALIVE = {
+    "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 15_000,
+    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2",
+}  # fmt: skip
 LOCKED_SECONDS = 60  # SQLite has one writer at a time; Python's five seconds are little for several studies
 
 
-def open_database(address: str) -> "BaseStorage":
+def open_database(address: str) -> "RDBStorage":
     """The storage at an SQLAlchemy address. Raises UserError when it cannot be opened.
 
     A new SQLite database gets its schema under a lock, as studies that make it side by side crash.
@@ -38,7 +44,7 @@ def open_database(address: str) -> "BaseStorage":
         elif url.get_backend_name() == "postgresql":
             url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is
             # Asked before each use, as a server may go and come back while trials train.
-            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE}}
         with lock:
             return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
     except Exception as error:  # the database's driver has errors of its own, and so has a missing driver
@@ -50,13 +56,14 @@ def open_database(address: str) -> "BaseStorage":
 def database_faults(address: str) -> Iterator[None]:
     """Turns what Optuna raises into the one sentence, when a study's database is lost or away while it is in use."""
     from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-    from optuna.storages._rdb.models import NOT_FOUND_MSG
     from sqlalchemy.exc import SQLAlchemyError
+
+    from visage.search.optuna_private import is_not_found
 
     try:
         yield
     except (StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError, KeyError) as error:
-        if isinstance(error, KeyError) and NOT_FOUND_MSG not in error.args:
+        if isinstance(error, KeyError) and not is_not_found(error):
             raise
         cause = error.__cause__ or error  # Optuna's own text is a page of advice
         fault = f"search.storage = {address}: the database is away or holds another study ({one_line(cause)})"

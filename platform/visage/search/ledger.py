@@ -25,20 +25,25 @@ STATES = {
 class Ledger:
     """Trials are named as Tune names them.
 
-    goal: images of a whole trial. run_id: the study's run in MLflow. `endings` holds how each trial ended, by Optuna's
-    number of it. fault: a store's refusal, which stops the study. Methods raise UserError when the database refuses.
+    goal: images of a whole trial. run_id: the study's run in MLflow. place: of its trials in a bucket. `endings` holds
+    how each trial ended, by Optuna's number of it. fault: a store's refusal, which stops the study. Methods raise
+    UserError when the database refuses.
     """
 
     fault: UserError | None = None
 
     def __init__(self, study: Study, search: Search, goal: int) -> None:
         self.study, self.goal = study, goal
-        self.run_id = str(study.user_attrs.get("run_id", ""))
+        self.run_id, self.place = (str(study.user_attrs.get(name, "")) for name in ("run_id", "place"))
         self.storage = search.storage
         self.objectives, self.constraints = list(search.objectives), search.bounds()
         self.needed = [*search.objectives, *search.constraints]
         self.trials: dict[str, Trial] = {}
         self.endings: dict[int, Ending] = {}
+
+    def identity(self) -> dict[str, str]:
+        """What a trial is told of its study: {"study": its run_id, "place": of its trials in a bucket}."""
+        return {"study": self.run_id, "place": self.place}
 
     def ended(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Record a trial that did not crash. result: its last one; a trial that halted goes on later."""

@@ -12,6 +12,7 @@ from visage.config import Experiment, replaced, written
 from visage.errors import UserError
 from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
+from visage.search.driver import Claim
 from visage.search.endings import (
     BATCH,
     CUT_OFF,
@@ -85,8 +86,9 @@ class StudyLog(Callback):
                 lambda: self.tracking.start_run(
                     f"{self.experiment.search.name}-{number:04d}",
                     parent=self.before.run_id,
-                    tags=self.tags | {"visage.trial": str(number)},
+                    tags=self.tags,
                     params=self.settings | values,
+                    once={"visage.trial": str(number)},
                 )
             )
             self.ledger.note(trial.trial_id, "run_id", run.run_id)
@@ -215,13 +217,18 @@ def _error_of(trial: Any) -> BaseException | None:
 
 
 class StudyStopper(Stopper):
-    """Ends a trial that says so, and the study when a store is away or the disk is full."""
+    """Ends a trial that says so, and the study when a store is away, the disk is full, or the claim on it is gone."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, claim: Claim | None) -> None:
+        self.ledger, self.claim = ledger, claim
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # the Tuner pickles its settings for a restore that is never made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return bool(divergence(result)) or FAILED in result or HALTED in result
 
     def stop_all(self) -> bool:
+        if self.claim and self.claim.fault:
+            self.ledger.fault = self.claim.fault
         return self.ledger.fault is not None

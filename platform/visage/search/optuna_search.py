@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial
 from ray.tune.search.optuna import OptunaSearch
 
 from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.search.database import database_faults
 from visage.search.ledger import Ledger, guarded
+from visage.search.optuna_private import begun_trial, storage_of
 from visage.search.space import Space
 
 
 class StudySearch(OptunaSearch):
-    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, "study": the study's run_id}, and
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, and what says whose trial it is}, and
     tells the four endings.
 
     begun: trials that were cut off, which go on before new ones start.
@@ -32,7 +33,7 @@ class StudySearch(OptunaSearch):
             mode=list(search.objectives.values()),
             sampler=sampler,
             study_name=ledger.study.study_name,
-            storage=ledger.study._storage,
+            storage=storage_of(ledger.study),
         )
         self.ledger, self.begun = ledger, list(begun)
         self._ot_trials = ledger.trials
@@ -50,9 +51,9 @@ class StudySearch(OptunaSearch):
 
     def _suggest(self, trial_id: str) -> dict[str, Any]:
         if self.begun:
-            self._ot_trials[trial_id] = Trial(self.ledger.study, self.begun.pop(0)._trial_id)
+            self._ot_trials[trial_id] = begun_trial(self.ledger.study, self.begun.pop(0))
         values = super().suggest(trial_id)  # of a trial that was begun: the values that it has
-        return {"number": self._ot_trials[trial_id].number, "values": values, "study": self.ledger.run_id}
+        return {"number": self._ot_trials[trial_id].number, "values": values, **self.ledger.identity()}
 
     @guarded
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from visage.errors import UserError
+from visage.errors import Overtaken, UserError
 
 PATIENCE_SECONDS = 180.0  # of a study's driver, as a server may start anew; the trials go on until their next report
 PAUSE_SECONDS = 1.0
@@ -12,11 +12,14 @@ Answer = TypeVar("Answer")
 
 
 def patiently(call: Callable[[], Answer]) -> Answer:
-    """What the call returns, called again while the store refuses. Raises its last UserError when patience ends."""
+    """What the call returns, called again while the store refuses. Raises its last UserError when patience
+    ends, and Overtaken at once."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return call()
+        except Overtaken:
+            raise
         except UserError:
             if time.monotonic() > until:
                 raise

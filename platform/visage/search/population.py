@@ -43,11 +43,11 @@ class Population(PopulationBasedTraining):
             Space(search.space)(member)
 
     def first_settings(self) -> dict[str, Any]:
-        """What Tune gives the trials: {"number", "values", "study"}, as `StudySearch` suggests."""
+        """What Tune gives the trials: {"number", "values", "study", "place"}, as `StudySearch` suggests."""
         values = [member.params for member in self.members]
         numbers = tune.grid_search(list(range(len(values))))
         drawn = tune.sample_from(lambda spec: dict(values[spec["config"]["number"]]))
-        return {"number": numbers, "values": drawn, "study": self.ledger.run_id}
+        return {"number": numbers, "values": drawn, **self.ledger.identity()}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from visage.search.database import database_faults
+from visage.search.driver import runs_now
 from visage.search.endings import CUT_OFF, RUNNING
 from visage.search.note import figure
-from visage.search.study import load_study, runs_now
+from visage.search.study import load_study
 from visage.search.summary import Summary, importances_of, summarise
 
 LOOK_SECONDS = 2.0

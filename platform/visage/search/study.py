@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.search.database import SQLITE, open_database
-from visage.search.driver import driver_of, require_undriven
 from visage.search.endings import BATCH, CUT_OFF, State
 
 if TYPE_CHECKING:
@@ -89,19 +87,20 @@ def study_folder(experiment: Experiment) -> Path:
 def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     """The study of the experiment's name, new or, with `resume`, as it was left.
 
-    Raises UserError as `find_study`, and when another machine drives it.
+    Raises UserError as `find_study`.
     """
     import optuna
+
+    from visage.search.optuna_private import storage_of
 
     study = find_study(experiment, resume=resume)
     if experiment.search.scheduler == "pbt":
         return _create(experiment, optuna.storages.InMemoryStorage())
     if study:
-        require_undriven(study)
         if study.get_trials(deepcopy=False):
             return study
         # Begun and left before its first trial, so perhaps with other objectives.
-        optuna.delete_study(study_name=study.study_name, storage=study._storage)
+        optuna.delete_study(study_name=study.study_name, storage=storage_of(study))
     return _create(experiment, open_database(experiment.search.storage))
 
 
@@ -210,8 +209,10 @@ def unfinished(study: "Study") -> list["FrozenTrial"]:
 
 def note_cut_off(study: "Study") -> None:
     """Mark the trials that nobody runs any more: Optuna has no state for them but RUNNING."""
+    from visage.search.optuna_private import note_of_trial
+
     for trial in unfinished(study):
-        study._storage.set_trial_user_attr(trial._trial_id, "state", CUT_OFF)
+        note_of_trial(study, trial, "state", CUT_OFF)
 
 
 def counted(study: "Study") -> list["FrozenTrial"]:
@@ -265,14 +266,6 @@ def _nearest(complete: list["FrozenTrial"]) -> str:
         f"none of the {len(complete)} complete trials meets all of {', '.join(near.constraints)}; "
         f"the nearest, trial {near.number}, misses {' and '.join(reached)}"
     )
-
-
-def runs_now(study: "Study") -> bool:
-    """Whether a process works at the study; one on another machine is taken at its word."""
-    driver = driver_of(study)
-    if driver is None or driver[0] != socket.gethostname():
-        return driver is not None
-    return Path(f"/proc/{driver[1]}").exists()
 
 
 def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:

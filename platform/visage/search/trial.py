@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import lru_cache
@@ -20,7 +21,7 @@ from visage.search.endings import BATCH, DIVERGED, FAILED, HALTED, RETRIED, reas
 from visage.search.patience import patiently
 from visage.storage import Store
 from visage.training.progress import Diverged, Progress
-from visage.training.resources import worker_threads
+from visage.training.resources import unseen, worker_threads
 from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
@@ -92,7 +93,8 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 def storage_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> Store | None:
     """Where a trial's files are kept besides its folder; None without `train.storage`."""
     out = folder_of(study, config["number"])
-    return kept_at(experiment.train, f"studies/{study.name}/{out.name}")
+    place = config.get("place") or study.name  # of a study that was begun before places held their study's id
+    return kept_at(experiment.train, f"studies/{place}/{out.name}")
 
 
 def begun(study: Path, config: Mapping[str, Any], store: Store | None = None) -> Path:
@@ -101,12 +103,32 @@ def begun(study: Path, config: Mapping[str, Any], store: Store | None = None) ->
     What another study of this name, whose database is gone, left there goes: a trial would go on from it.
     """
     out = folder_of(study, config["number"])
+    if not store:
+        _require_seen(study, config)
+    elif not _of_study(out, config):  # nor may it be mixed with what is got
+        shutil.rmtree(out, ignore_errors=True)
     if store:
         patiently(lambda: store.get(out, skip=NOT_KEPT))
-    mark = out / STUDY
-    if not (mark.is_file() and mark.read_text() == config["study"]):
+    if not _of_study(out, config):
         _begin(out, config, store)
     return out
+
+
+def mark(folder: Path, study: str) -> None:
+    """Note in the folder of a study, or of a trial, which study that is."""
+    (folder / STUDY).write_text(study)
+
+
+def _of_study(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a folder is noted to be of the trial's study."""
+    noted = folder / STUDY
+    return noted.is_file() and noted.read_text() == config["study"]
+
+
+def _require_seen(study: Path, config: Mapping[str, Any]) -> None:
+    """Raises NotWritten on a node that does not see the study's folder: one that joined after all were asked."""
+    if not _of_study(study, config):
+        raise NotWritten(f"{socket.gethostname()}: {unseen(study)}")
 
 
 def _begin(out: Path, config: Mapping[str, Any], store: Store | None, smaller: int | None = None) -> None:
@@ -117,7 +139,7 @@ def _begin(out: Path, config: Mapping[str, Any], store: Store | None, smaller: i
     out.mkdir(parents=True)
     if smaller:
         (out / SMALLER).write_text(str(smaller))
-    (out / STUDY).write_text(config["study"])
+    mark(out, config["study"])
 
 
 def as_result(point: Progress, store: Store | None) -> dict[str, Any]:

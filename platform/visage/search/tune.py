@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from visage.cluster import local_ray
 from visage.config import Experiment, replaced
-from visage.errors import StoreRefused, UserError
+from visage.errors import Overtaken, StoreRefused, UserError
 from visage.search.database import database_faults
-from visage.search.driver import heartbeat, held
+from visage.search.driver import Claim, claimed, held, locked
 from visage.search.progress import Watch
 from visage.search.study import (
     StudyResult,
@@ -28,13 +28,15 @@ from visage.search.study import (
     study_folder,
     unfinished,
 )
-from visage.search.trial import RESTARTS, Trainable, resources, training
+from visage.search.trial import RESTARTS, Trainable, mark, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
-from visage.training.resources import concurrency, room, this_machine
+from visage.training.resources import concurrency, require_seen, room, this_machine
 from visage.training.run import kept_at
 
 if TYPE_CHECKING:
     from optuna import Study
+
+    from visage.registry.tracking import RunLog
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds the curves
@@ -66,16 +68,19 @@ def tune(
     _require_sound(experiment)
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
-    with _quiet(), held(folder, experiment.search), local_ray(), database_faults(experiment.search.storage):
+    search = experiment.search
+    with _quiet(), held(folder, search), local_ray(), database_faults(search.storage), locked(search) as lock:
         at_once = room(experiment.train, experiment.search.concurrency)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
-        with heartbeat(study):
+        if not experiment.train.storage:
+            require_seen(folder)
+        with claimed(study, lock, shared=bool(experiment.train.storage)) as claim:
             trainable = trials(experiment, folder)
             require_same_faces(study, experiment)
             for sentence in warm_start(study, experiment.search, good):
                 say(f"{sentence}, and was left out")
-            _run(experiment, study, trainable, folder, at_once, progress, tags)
+            _run(experiment, study, claim, trainable, folder, at_once, progress, tags)
         result = result_of(study)
     if result.trials < experiment.search.trials:
         if experiment.search.scheduler == "pbt":
@@ -116,8 +121,8 @@ def _require_sound(experiment: Experiment) -> None:
 
 
 def _run(
-    experiment: Experiment, study: "Study", trainable: Trainable, folder: Path, at_once: int, watch: Watch | None,
-    tags: Mapping[str, str],
+    experiment: Experiment, study: "Study", claim: Claim | None, trainable: Trainable, folder: Path, at_once: int,
+    watch: Watch | None, tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told."""
     from ray import tune
@@ -138,7 +143,8 @@ def _run(
         kind = {"visage.kind": "study", "visage.study": search.name}
         params = flat(experiment.model_dump(mode="json"))
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
-        study.set_user_attr("run_id", run.run_id)
+        _keep(study, run, place=f"{folder.name}/{run.run_id}")
+    mark(folder, run.run_id)
     ledger = Ledger(study, search, experiment.train.images)
     log = StudyLog(experiment, ledger, tracking, result_of(study), watch, tags)
     log.catch_up()
@@ -172,15 +178,23 @@ def _run(
                     callbacks=[log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=StudyStopper(ledger),
+                    stop=StudyStopper(ledger, claim),
                     checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS),
                     verbose=0,
                 ),
             ).fit()
     finally:
-        log.cut_off()
-        with suppress(UserError), database_faults(search.storage):
-            note_cut_off(study)
+        try:
+            with database_faults(search.storage):
+                note_cut_off(study)
+        except Overtaken as gone:
+            ledger.fault = gone
+        except UserError:
+            pass
+        if not isinstance(ledger.fault, Overtaken):  # whose runs are the other's now
+            log.cut_off()
+    if isinstance(ledger.fault, Overtaken):
+        raise UserError(f"{str(ledger.fault).rstrip('.')}; then go on with --resume.")
     if ledger.fault:
         with suppress(UserError):
             run.finish("killed")
@@ -193,6 +207,20 @@ def _run(
             run.finish("killed")
         raise
     run.finish("complete" if len(counted(study)) >= search.trials else "killed")
+
+
+def _keep(study: "Study", run: "RunLog", place: str) -> None:
+    """Note in the study which run is its own; one that nobody would find again has failed.
+
+    place: of its trials' files in a bucket, where another study may have this one's name.
+    """
+    try:
+        study.set_user_attr("place", place)
+        study.set_user_attr("run_id", run.run_id)
+    except Exception:
+        with suppress(UserError):
+            run.finish("failed")
+        raise
 
 
 def _tune_place(experiment: Experiment, folder: Path) -> str:

@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from secrets import token_hex
 
 from visage.config.experiment import Train
 from visage.errors import UserError
 
+PROBE_SECONDS = 60.0  # for a node to start a process and look
 GROWING = 4  # trainings at once on a cluster that grows, unless the user says how many
 
 
@@ -73,3 +76,46 @@ def cluster_nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def require_seen(folder: Path) -> None:
+    """Raises UserError when a node of the Ray in use, this one left out, does not see a folder that is on this one.
+
+    A node that does not answer is none to run anything on, and is passed over.
+    """
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    own = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU") and node["NodeID"] != own]
+    if not others:
+        return
+    task = ray.remote(num_cpus=0, max_retries=0)(_is_there)
+    mark = folder / f".seen-{token_hex(4)}"
+    mark.touch()
+    try:
+        there = {node["NodeID"]: NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in others}
+        asked = {task.options(scheduling_strategy=there[node["NodeID"]]).remote(mark): node for node in others}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_SECONDS)
+        for answer in answered:
+            try:
+                seen = ray.get(answer)
+            except RayError:  # it went meanwhile
+                continue
+            if not seen:
+                raise UserError(f"{asked[answer]['NodeManagerAddress']}: {unseen(folder)}")
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def unseen(folder: Path) -> str:
+    """What is wrong with a node that does not see a folder, as the end of a sentence."""
+    return (
+        f"this node does not see {folder}, where the driver finds what trials and runs write; give all nodes one file "
+        "system there (VISAGE_HOME), or give train.storage the address of a bucket."
+    )
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
