@@ -141,6 +141,23 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_every_command_that_takes_a_registry_heeds_the_environment(tmp_path: Path) -> None:
+    from typer.main import get_command
+
+    from visage.cli import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    stores = {
+        name: option.envvar for name, one in commands.items() for option in one.params if option.name == "registry"
+    }
+    assert len(stores) > 7
+    assert set(stores.values()) == {"MLFLOW_TRACKING_URI"}, stores
+    arguments = ("transfer", "photo.jpg", "--from", "driver.jpg", "--out", "a.png")
+    assert_one_sentence(
+        visage(*arguments, folder=tmp_path, MLFLOW_TRACKING_URI="sqlite:///elsewhere.db"), "elsewhere.db"
+    )
+
+
 def test_a_training_takes_a_configuration_or_a_run(config: Path, tmp_path: Path) -> None:
     for arguments in ((), ("--from-run", ""), (str(config), "--from-run", "0" * 32)):
         assert_one_sentence(visage("train", *arguments, folder=tmp_path), "CONFIG or --from-run")

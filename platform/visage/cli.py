@@ -9,7 +9,7 @@ import typer
 from visage.errors import UserError
 from visage.interrupt import end_by_sigterm_too
 from visage.job_commands import FREE, jobs, submit
-from visage.picture_commands import inspect, transfer
+from visage.picture_commands import LOCAL_STORE, Store, inspect, transfer
 
 if TYPE_CHECKING:
     from visage.config import Experiment
@@ -26,13 +26,10 @@ Config = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as train.batch=8")]
 Model = Annotated[str, typer.Argument(help="name@alias, name/version, or the folder of a bundle", show_default=False)]
-Store = Annotated[
-    str, typer.Option("--registry", envvar="MLFLOW_TRACKING_URI", help="MLflow server or SQLite database")
-]
 Restartable = Annotated[
     bool, typer.Option("--restartable", help="Resume what was begun, begin what was not: for jobs that start again")
 ]
-LOCAL_STORE, LOCAL_STUDIES = "sqlite:///runs/mlflow.db", "sqlite:///runs/optuna.db"
+LOCAL_STUDIES = "sqlite:///runs/optuna.db"
 
 
 @app.command()

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 LOCAL_STORE = "sqlite:///runs/mlflow.db"
+Store = Annotated[
+    str, typer.Option("--registry", envvar="MLFLOW_TRACKING_URI", help="MLflow server or SQLite database")
+]
 
 
 def transfer(
@@ -24,7 +27,7 @@ def transfer(
     model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle's folder")] = "visage-eft@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
-    registry: Annotated[str, typer.Option("--registry", help="MLflow server or SQLite database")] = LOCAL_STORE,
+    registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph the expression of a face in another, or action units."""
     from visage.pictures import transfer_photo
