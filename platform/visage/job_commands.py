@@ -26,7 +26,8 @@ Address = Annotated[
 def submit(
     context: typer.Context,
     command: Annotated[
-        Literal["prepare", "train", "tune", "evaluate"], typer.Argument(help="What to run there", show_default=False)
+        Literal["prepare", "train", "tune", "ablate", "evaluate"],
+        typer.Argument(help="What to run there", show_default=False),
     ],
     address: Address,
     wait: Annotated[bool, typer.Option("--wait", help="Show the job's output until it ends")] = False,
@@ -37,7 +38,7 @@ def submit(
         list[str] | None, typer.Option("--env", metavar="NAME", help="Hand on this environment variable, as a password")
     ] = None,
 ) -> None:
-    """Run prepare, train, tune or evaluate on a Ray cluster, with the arguments of that command.
+    """Run prepare, train, tune, ablate or evaluate on a Ray cluster, with the arguments of that command.
 
     Submitted again, a job goes on where it stopped. Paths in a configuration are the cluster's.
     """
