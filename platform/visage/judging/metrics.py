@@ -68,15 +68,14 @@ def score(similarity: float | Numbers, probability: float | Numbers) -> float | 
     return np.where(total > 0, 2 * similarity * probability / np.where(total > 0, total, 1), 0.0)[()]
 
 
-def expression_change(
-    generated: Numbers, before: Numbers, truth: Numbers, weights: Numbers | None = None
-) -> float | Numbers:
-    """The share of the true change that was made: mean(p(c|g) - p(c|x)) / mean(p(c|y) - p(c|x)).
+def expression_change(change: float | Numbers, true_change: float | Numbers) -> float | Numbers:
+    """The share of the true change that was made: mean(p(c|g) - p(c|x)) / mean(p(c|y) - p(c|x)), given both means.
 
     A ratio of means and not a mean of ratios, for a true face that hardly differs from the input would rule the latter.
+    NaN where the judge sees no true change.
     """
-    true = np.average(truth - before, weights=weights)
-    return float(np.average(generated - before, weights=weights) / true) if true > 0 else float("nan")
+    true = np.asarray(true_change)
+    return np.divide(change, true, out=np.full(true.shape, np.nan), where=true > 1e-3)[()]
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ def _derived(means: Mapping[str, float] | Mapping[str, Numbers]) -> Mapping[str,
     found: dict[str, float | Numbers] = {k: v for k, v in means.items() if k not in ("change", "true_change")}
     found["score"] = score(means["identity_similarity"], means["expression_probability"])
     if "true_change" in means:
-        true = np.asarray(means["true_change"])
-        # Where the judge sees no true change there is no share of it.
-        ratio = np.divide(means["change"], true, out=np.full(true.shape, np.nan), where=true > 1e-3)
-        if not np.isnan(ratio).all():
-            found["expression_change"] = ratio[()]
+        share = expression_change(means["change"], means["true_change"])
+        if not np.isnan(share).all():
+            found["expression_change"] = share
     return found
