@@ -1,6 +1,7 @@
 """report.html: one self-contained page with what the demo made, searched and measured."""
 
 import base64
+import re
 import warnings
 from html import escape
 from pathlib import Path
@@ -17,9 +18,14 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } small { color: #666; }
-.wide { overflow-x: auto; } img { max-width: 100%; }
+th:first-child { text-align: left; } th, td { vertical-align: top; } tr:first-child th { vertical-align: bottom; }
+small { color: #666; } td small { white-space: nowrap; } img { max-width: 100%; } pre { white-space: pre-wrap; }
 figure { display: inline-block; margin: 0 .5rem 0 0; text-align: center; }
+@media (max-width: 700px) {
+  body { padding: 0 .5rem; } pre { font-size: 9px; }
+  table { font-size: 10px; line-height: 1.4; } td small { font-size: inherit; } th, td { padding: .2rem; }
+  th:first-child { font-weight: normal; } .words tr:first-child th { writing-mode: vertical-rl; text-align: left; }
+}
 """
 
 
@@ -49,10 +55,10 @@ def write_report(
             for each in answer.results
         ),
         f"<h2>The search: study {escape(experiment.search.name)}</h2>",
-        _table(table(study)),
+        _table(_turned(table(study))),
         *(f"<h3>{escape(name.replace('_', ' '))}</h3>{plots.snippet(figure)}" for name, figure in drawn.items()),
         "<h2>Seconds</h2>",
-        _table([result["seconds"]]),
+        _table([["stage", "seconds"], *([name, _text(spent)] for name, spent in result["seconds"].items())]),
     ]
     out.write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -62,40 +68,46 @@ def write_report(
 
 
 def _metrics(evaluation: "Evaluation") -> str:
-    shown_metrics = [line for line in METRICS if any(line[0] in row.metrics for row in evaluation.rows.values())]
-    head = "".join(f"<th>{heading}</th>" for _, heading, _ in shown_metrics)
-    rows = ""
-    for name, row in evaluation.rows.items():
-        cells = ""
-        for metric, _, digits in shown_metrics:
-            value, interval = shown(metric, row.metrics.get(metric), digits, evaluation.doubtful)
-            cells += f"<td>{value}<br><small>{interval}</small></td>"
-        rows += f"<tr><td>{escape(ROWS[name])}</td>{cells}</tr>"
+    lines = [["", *(escape(ROWS[name]) for name in evaluation.rows)]]
+    for metric, heading, digits in METRICS:
+        if any(metric in row.metrics for row in evaluation.rows.values()):
+            told = [
+                shown(metric, row.metrics.get(metric), digits, evaluation.doubtful) for row in evaluation.rows.values()
+            ]
+            lines.append([_name(heading), *(f"{value}<br><small>{interval}</small>" for value, interval in told)])
     warned = "".join(f"<p><strong>{MARK} {escape(text)}</strong></p>" for text in evaluation.warnings)
     curve = "\n".join(intensity_notes(evaluation))
     return (
-        f'<div class="wide"><table><tr><th>row</th>{head}</tr>{rows}</table></div>'
-        f"<p><small>{evaluation.people} test people, {evaluation.pairs} pairs; 95 % intervals over people. "
-        f"{escape(judges_note(evaluation))}</small></p>{warned}{_confusion(evaluation)}<pre>{escape(curve)}</pre>"
+        f"{_table(lines, 'words')}<p><small>{evaluation.people} test people, {evaluation.pairs} pairs; 95 % intervals "
+        f"over people. {escape(judges_note(evaluation))}</small></p>{warned}{_confusion(evaluation)}"
+        f"<pre>{escape(curve)}</pre>"
     )
 
 
 def _confusion(evaluation: "Evaluation") -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in evaluation.expressions)
-    rows = ""
-    for target, counts in zip(evaluation.expressions, evaluation.rows["model"].confusion, strict=True):
-        rows += f"<tr><td>{escape(target)}</td>" + "".join(f"<td>{cell}</td>" for cell in percentages(counts)) + "</tr>"
-    told = "<p>Target down, what the judge reads in the model's faces across, in %:</p>"
-    return f'{told}<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+    names = [escape(name) for name in evaluation.expressions]
+    read = [percentages(counts) for counts in evaluation.rows["model"].confusion]
+    lines = [["", *names], *([name, *cells] for name, cells in zip(names, read, strict=True))]
+    return f"<p>Target down, what the judge reads in the model's faces across, in %:</p>{_table(lines, 'words')}"
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    columns = [name for name in dict.fromkeys(key for row in rows for key in row) if name not in HIDDEN]
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_text(row.get(name, '')))}</td>" for name in columns) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+def _turned(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each key and a column for each of the rows, of which there are few, so that all fits on the page."""
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in HIDDEN]
+    return [[_name(key), *(escape(_text(row.get(key, ""))) for row in rows)] for key in keys]
+
+
+def _table(lines: list[list[str]], kind: str = "") -> str:
+    """Lines of cells, HTML: the first line and the first cell of each are headings. kind: a class, `words` above."""
+    head, *rest = lines
+    first = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join(f"<tr><th>{line[0]}</th>{''.join(f'<td>{cell}</td>' for cell in line[1:])}</tr>" for line in rest)
+    return f'<table class="{kind}"><tr>{first}</tr>{body}</table>'
+
+
+def _name(key: str) -> str:
+    """A key that may be broken where its words end."""
+    return re.sub(r"([_.])(?=\w)", r"\1<wbr>", escape(key))
 
 
 HIDDEN = {"checkpoint_path", "run_id"}
