@@ -1,6 +1,7 @@
 """Shared fixtures: one local Ray for the session, and the real photographs where they are to be had."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,13 @@ settings.register_profile("visage", deadline=None, derandomize=True)
 settings.load_profile("visage")
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Ctrl-C interrupts, also behind a shell's `&` or nohup, which have it ignored here and in all that starts here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
