@@ -38,7 +38,7 @@ def rate(experiment_json: str, folder: str, parallel: bool) -> float:
     if parallel:
         import ray.train.torch
 
-        place = Place(device=ray.train.torch.get_device(), parallel=ray.train.torch.prepare_model)
+        place = Place(device=ray.train.torch.get_device())
     times: list[tuple[int, float]] = []
     networks = face_networks(faces, experiment.judge)
 

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from tests.cuda import pretended
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.training.resources import concurrency, this_machine
+from visage.training.resources import cautions, concurrency, this_machine
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
@@ -22,6 +23,15 @@ def test_what_this_machine_lacks_is_said_at_once() -> None:
     with pytest.raises(UserError, match=r"train\.workers = 1.*1000 GPUs each"):
         concurrency(this_machine(), Train(gpus_per_worker=1000))
     assert concurrency(this_machine(), Train()) >= 1
+
+
+def test_gpus_that_stay_idle_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cautions(Train()) == []
+    with pretended():
+        assert "gpus_per_worker=1" in cautions(Train())[0]
+        assert cautions(Train(gpus_per_worker=1)) == []
+        assert "the others stay idle" in cautions(Train(gpus_per_worker=2))[0]
 
 
 GROWING = """

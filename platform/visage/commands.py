@@ -66,7 +66,10 @@ def faces_and_judges(experiment: Experiment) -> "tuple[FaceSet, FaceNetworks]":
     Raises UserError for faces that its method cannot learn from, before judges are trained.
     """
     from visage.faces.checks import check_learnable
+    from visage.training.resources import cautions
 
+    for caution in cautions(experiment.train):
+        console.print(f"caution: {caution}")
     faces = prepare_faces(experiment.data)
     if experiment.method.paired:
         check_learnable(faces)

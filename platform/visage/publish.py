@@ -36,8 +36,6 @@ def publish(
     run: the MLflow run that the model came from; it receives the test figures, the pictures, the
     model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
-    import torch
-
     from visage.faces.picture import write_png
     from visage.judging.by_method import PICTURES, judged
     from visage.judging.report import intensity_picture, units_picture
@@ -46,9 +44,10 @@ def publish(
     from visage.registry.card import MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
+    from visage.training.trainer import here
     from visage.training.unit_map import fit_unit_map
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = here(experiment.train).device
     generator, trained, _ = load_generator(checkpoint)
     generator = generator.to(device)
     method = trained.method.name

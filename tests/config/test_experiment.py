@@ -69,6 +69,7 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ),
         ("search.sampler=grid", ["search.sampler", "grid", "qmc"]),
         ("train.gpus_per_worker=1.5", ["1.5", "whole number"]),
+        ("train={workers: 2, gpus_per_worker: 0.5}", ["gpus_per_worker 0.5", "2 workers", "NCCL", "one worker"]),
         ("search.objectives={}", ["search.objectives", "at least 1"]),
         ("search.name=2024-13-01", ["2024-13-01", "quotes"]),
         ("search.name=" + "[" * 2000, ["quotes"]),

@@ -14,7 +14,7 @@ from visage.search.trial import mark, told, with_endings
 from visage.training import memory
 from visage.training.loop import train
 from visage.training.progress import Progress
-from visage.training.trainer import Trainer, here
+from visage.training.trainer import Place, Trainer
 
 
 def test_out_of_memory_is_tried_again_with_half_the_batch(
@@ -30,7 +30,7 @@ def test_out_of_memory_is_tried_again_with_half_the_batch(
             "judge": {"images": 4000},
         }
     )
-    trainer = Trainer(asked, faces, networks, here())
+    trainer = Trainer(asked, faces, networks, Place())
     one, two = (memory.bytes_kept(trainer.method, trainer.batches.at(0, count), asked.train) for count in (1, 2))
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "LIMIT", limit)

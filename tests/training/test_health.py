@@ -16,7 +16,7 @@ from visage.training import checkpoint
 from visage.training.health import discriminator_warning
 from visage.training.loop import train
 from visage.training.progress import Diverged, Progress
-from visage.training.trainer import Trainer, here
+from visage.training.trainer import Place, Trainer
 
 Judged = tuple[FaceSet, FaceNetworks]
 
@@ -49,14 +49,14 @@ def test_a_gradient_whose_square_is_not_finite_is_seen(judged: Judged, experimen
 
 def test_a_batch_that_no_memory_holds_is_refused_before_it_is_drawn(judged: Judged, experiment: Experiment) -> None:
     with pytest.raises(UserError, match=r"train\.batch = 100000000: a step needs about \d+ GiB.*use \d+ or less"):
-        Trainer(replaced(experiment, {"train.batch": 100_000_000}), *judged, here())
+        Trainer(replaced(experiment, {"train.batch": 100_000_000}), *judged, Place())
 
 
 def test_each_part_s_pull_is_reported_and_does_not_depend_on_the_batch(judged: Judged, experiment: Experiment) -> None:
     exact = replaced(experiment, {"train.precision": "float32", "loss.triplet.margin": 2.0})
 
     def pulls(batch: int) -> dict[str, float]:
-        trainer = Trainer(replaced(exact, {"train.batch": batch}), *judged, here())
+        trainer = Trainer(replaced(exact, {"train.batch": batch}), *judged, Place())
         trainer.optimisers["discriminator"].step = lambda: None  # its step would depend on the batch's noise
         return {name: value.item() for name, value in trainer.step(gradients=True).items() if "/" in name}
 
@@ -66,7 +66,7 @@ def test_each_part_s_pull_is_reported_and_does_not_depend_on_the_batch(judged: J
     assert 0 < few["active/triplet"] <= 1
     for name in names:
         assert few[name] == pytest.approx(many[name], rel=0.3)
-    double = Trainer(replaced(exact, {"loss.pixel.weight": 200, "train.batch": 16}), *judged, here())
+    double = Trainer(replaced(exact, {"loss.pixel.weight": 200, "train.batch": 16}), *judged, Place())
     assert double.step(gradients=True)["gradient/pixel"].item() == pytest.approx(2 * few["gradient/pixel"], rel=1e-4)
 
 

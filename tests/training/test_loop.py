@@ -18,7 +18,7 @@ from visage.training import checkpoint
 from visage.training.loop import crossed, train
 from visage.training.progress import Progress, append
 from visage.training.run import forget_after, held, run
-from visage.training.trainer import Place, Trainer, here, rate_at
+from visage.training.trainer import Place, Trainer, rate_at
 
 Judged = tuple[FaceSet, FaceNetworks]
 
@@ -122,25 +122,25 @@ def test_gradients_are_asked_for_at_reports_only_and_change_nothing(
 
 def test_training_learns(judged: Judged, experiment: Experiment) -> None:
     faces, networks = judged
-    trainer = Trainer(replaced(experiment, {"train.images": 4000}), faces, networks, here())
+    trainer = Trainer(replaced(experiment, {"train.images": 4000}), faces, networks, Place())
     pixel = [trainer.step()["pixel"].item() for _ in range(60)]
     assert sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
 
 
 def test_a_checkpoint_of_other_faces_is_refused(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
     faces, networks = judged
-    Trainer(experiment, faces, networks, here()).save(tmp_path)
+    Trainer(experiment, faces, networks, Place()).save(tmp_path)
     others = replace(faces, sha256="0" * 64)
     with pytest.raises(UserError, match="other faces"):
-        Trainer(experiment, others, networks, here()).restore(tmp_path)
+        Trainer(experiment, others, networks, Place()).restore(tmp_path)
     wider = replaced(experiment, {"method.width": 16})
     with pytest.raises(UserError, match="other networks"):
-        Trainer(wider, faces, networks, here()).restore(tmp_path)
+        Trainer(wider, faces, networks, Place()).restore(tmp_path)
 
 
 def test_a_size_that_is_not_the_face_set_s_is_refused(judged: Judged, experiment: Experiment) -> None:
     with pytest.raises(UserError, match=r"data\.size = 128.*64 px"):
-        Trainer(replaced(experiment, {"data.size": 128}), *judged, here())
+        Trainer(replaced(experiment, {"data.size": 128}), *judged, Place())
 
 
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_the_rate_of_an_image_is_the_same_with_another_batch_and_more_workers(
 @pytest.mark.timeout(3600)
 def test_compiled_networks_train_alike(judged: Judged, experiment: Experiment) -> None:
     exact = replaced(experiment, {"train.precision": "float32"})
-    plain, compiled = (Trainer(replaced(exact, {"train.compile": way}), *judged, here()) for way in (False, True))
+    plain, compiled = (Trainer(replaced(exact, {"train.compile": way}), *judged, Place()) for way in (False, True))
     for _ in range(2):
         expected = plain.step(gradients=True)
         for name, value in compiled.step(gradients=True).items():

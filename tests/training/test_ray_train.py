@@ -134,7 +134,7 @@ def test_each_worker_gets_its_own_gpus(tmp_path: Path) -> None:
 def test_resources_are_those_of_the_configuration() -> None:
     from visage.training.ray_train import torch_trainer
 
-    train = Train(workers=4, batch=16, cpus_per_worker=2, gpus_per_worker=0.5)
+    train = Train(workers=4, batch=16, cpus_per_worker=2, gpus_per_worker=1)
     scaling = torch_trainer(train, placement, {}, Path("unused")).scaling_config
     assert (scaling.num_workers, scaling.use_gpu) == (4, True)
-    assert scaling.resources_per_worker == {"CPU": 2, "GPU": 0.5}
+    assert scaling.resources_per_worker == {"CPU": 2, "GPU": 1}

@@ -16,7 +16,7 @@ from visage.training import checkpoint
 from visage.training.batches import to_faces
 from visage.training.loop import train
 from visage.training.progress import Progress
-from visage.training.trainer import Trainer, here
+from visage.training.trainer import Place, Trainer
 
 Judged = tuple[FaceSet, FaceNetworks]
 
@@ -60,14 +60,14 @@ def test_resume_equals_no_interruption_and_all_is_reported(
     assert trained == transfer
     assert isinstance(generator, Disentangler)
     with pytest.raises(UserError, match="other networks"):
-        Trainer(replaced(transfer, {"method.related": 16}), faces, networks, here()).restore(last.checkpoint)
+        Trainer(replaced(transfer, {"method.related": 16}), faces, networks, Place()).restore(last.checkpoint)
 
 
 def test_the_same_seed_gives_the_same_networks_and_another_does_not(judged: Judged, transfer: Experiment) -> None:
     faces, networks = judged
     made = []
     for seed in (0, 0, 1):
-        trainer = Trainer(replaced(transfer, {"train.seed": seed}), faces, networks, here())
+        trainer = Trainer(replaced(transfer, {"train.seed": seed}), faces, networks, Place())
         trainer.step()
         made.append(torch.cat([value.flatten() for value in trainer.weights.values()]))
     assert torch.equal(made[0], made[1])
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_networks_and_another_does_not(judged: Judg
 
 def test_a_batch_is_of_two_people_whatever_its_size(judged: Judged, transfer: Experiment) -> None:
     faces, networks = judged
-    batches = Trainer(transfer, faces, networks, here()).batches
+    batches = Trainer(transfer, faces, networks, Place()).batches
     whole, second = batches.at(0, 4), batches.at(2, 2)
     torch.testing.assert_close(whole.driver[2:], second.driver)
     torch.testing.assert_close(whole.aus[2:], second.aus)
@@ -95,7 +95,7 @@ def test_training_learns_to_read_units(judged: Judged, transfer: Experiment) -> 
     faces, networks = judged
     quick = {"train.images": 4000, "loss.cross_cycle.weight": 0, "loss.swap.weight": 0, "loss.adversarial.weight": 0,
              "loss.triplet.weight": 0, "optim.rate": 0.002}  # fmt: skip
-    trainer = Trainer(replaced(transfer, quick), faces, networks, here())
+    trainer = Trainer(replaced(transfer, quick), faces, networks, Place())
     read = [trainer.step()["action_units"].item() for _ in range(60)]
     assert sum(read[-10:]) < 0.7 * sum(read[:10])
 
@@ -105,7 +105,7 @@ def test_the_same_picture_twice_comes_back_nearly_unchanged(judged: Judged, tran
     quick = {"train.images": 4000, "method.mask": True, "loss.swap.weight": 0, "loss.adversarial.weight": 0,
              "loss.triplet.weight": 0, "loss.cross_cycle.weight": 0, "loss.reconstruction.weight": 20,
              "optim.rate": 0.002, "optim.ema_images": 40}  # fmt: skip
-    trainer = Trainer(replaced(transfer, quick), faces, networks, here())
+    trainer = Trainer(replaced(transfer, quick), faces, networks, Place())
     own = to_faces(torch.from_numpy(np.asarray(faces.faces[faces.part("test")[:24]])))
 
     def change() -> float:

@@ -43,7 +43,12 @@ class Train(Section):
         None, ge=1, description="workers that `visage train` starts or goes on with while nodes are missing; none: all"
     )
     cpus_per_worker: float = Field(1, gt=0)
-    gpus_per_worker: float = Field(0, ge=0)
+    gpus_per_worker: float = Field(
+        0,
+        ge=0,
+        description="0: on the CPU, whatever GPUs are there; 1: a GPU for each worker; a share such as 0.25: so many "
+        "trials of one worker each on one GPU",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on CUDA and on CPUs that compute in it (AMX, AVX512-BF16)"
     )
@@ -66,6 +71,11 @@ class Train(Section):
                 raise ValueError(f"batch {self.batch} is no multiple of {workers} workers; choose one that is")
         if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
             raise ValueError(f"gpus_per_worker {self.gpus_per_worker:g} is no share of one GPU and no whole number")
+        if 0 < self.gpus_per_worker < 1 < self.workers:
+            raise ValueError(
+                f"gpus_per_worker {self.gpus_per_worker:g} would put several of the {self.workers} workers on one GPU, "
+                "which NCCL refuses; give each worker a GPU (1), or use one worker"
+            )
         return self
 
 

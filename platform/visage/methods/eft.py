@@ -129,7 +129,12 @@ def critic_loss(realism: list[Tensor], swap: list[Tensor], loss: Loss) -> tuple[
         parts |= {"d_real": adversarial_real(realism[0], form), "d_fake": adversarial_fake(realism[1], form)}
     if loss.swap.weight:
         parts |= {"d_own": adversarial_real(swap[0], form), "d_swapped": adversarial_fake(swap[1], form)}
-    return sum(parts.values(), torch.zeros((), device=realism[0].device)), parts
+    return sum(parts.values(), unasked(*realism, *swap)), parts
+
+
+def unasked(*answers: Tensor) -> Tensor:
+    """Nothing to pay, for answers that may be in no loss: data-parallel workers wait for a gradient of every weight."""
+    return torch.stack([0 * answer.sum() for answer in answers]).sum()
 
 
 class EFT:
@@ -159,6 +164,7 @@ class EFT:
         realism, swap, classes = discriminator(faces, generated.free.detach())
         (real_logits, _, fake), (_, own, swapped) = realism.chunk(3), swap.chunk(3)
         whole, parts = critic_loss([real_logits, fake], [own, swapped], self.loss)
+        whole = whole + unasked(classes)
         if self.loss.feature_adversarial.weight:
             parts["d_feature"] = feature_discriminator_loss(classes, torch.cat([batch.aus, batch.driver_aus]))
             whole = whole + parts["d_feature"]
@@ -191,7 +197,7 @@ class EFT:
             parts["adversarial"] = adversarial_generator(realism, loss.adversarial.form)
         if loss.triplet.weight:
             parts["triplet"] = self._triplet(batch, generated)
-        return total(parts, loss), parts
+        return total(parts, loss) + unasked(generated.read), parts
 
     def _triplet(self, batch: SwapBatch, generated: Swapped) -> Tensor:
         """S_a nearer to another picture of a than to one of b, and the other way round."""

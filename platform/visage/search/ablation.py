@@ -260,7 +260,7 @@ def _train(run: Run) -> None:
     except Diverged as error:
         write_whole(out / EVALUATION, json.dumps({"diverged": str(error)}).encode())
     else:
-        device = here().device
+        device = here(experiment.train).device
         generator = load_generator(out / "checkpoint")[0].to(device)
         method = experiment.method.name
         evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visage.cluster import root
 from visage.config import Experiment, replaced
@@ -23,6 +23,9 @@ from visage.storage import Store
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import unseen, worker_threads
 from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable
+
+if TYPE_CHECKING:
+    import torch
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
 # Files of a trial's folder: the study that it belongs to, and its batch where it ran out of memory with the one asked,
@@ -56,7 +59,7 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         from ray import tune
 
         from visage.training.checkpoint import evaluation_in, load
-        from visage.training.loop import train
+        from visage.training.loop import here, train
 
         torch.set_num_threads(worker_threads(experiment.train))
         population = experiment.search.scheduler == "pbt"
@@ -75,7 +78,9 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
 
         def attempt(chosen: Experiment, out: Path) -> None:
             history.clear()
-            faces, networks, judges = _loaded(experiment.data, experiment.judge, experiment.method.paired)
+            faces, networks, judges = _loaded(
+                experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
+            )
             own = out / CHECKPOINT if resumable(out) else None
             given = tune.get_checkpoint()
             with given.as_directory() if given else nullcontext() as place:
@@ -244,7 +249,7 @@ def _ending(run: Callable[[], object]) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(data: Data, judge: Judge, paired: bool) -> tuple[Any, Any, Any]:
+def _loaded(data: Data, judge: Judge, device: "torch.device", *, paired: bool) -> tuple[Any, Any, Any]:
     """The face set, its networks and the judges with what they say of the real faces, once for all trials of a process.
 
     The faces themselves are mapped: all processes of a node share them.
@@ -252,11 +257,10 @@ def _loaded(data: Data, judge: Judge, paired: bool) -> tuple[Any, Any, Any]:
     from visage.faces.shared import opened
     from visage.judging.judges import Judges
     from visage.judging.train import face_networks
-    from visage.training.trainer import here
 
     faces = opened(data)
     networks = face_networks(faces, judge)
-    return faces, networks, Judges(networks, faces, "validation", here().device, paired=paired)
+    return faces, networks, Judges(networks, faces, "validation", device, paired=paired)
 
 
 def resources(train: Train) -> Any:

@@ -42,7 +42,7 @@ def train(
     Raises Diverged when the networks are not finite any more, and leaves the checkpoint before that. On Ctrl-C the
     checkpoint is written first.
     """
-    place = place or here()
+    place = place or here(experiment.train)
     trainer = Trainer(experiment, faces, networks, place)
     if resume:
         trainer.restore(resume)

@@ -98,6 +98,7 @@ def _worker(settings: dict[str, Any]) -> str | None:
     context = ray.train.get_context()
     # Ray sets one thread a process; the cores that this worker was given may be used.
     torch.set_num_threads(worker_threads(experiment.train))
+    # The device is a GPU where Ray gave this worker one, else the CPU.
     place = Place(
         context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), ray.train.torch.prepare_model
     )

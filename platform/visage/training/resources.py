@@ -59,6 +59,24 @@ def _workers(node: Mapping[str, float], train: Train) -> int:
     return int(fits + 1e-9)
 
 
+def cautions(train: Train) -> list[str]:
+    """One sentence for each way in which GPUs stay idle."""
+    import torch
+
+    found = []
+    if train.gpus_per_worker > 1:
+        found.append(
+            f"train.gpus_per_worker = {train.gpus_per_worker:g}: a worker computes on one GPU and the others stay "
+            "idle; set it to 1, and train.workers to the number of GPUs."
+        )
+    if not train.gpus_per_worker and not os.environ.get("RAY_ADDRESS") and torch.cuda.is_available():
+        found.append(
+            "train.gpus_per_worker = 0: the training runs on the CPU and this machine's GPU stays idle; set "
+            "train.gpus_per_worker=1 to use it."
+        )
+    return found
+
+
 def worker_threads(train: Train) -> int:
     """CPU threads of a worker or a trial: the cores that it was given."""
     return max(1, int(train.cpus_per_worker))

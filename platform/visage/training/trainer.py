@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from visage.config import Experiment, shareable
+from visage.config.experiment import Train
 from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
@@ -41,9 +42,9 @@ class Place:
     parallel: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
-def here() -> Place:
-    """This process alone, on its GPU if it has one."""
-    return Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def here(train: Train) -> Place:
+    """This process alone, on the device that `train` asks for: a GPU that is only seen belongs to others."""
+    return Place(device=torch.device("cuda" if train.gpus_per_worker and torch.cuda.is_available() else "cpu"))
 
 
 class Trainer:
