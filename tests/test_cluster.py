@@ -65,3 +65,39 @@ def test_where_an_autoscaler_adds_nodes_what_is_not_there_yet_is_waited_for() ->
     refused, *rooms = done.stdout.splitlines()
     assert "8 GPUs each, do not fit here" in refused, done.stderr
     assert rooms == ["1 1", "4 9"]
+
+
+ENDING = """
+import asyncio
+import time
+import ray
+from visage.cluster import local_ray
+
+with local_ray(dashboard=False):
+    @ray.remote(max_restarts=-1, max_task_retries=-1)
+    class Controller:  # like Ray Serve's, which is killed while its end is waited for
+        async def begin(self):
+            pass
+
+        async def end(self):
+            await asyncio.sleep(600)
+
+    controller = Controller.remote()
+    ray.get(controller.begin.remote())
+    ending = controller.end.remote()
+    time.sleep(1)
+    ray.kill(controller)
+    try:
+        ray.get(ending, timeout=60)
+    except ray.exceptions.RayActorError:
+        print("ended")
+    time.sleep(2)
+"""
+
+
+@pytest.mark.ray
+def test_an_endpoint_that_ends_says_nothing_of_a_task_that_failed() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run([sys.executable, "-c", ENDING], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "ended\n", done.stdout + done.stderr

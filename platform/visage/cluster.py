@@ -29,6 +29,8 @@ def start_ray(*, dashboard: bool = True) -> bool:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # Ray would run its workers at nice 15, behind all else that the machine does.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Ray would print each task that it means to try again, as the one in which Serve's controller ends itself.
+    os.environ.setdefault("RAY_enable_output_error_log_if_still_retry", "0")
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
