@@ -13,12 +13,14 @@ import httpx
 import pytest
 import torch
 
-from serve_app import health
+from serve_app import app, health
 from serve_app.answers import Answers, Job, faces_of, run_jobs
 from serve_app.batches import Batches
 from serve_app.health import Health
+from serve_app.ingress import free_ports
 from serve_app.routes import build_app
-from tests.serve_app.samples import Held, held, make_bundle
+from tests.serve_app.samples import Held, face, held, make_bundle, png
+from visage.config import Serving, validated
 from visage.config.serving import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +144,47 @@ def test_without_a_model_there_is_nothing_to_find() -> None:
         assert (await replica.check(), await replica.healthz()) == ("", 503)
 
     asyncio.run(story())
+
+
+class Breaking(app.Endpoint):
+    """A replica whose networks fail from the first request on, where it is the first one."""
+
+    def __init__(self, settings: dict[str, Any], **others: Any) -> None:
+        super().__init__(settings, **others)
+        mark = Path(settings["model"]) / "broken"
+        if not mark.exists():
+            mark.touch()
+            self._batches._run = self._health.watched(broken)
+
+
+@pytest.mark.soak
+@pytest.mark.serve
+def test_serve_replaces_a_replica_whose_networks_fail(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bundle(tmp_path / "bundle")
+    tree = {
+        "model": str(tmp_path / "bundle"),
+        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+        "port": free_ports(1)[0],
+        "access": {"required": False},
+    }
+    monkeypatch.setattr(app, "Endpoint", Breaking)
+    url = app.serve(validated(Serving, tree, "test"), block=False)
+    try:
+        fields = {"image": ("face.png", png(face())), "expression": (None, "happy"), "aligned": (None, "true")}
+        statuses: list[int] = []
+        with httpx.Client(timeout=120) as client:
+            for _ in range(600):
+                statuses.append(client.post(f"{url}/v1/expressions", files=fields).status_code)
+                if statuses[-1] == 200:
+                    break
+                time.sleep(0.5)
+    finally:
+        app.stop()
+    # By a replica that nobody knows to be broken; by HAProxy, which passes it over; by the one in its place.
+    assert (statuses[0], statuses[-1]) == (500, 200)
+    assert set(statuses) <= {500, 503, 504, 200}
 
 
 @pytest.mark.parametrize(
