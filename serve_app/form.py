@@ -48,11 +48,15 @@ class Form:
     units: Mapping[int, float] | None = field(default=None, hash=False)
 
 
-async def read_form(request: Request, megabytes: float, known: Sequence[str] = FIELDS) -> Form:
-    """The request's form, of the `known` fields. Raises Problem 415, 413, 400 or 422."""
+async def read_form(
+    request: Request, megabytes: float, known: Sequence[str] = FIELDS, arrived: Callable[[int], None] = lambda _: None
+) -> Form:
+    """The request's form, of the `known` fields. arrived: is told of each bytes that come, and may refuse them. Raises
+    Problem 415, 413, 400 or 422."""
     boundary = _boundary(request.headers.get("content-type", ""))
     limit = int(megabytes * 1e6)
-    body = await _read_body(request, limit + FRAMING, megabytes)
+    _require_short(request.headers.get("content-length", ""), limit + FRAMING, megabytes)
+    body = await _read_body(request, limit + FRAMING, megabytes, arrived)
     fields = _parse(body, boundary)
     for name in fields:
         if name not in known:
@@ -95,23 +99,20 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def body_limit(request: Request, megabytes: float) -> int:
-    """How many bytes the body has at most: what its headers say, or else what is allowed. Raises Problem 413."""
-    limit = int(megabytes * 1e6) + FRAMING
-    length = request.headers.get("content-length", "")
+def _require_short(length: str, limit: int, megabytes: float) -> None:
+    """Raise Problem 413 for a body that is too long by its header already, where there is one."""
     # Not int() at once: a number of thousands of digits is an error of its own.
-    size = int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else limit
-    if size > limit or len(length) >= 16:
+    if len(length) >= 16 or (length.isascii() and length.isdecimal() and int(length) > limit):
         raise _too_large(megabytes)
-    return size
 
 
-async def _read_body(request: Request, limit: int, megabytes: float) -> bytes:
+async def _read_body(request: Request, limit: int, megabytes: float, arrived: Callable[[int], None]) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
             raise _too_large(megabytes)
+        arrived(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -2,14 +2,15 @@
 that, 429."""
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from serve_app.problems import Problem
 from visage.config.serving import Limits
 
-# Of the bodies of all requests of a replica, in bodies of the largest size.
-LARGEST_BODIES = 16
+# Of the bodies of all requests of a replica, in bodies of the largest size; and of those of one caller.
+LARGEST_BODIES, OF_ONE_CALLER = 16, 8
 # Of all pictures that a replica has decoded or is about to write, at 3 bytes a pixel and about as much again for files.
 MOST_MEGAPIXELS = 200.0
 RETRY_SECONDS = "1"
@@ -19,8 +20,9 @@ class Gate:
     """Counts what is inside. For one event loop, so it needs no locks."""
 
     def __init__(self, limits: Limits) -> None:
-        self._places, self._bytes = limits.queue, int(limits.megabytes * 1e6) * LARGEST_BODIES
-        self.inside = self.held = 0
+        self._places, self._largest = limits.queue, int(limits.megabytes * 1e6)
+        self.inside = 0
+        self._held: Counter[str] = Counter()  # bytes by caller
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -36,16 +38,34 @@ class Gate:
         finally:
             self.inside -= 1
 
+    @property
+    def held(self) -> int:
+        """Bytes of all bodies."""
+        return self._held.total()
+
     @contextmanager
-    def body(self, size: int) -> Iterator[None]:
-        """Memory for a body of at most `size` bytes. Raises Problem 429 when there is none left."""
-        if self.held and self.held + size > self._bytes:
-            raise Problem(429, "Too many pictures are being sent at once; ask again in a moment.", _later())
-        self.held += size
+    def body(self, caller: str | None) -> Iterator[Callable[[int], None]]:
+        """Memory for a body, until its request is answered; what is yielded is told of the bytes as they arrive, so
+        that one that was announced and does not come holds nothing. That raises Problem 429 when there is no memory
+        left, or this caller has its share. caller: None where nobody has a name, and there are no shares.
+        """
+        mine, name = 0, caller or ""
+
+        def arrived(size: int) -> None:
+            nonlocal mine
+            if caller and self._held[name] + size > OF_ONE_CALLER * self._largest:
+                raise Problem(429, f"{caller} is sending too many pictures at once; ask again in a moment.", _later())
+            if self.held + size > LARGEST_BODIES * self._largest:
+                raise Problem(429, "Too many pictures are being sent at once; ask again in a moment.", _later())
+            mine += size
+            self._held[name] += size
+
         try:
-            yield
+            yield arrived
         finally:
-            self.held -= size
+            self._held[name] -= mine
+            if not self._held[name]:
+                del self._held[name]
 
 
 class Pixels:

@@ -5,10 +5,13 @@ import time
 from typing import Any, Protocol
 
 from serve_app.logs import logger
+from serve_app.problems import Problem
 from visage.config.access import Rate
 
-# A count that does not come stops nobody: it guards the endpoint and must not be what takes it down.
-PATIENCE_SECONDS = 2.0
+# A count that is late is refused, and while so many are awaited so are all others at once: behind an overloaded limit
+# nobody shall wait for long, nor get through uncounted.
+PATIENCE_SECONDS = 1.0
+AWAITED = 128
 
 
 class Limiter(Protocol):
@@ -50,10 +53,24 @@ class SharedLimiter:
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
+        self._awaited = 0
 
     async def wait(self, name: str) -> float:
+        """As `Limiter.wait`. Raises Problem 503 when the count is overloaded. One that fails stops nobody: it guards
+        the endpoint and must not be what takes it down."""
+        if self._awaited >= AWAITED:
+            raise _overloaded()
+        self._awaited += 1
         try:
             return float(await asyncio.wait_for(self._handle.take.remote(name), PATIENCE_SECONDS))
+        except TimeoutError:
+            raise _overloaded() from None
         except Exception as error:
             logger().error("Requests are not counted: %s", type(error).__name__)
             return 0.0
+        finally:
+            self._awaited -= 1
+
+
+def _overloaded() -> Problem:
+    return Problem(503, "More requests come than can be counted; ask again in a moment.", {"Retry-After": "1"})

@@ -40,6 +40,10 @@ class Kept:
     ours: deque[Values] = field(default_factory=lambda: deque(maxlen=KEPT))
     theirs: deque[Values] = field(default_factory=lambda: deque(maxlen=KEPT))
     skipped: int = 0
+    # The intervals, which cost some time to draw, and how many records there had been.
+    records: int = 0
+    drawn: tuple[int, dict[str, Any]] = (-1, {})
+    drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Records:
@@ -52,6 +56,7 @@ class Records:
         """skipped: requests that should have been run in shadow mode, for which there was no time."""
         for record in records:
             kept = self._kept(record.champion, record.challenger)
+            kept.records += 1
             if record.ours and record.theirs:
                 kept.both.append((record.ours, record.theirs))
             elif record.theirs:
@@ -64,12 +69,13 @@ class Records:
     async def compared(self, champion: str, challenger: str) -> dict[str, Any]:
         """By mode, shadow and share, each metric's `Difference`; and how many requests were skipped in shadow mode."""
         kept = self._pairs.get((champion, challenger), Kept())
-        both, ours, theirs = _array(kept.both, 2, 2), _array(kept.ours, 2), _array(kept.theirs, 2)
-        return {
-            "shadow": await asyncio.to_thread(_shadow, both),
-            "share": await asyncio.to_thread(_share, ours, theirs),
-            "skipped": kept.skipped,
-        }
+        async with kept.drawing:  # whoever asks meanwhile gets the same
+            if kept.drawn[0] != kept.records:
+                count, both = kept.records, _array(kept.both, 2, 2)
+                ours, theirs = _array(kept.ours, 2), _array(kept.theirs, 2)
+                shadow, share = await asyncio.to_thread(_shadow, both), await asyncio.to_thread(_share, ours, theirs)
+                kept.drawn = count, {"shadow": shadow, "share": share}
+        return {**kept.drawn[1], "skipped": kept.skipped}
 
     def _kept(self, champion: str, challenger: str) -> Kept:
         kept = self._pairs.setdefault((champion, challenger), Kept())

@@ -25,8 +25,9 @@ from serve_app.documents import (
     add_docs,
     problems,
 )
-from serve_app.form import FIELDS, TRANSFER_FIELDS, body_limit, read_form
+from serve_app.form import FIELDS, TRANSFER_FIELDS, read_form
 from serve_app.gate import Gate
+from serve_app.guard import ANYBODY, CALLER
 from serve_app.health import Health
 from serve_app.model import Model
 from serve_app.pages import add_page
@@ -69,10 +70,11 @@ def build_app(
 
     async def admitted(request: Request, fields: Sequence[str], choose: Callable[[str | None], Choice]) -> Response:
         """The answer to a form of these fields. choose: the model, by the version that the form asks for."""
-        with gate.body(body_limit(request, limits.megabytes)):
+        caller = request.scope.get(CALLER)
+        with gate.body(None if caller == ANYBODY else caller) as arrived:
             try:
                 async with asyncio.timeout(limits.upload_seconds):
-                    form = await read_form(request, limits.megabytes, fields)
+                    form = await read_form(request, limits.megabytes, fields, arrived)
             except TimeoutError:
                 detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
                 raise Problem(408, detail, {"Connection": "close"}) from None

@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+import secrets
+import timeit
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from serve_app import app, keys
+from serve_app import app, keys, rates
 from serve_app.around import Around
 from serve_app.guard import OPEN_PATHS
 from serve_app.keys import Keys, make_key
+from serve_app.problems import Problem
 from serve_app.rates import Buckets, SharedLimiter
 from tests.serve_app.samples import face, png
 from tests.serve_app.test_faults import problem_of
@@ -36,7 +39,7 @@ def bearer(key: str) -> dict[str, str]:
 def test_only_the_page_the_documentation_and_health_are_open(request_app: Ask, file: Path) -> None:
     make_key("anna", file)
     around = Around(keys=Keys(file))
-    for path in [*sorted(OPEN_PATHS), "/page/page.js", "/page/samples/0.png?size=16", "/docs/assets/swagger-ui.css"]:
+    for path in [*sorted(OPEN_PATHS), "/page/page.js", "/page/samples/0.png?size=32", "/docs/assets/swagger-ui.css"]:
         assert request_app("GET", path, around=around).status_code == 200, path
     files = {"image": ("face.png", png(face()))}
     answer = request_app("POST", "/v1/expressions", files=files, around=around)
@@ -190,18 +193,59 @@ def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> 
     assert all(ask(anna, "/healthz").status_code == 200 for _ in range(9))
 
 
-def test_a_count_that_does_not_come_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from serve_app import rates
+class Counting:
+    """A deployment's handle whose count answers with `found`, or not at all."""
 
-    class Silent:
-        class take:  # as a deployment's handle has it
-            @staticmethod
-            async def remote(name: str) -> float:
-                await asyncio.sleep(600)
-                return 1.0
+    def __init__(self, found: Callable[[], Awaitable[float]]) -> None:
+        self.take, self.remote, self._found, self.asked = self, self._ask, found, 0
 
-    monkeypatch.setattr(rates, "PATIENCE_SECONDS", 0.05)
-    assert asyncio.run(SharedLimiter(Silent()).wait("anna")) == 0
+    async def _ask(self, name: str) -> float:
+        self.asked += 1
+        return await self._found()
+
+
+def test_an_overloaded_count_refuses_soon_and_then_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a flood neither waits for long nor gets through uncounted."""
+    monkeypatch.setattr(rates, "PATIENCE_SECONDS", 2.0)
+
+    async def flood() -> None:
+        handle = Counting(asyncio.Event().wait)  # type: ignore[arg-type]  # it never comes
+        limiter = SharedLimiter(handle)
+        waiting = [asyncio.create_task(limiter.wait("anna")) for _ in range(rates.AWAITED)]
+        while handle.asked < rates.AWAITED:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            with pytest.raises(Problem) as refused:
+                await limiter.wait("ben")
+            assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+        assert handle.asked == rates.AWAITED
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {getattr(each, "status", each) for each in found} == {503}
+        with pytest.raises(Problem):  # and not for ever: it is asked again
+            await limiter.wait("ben")
+        assert handle.asked == rates.AWAITED + 1
+
+    asyncio.run(flood())
+
+
+def test_a_count_that_fails_stops_nobody() -> None:
+    async def fail() -> float:
+        raise RuntimeError("its process is gone")
+
+    assert asyncio.run(SharedLimiter(Counting(fail)).wait("anna")) == 0
+
+
+def test_ten_thousand_keys_cost_no_more_than_one(file: Path) -> None:
+    def seconds(keys: Keys) -> float:
+        return min(timeit.repeat(lambda: keys.name_of(f"Bearer {key}"), number=20, repeat=20))
+
+    key, _ = make_key("anna", file)
+    one = seconds(Keys(file))
+    with file.open("a") as lines:
+        lines.writelines(f"key-{number} {secrets.token_hex(32)}\n" for number in range(10_000))
+    many = Keys(file)
+    assert many.name_of(f"Bearer {key}") == "anna"
+    assert seconds(many) < 5 * one
 
 
 def test_other_addresses_pages_are_shut_out_unless_named(request_app: Ask, file: Path) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from serve_app import records
 from serve_app.answers import Answers, run_jobs
 from serve_app.contest import Contest
 from serve_app.form import Form
@@ -268,5 +269,31 @@ def test_records_are_those_of_the_two_models_that_are_there_now() -> None:
         assert found["shadow"]["expression_confidence"]["challenger"] == 0.4
         assert found["skipped"] == 3
         assert (await records.compared("a/9", "a/2"))["shadow"]["identity_similarity"]["champion"] is None
+
+    asyncio.run(scene())
+
+
+def test_the_interval_is_drawn_again_only_after_a_new_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, draw = [], records.paired
+
+    def counted(*values: Any) -> Any:
+        drawn.append(len(values[0]))
+        return draw(*values)
+
+    monkeypatch.setattr(records, "paired", counted)
+
+    async def scene() -> None:
+        kept = Records()
+        record = Record("a/1", "a/2", (0.5, 0.6), (0.6, 0.5))
+        await kept.add([record] * 30)
+        first, *others = await asyncio.gather(*(kept.compared("a/1", "a/2") for _ in range(5)))
+        assert drawn == [30] * len(records.METRICS)
+        assert others == [first] * 4
+        await kept.add([], skipped=2)
+        assert await kept.compared("a/1", "a/2") == {**first, "skipped": 2}
+        assert len(drawn) == len(records.METRICS)
+        await kept.add([record])
+        await kept.compared("a/1", "a/2")
+        assert drawn[-1] == 31
 
     asyncio.run(scene())

@@ -3,14 +3,19 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from serve_app.answers import Answers
 from serve_app.batches import Batches
-from serve_app.gate import LARGEST_BODIES, Gate
+from serve_app.gate import LARGEST_BODIES, OF_ONE_CALLER, Gate
 from serve_app.problems import Problem
+from serve_app.routes import build_app
+from tests.serve_app.samples import face, held, png, run_alone
 from visage.config.serving import Limits
 
 
@@ -77,10 +82,52 @@ def test_the_gate_holds_so_many_and_no_more() -> None:
         assert refused.value.headers == {"Retry-After": "1"}
         with gate.place():  # one has left
             pass
-    with pytest.raises(Problem) as refused, gate.body(LARGEST_BODIES * 10**6), gate.body(1):
-        pass
-    assert refused.value.status == 429
+
+
+def test_bodies_are_counted_as_they_arrive_and_no_caller_gets_all() -> None:
+    gate = Gate(Limits(megabytes=1))
+    with ExitStack() as bodies:
+        for number in range(LARGEST_BODIES):
+            bodies.enter_context(gate.body(None))(10**6)
+            assert gate.held == (number + 1) * 10**6
+        with pytest.raises(Problem, match="at once") as refused, gate.body("anna") as arrived:
+            arrived(1)
+        assert refused.value.status == 429
     assert gate.held == 0
+    with ExitStack() as bodies:
+        annas = [bodies.enter_context(gate.body("anna")) for _ in range(2 * LARGEST_BODIES)]  # and nothing arrives
+        for arrived in annas[:OF_ONE_CALLER]:
+            arrived(10**6)
+        with pytest.raises(Problem, match="anna is sending") as refused:
+            annas[-1](1)
+        assert refused.value.status == 429
+        with gate.body("ben") as arrived:
+            arrived(10**6)
+
+
+def test_bodies_that_are_announced_and_do_not_come_keep_nobody_out(bundle: Any) -> None:
+    """One caller's requests of the largest size, of which the first bytes come; another one's is answered."""
+    answers = Answers(run_alone, megapixels=1, self_check=False)
+    app = build_app(held(bundle), answers, Limits(megabytes=1, upload_seconds=60))
+
+    async def ask() -> httpx.Response:
+        stopped = asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b"--x\r\n"
+            await stopped.wait()
+
+        headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(10**6)}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            post = partial(client.post, "/v1/expressions")
+            others = [asyncio.create_task(post(content=slow(), headers=headers)) for _ in range(2 * LARGEST_BODIES)]
+            await asyncio.sleep(0.1)
+            answer = await post(files={"image": png(face())}, data={"aligned": "true"})
+            stopped.set()
+            assert {(await other).status_code for other in others} == {400}  # they were waited for, and broke off
+            return answer
+
+    assert asyncio.run(ask()).status_code == 200
 
 
 def test_a_slow_body_is_a_408(request_app: Callable[..., httpx.Response]) -> None:
