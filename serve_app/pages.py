@@ -1,7 +1,8 @@
-"""The page at /: files beside this one, and sample faces that are drawn when they are asked for."""
+"""The page at /: files beside this one, and sample faces that are drawn when they are first asked for."""
 
 import asyncio
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,8 +13,9 @@ from serve_app.problems import Problem
 from visage.faces.facs import EXPRESSIONS
 
 FOLDER = Path(__file__).parent / "page"
-# People of the procedural world in none of the project's face sets, and the sides they are drawn at.
-SEED, PEOPLE, SIDES = 4711, 6, (16, 512)
+# People of the procedural world in none of the project's face sets, and the sides that a model may have. Whoever asks
+# needs no key, so each is drawn once: half a minute of one core for all of them, and 30 MB.
+SEED, PEOPLE, SIDES = 4711, 6, (32, 64, 128, 256, 512)
 # Nothing from elsewhere, nothing inline, no frame around the page. blob: holds pictures on their way to the screen.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -29,6 +31,7 @@ HEADERS = {
 
 def add_page(app: FastAPI) -> None:
     """The page's routes. They need no model, so that the page can say what is missing."""
+    drawing = ThreadPoolExecutor(1, "samples")  # one, so that two who ask at once do not have it drawn twice
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -36,16 +39,16 @@ def add_page(app: FastAPI) -> None:
 
     @app.get("/page/samples/{person}.png", include_in_schema=False)
     async def sample(person: int, size: int, expression: str = "neutral") -> Response:
-        if not (0 <= person < PEOPLE and SIDES[0] <= size <= SIDES[1] and expression in EXPRESSIONS):
-            known = f"0 to {PEOPLE - 1}, of {SIDES[0]} to {SIDES[1]} pixels, {', '.join(EXPRESSIONS)}"
+        if not (0 <= person < PEOPLE and size in SIDES and expression in EXPRESSIONS):
+            known = f"0 to {PEOPLE - 1}, of {', '.join(map(str, SIDES))} pixels, {', '.join(EXPRESSIONS)}"
             raise Problem(404, f"There are sample faces {known}.")
-        file = await asyncio.to_thread(_sample, person, size, expression)
+        file = await asyncio.get_running_loop().run_in_executor(drawing, _sample, person, size, expression)
         return Response(file, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     app.mount("/page", StaticFiles(directory=FOLDER), name="page")
 
 
-@lru_cache(maxsize=4 * PEOPLE)
+@cache
 def _sample(person: int, size: int, expression: str) -> bytes:
     from visage.faces.picture import write_png
     from visage.faces.synthetic.people import picture_of

@@ -1,0 +1,57 @@
+"""The page's sample faces, which anybody may ask for."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from servers import running
+
+from serve_app import pages
+from serve_app.answers import Answers
+from serve_app.routes import build_app
+from tests.serve_app.samples import Held, opened, run_alone
+from visage.config.serving import Limits
+from visage.faces.synthetic import people
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    answers = Answers(run_alone, megapixels=1, self_check=False)
+    with running(build_app(Held(None, "There is none."), answers, Limits())) as address:
+        yield address
+
+
+def test_a_sample_is_drawn_once_whoever_asks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: Counter[tuple[Any, ...]] = Counter()
+    draw, at_once = people.picture_of, threading.Barrier(4)
+
+    def counted(*which: Any) -> Any:
+        drawn[which] += 1
+        return draw(*which)
+
+    monkeypatch.setattr(people, "picture_of", counted)
+    pages._sample.cache_clear()
+    paths = [f"{url}/page/samples/{person}.png?size=32" for person in range(pages.PEOPLE)]
+    paths += [f"{path}&expression={name}" for path in paths for name in ("happy", "sad", "fear", "anger")]
+
+    def ask(_: int) -> list[httpx.Response]:
+        at_once.wait(60)
+        return [httpx.get(path, timeout=120) for path in paths]
+
+    with ThreadPoolExecutor(4) as callers:
+        answers = [answer for each in callers.map(ask, range(4)) for answer in each]
+    assert {answer.status_code for answer in answers} == {200}
+    assert opened(answers[0].content).shape == (32, 32, 3)
+    assert set(drawn.values()) == {1}
+    assert len(drawn) == len(paths)
+
+
+@pytest.mark.parametrize("size", [16, 33, 100, 511, 1024])
+def test_samples_have_the_few_sizes_of_models(request_app: Callable[..., httpx.Response], size: int) -> None:
+    answer = request_app("GET", f"/page/samples/0.png?size={size}")
+    assert answer.status_code == 404
+    assert "32, 64, 128, 256, 512 pixels" in answer.json()["detail"]
