@@ -27,6 +27,18 @@ class Method(Section):
     mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
     warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
 
+    basis: bool = Field(
+        False,
+        description="(extension) lay maps of flow and colour that all people share, a set for each expression, under "
+        "the network's own; takes the place of mask and warp",
+    )
+
+    @model_validator(mode="after")
+    def _basis(self) -> "Method":
+        if self.basis and (self.mask or self.warp):
+            raise ValueError("basis moves and colours the input by itself; leave mask and warp out")
+        return self
+
     @model_validator(mode="after")
     def _warp(self) -> "Method":
         if self.warp and not self.mask:

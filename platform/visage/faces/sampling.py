@@ -94,7 +94,9 @@ class Tuples:
         ends = [e for e in sorted(own) if e != start]
         target = start if random.random() < SAME_EXPRESSION else _choice(random, ends)
         face = _choice(random, own[start])
-        goal = _choice(random, own[target])
+        # As `judging.pairs` has it: the n-th face shows the same sitting in every expression. Another one would differ
+        # in light and pose by more than the expression does.
+        goal = own[target][min(own[start].index(face), len(own[target]) - 1)]
         # A positive that is the input would reward copying it; the target picture is the last resort.
         positive = _choice(random, [p for e in sorted(own) for p in own[e] if p not in (face, goal)] or [goal])
         # Another person with the same expressions, so that only identity tells them apart.

@@ -1,5 +1,6 @@
 """Linear maps of fixed convolutions, fitted in closed form or to the optimum: no schedule, and little to go wrong."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from visage.judging.augment import augment
 from visage.judging.fit import as_input, seeded
+from visage.models.basis import ExpressionReader
 from visage.models.identity import InnerFaceEmbedding
 from visage.models.judges import ExpressionJudge, UnitJudge
 
@@ -20,6 +22,7 @@ RIDGE = 0.01  # on the weights of whitened features that read action units
 PENALTY = 0.0001  # on the squared weights of whitened features
 BATCH = 64
 Embedding = TypeVar("Embedding", bound=InnerFaceEmbedding)
+Reading = TypeVar("Reading", ExpressionJudge, ExpressionReader)
 
 
 @torch.no_grad()
@@ -29,7 +32,7 @@ def fit_identity(embedding: Embedding, faces: Tensor, people: Tensor, pictures: 
     faces: uint8 N,3,S,S. people: N, whose face it is, 0 to P - 1. The head keeps the directions in which people differ
     more than the pictures of one person do, light, place, expression and blur of augmented pictures among them.
     """
-    features, chosen = _features(embedding, faces, pictures, seed, erase=True)
+    features, chosen = _features(embedding.features, faces, pictures, seed, erase=True)
     label = people.to(features.device)[chosen]
     mean, whiten = _whitening(features, seed)
     x = (features - mean) @ whiten
@@ -51,14 +54,12 @@ def dimensions_for(people: int) -> int:
     return min(DIMENSIONS, people - 1)
 
 
-def fit_expression_judge(
-    judge: ExpressionJudge, faces: Tensor, expression: Tensor, pictures: int, seed: int
-) -> ExpressionJudge:
-    """Set the judge's head by logistic regression, every expression counting the same; returns it, in eval mode.
+def fit_expression_judge(judge: Reading, faces: Tensor, expression: Tensor, pictures: int, seed: int) -> Reading:
+    """Set the head by logistic regression, every expression counting the same; returns the judge, in eval mode.
 
     faces: uint8 N,3,S,S. expression: N, 0 to K - 1.
     """
-    features, chosen = _features(judge, faces, pictures, seed, erase=False)
+    features, chosen = _features(judge.features, faces, pictures, seed, erase=False)
     label = expression.to(features.device)[chosen]
     mean, whiten = _whitening(features, seed)
     # Whitened columns have variance 1; without this, rare directions would count as much as common ones.
@@ -90,7 +91,7 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
 
     faces: uint8 N,3,S,S. values: N,T, what is to be read, NaN where it is not known.
     """
-    features, chosen = _features(judge, faces, pictures, seed, erase=False, mirror=False)
+    features, chosen = _features(judge.features, faces, pictures, seed, erase=False, mirror=False)
     mean, whiten = _whitening(features, seed)
     x, wanted = (features - mean) @ whiten, values.to(features.device)[chosen].float()
     weights = torch.zeros(x.shape[1], wanted.shape[1], device=x.device)
@@ -110,20 +111,17 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
 
 @torch.no_grad()
 def _features(
-    judge: InnerFaceEmbedding | ExpressionJudge | UnitJudge, faces: Tensor, pictures: int, seed: int, *, erase: bool,
-    mirror: bool = True,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The trunk's features of each face as it is and augmented, as often as the others, and which face each is of."""
+    features: Callable[[Tensor], Tensor], faces: Tensor, pictures: int, seed: int, *, erase: bool, mirror: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The features of each face as it is and augmented, as often as the others, and which face each is of."""
     copies = max(1, min(pictures, PICTURES) // len(faces))
     chosen = torch.arange(len(faces), device=faces.device).repeat(copies)
     random = torch.Generator(faces.device).manual_seed(seed)
-    judge.to(faces.device)
     plain, changed = chosen[: len(faces)], chosen[len(faces) :]
-    parts = [judge.features(as_input(faces[batch])) for batch in plain.split(BATCH)]
+    parts = [features(as_input(faces[batch])) for batch in plain.split(BATCH)]
     if len(changed):
         parts += [
-            judge.features(augment(as_input(faces[b]), random, erase=erase, mirror=mirror))
-            for b in changed.split(BATCH)
+            features(augment(as_input(faces[b]), random, erase=erase, mirror=mirror)) for b in changed.split(BATCH)
         ]
     return torch.cat(parts).float(), chosen
 

@@ -25,13 +25,15 @@ from visage.judging.fit import Tick, as_input, fit_check, seeded
 from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.metrics import genuine_and_impostors, verification
 from visage.judging.names import Doubts, doubts
+from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 from visage.storage import Store
 
-FORMAT = 5
+FORMAT = 6
 CARD = "networks.json"
-NAMES = ("identity_judge", "expression_judge", "encoder", "check")
+NAMES = ("identity_judge", "expression_judge", "encoder", "check", "reader")
+SEEDS = 4  # apart, for each `judge.seed`
 Progress = Callable[[str, int, int], None]
 
 
@@ -41,6 +43,7 @@ class FaceNetworks:
 
     identity_judge: faces -> N,D unit vectors, from the inner face. expression_judge: faces -> N,K probabilities.
     encoder, check: the loss's embedding and the endpoint's reader of expressions, which judge nothing.
+    reader: what the basis generator knows the input's own expression by; it judges nothing either.
     expressions: the K names. report: what the networks reach on the validation people. doubts: names of the face set
     whose pictures somebody should look at. sha256: of all weights.
     All take N,3,H,W in [-1, 1].
@@ -50,6 +53,7 @@ class FaceNetworks:
     expression_judge: ExpressionJudge
     encoder: CompactEncoder
     check: ExpressionCheck
+    reader: ExpressionReader
     expressions: tuple[str, ...]
     report: dict[str, float]
     doubts: Doubts
@@ -143,7 +147,7 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
         )
     pictures = resized(faces, learn)
     who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
-    seeds = [judge.seed * len(NAMES) + place for place in range(len(NAMES))]
+    seeds = [judge.seed * SEEDS + place for place in range(SEEDS)]
 
     def tell(name: str) -> Tick | None:
         return (lambda step, steps: progress(name, step, steps)) if progress else None
@@ -159,12 +163,15 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
         check = ExpressionCheck(faces.expressions)
     for network in (identity_judge, expression_judge, check):
         network.trunk = Trunk.pretrained()
-    encoder.trunk = RTrunk.pretrained()
+    reader = ExpressionReader(len(faces.expressions))
+    encoder.trunk, reader.trunk = RTrunk.pretrained(), RTrunk.pretrained()
     fit_identity(identity_judge, pictures, who, judge.images, seeds[0])
     fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
     fit_identity(encoder, pictures, who, judge.images, seeds[2])
     fit_check(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
-    trained: dict[str, nn.Module] = dict(zip(NAMES, (identity_judge, expression_judge, encoder, check), strict=True))
+    fit_expression_judge(reader, pictures, expression, judge.images, seeds[1])
+    fitted = (identity_judge, expression_judge, encoder, check, reader)
+    trained: dict[str, nn.Module] = dict(zip(NAMES, fitted, strict=True))
     networks = {name: network.eval() for name, network in trained.items()}
     return networks, _report(faces, networks, resized(faces, hold), hold)
 
@@ -191,7 +198,7 @@ def _report(faces: FaceSet, networks: dict[str, nn.Module], pictures: Tensor, ho
     """What the networks reach on real faces of the validation people, whom none has seen."""
     expression = torch.from_numpy(faces.expression[hold])
     report: dict[str, float] = {"people": len(set(faces.identity[hold])), "pictures": len(hold)}
-    for name in ("expression_judge", "check"):
+    for name in ("expression_judge", "check", "reader"):
         report[f"{name}_accuracy"] = _share(apply(networks[name], pictures).argmax(1) == expression)
     for name in ("identity_judge", "encoder"):
         genuine, impostors = genuine_and_impostors(apply(networks[name], pictures).numpy(), faces.identity[hold])
@@ -288,6 +295,8 @@ def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
 def _built(architecture: dict[str, Any]) -> nn.Module:
     if architecture["name"] == "compact":
         return CompactEncoder(dimensions=architecture["dimensions"])
+    if architecture["name"] == "expression_reader":
+        return ExpressionReader(architecture["kinds"])
     return build_judge(architecture)
 
 

@@ -22,6 +22,7 @@ from visage.methods.terms import (
     total,
     triplet_loss,
 )
+from visage.models.basis import BasisGenerator, ExpressionReader
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.unet import UNet
 
@@ -85,11 +86,28 @@ def classification_loss(scores: Tensor, condition: Tensor) -> Tensor:
 
 
 class UCGAN:
-    """The two networks of the method, and what each pays on a batch. A term whose weight is 0 is not computed."""
+    """The two networks of the method, and what each pays on a batch. A term whose weight is 0 is not computed.
 
-    def __init__(self, method: Method, loss: Loss, size: int, conditions: int, embedding: nn.Module) -> None:
+    reader: fitted to the training people; what `method.basis` knows the input's own expression by.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        loss: Loss,
+        size: int,
+        conditions: int,
+        embedding: nn.Module,
+        reader: ExpressionReader | None = None,
+    ) -> None:
         self.loss = loss
-        self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
+        self.generator: UNet | BasisGenerator
+        if method.basis:
+            self.generator = BasisGenerator(size, method.width, conditions)
+            if reader is not None:
+                self.generator.reader.load_state_dict(reader.state_dict())
+        else:
+            self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
         classifies = loss.classification.weight > 0
         self.discriminator = PatchDiscriminator(method.discriminator_width, conditions, classifies)
         self.trained: nn.Module = self.generator

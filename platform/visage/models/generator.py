@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from visage.models.basis import BasisGenerator
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 
-Network = UNet | Disentangler
-KINDS: dict[str, tuple[type[UNet] | type[Disentangler], frozenset[str]]] = {
+Network = UNet | BasisGenerator | Disentangler
+KINDS: dict[str, tuple[type[Network], frozenset[str]]] = {
+    "basis": (BasisGenerator, frozenset({"size", "width", "conditions"})),
     "unet": (UNet, frozenset({"size", "width", "conditions", "mask", "warp"})),
     "disentangler": (Disentangler, frozenset({"size", "width", "related", "units", "mask", "warp"})),
 }

@@ -57,7 +57,38 @@ def upsampled_conv(x: Tensor, weight: Tensor) -> Tensor:
     return F.conv_transpose2d(x, taps, stride=2, padding=1)
 
 
-class UNet(nn.Module):
+class Levels(nn.Module):
+    """The levels of a U-Net between `channels_in` and `channels_out` channels, under the condition.
+
+    size: side of what comes in, in pixels. width: channels of the first level. conditions: see `UNet`.
+    """
+
+    def __init__(self, size: int, width: int, conditions: int, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        channels = [width]
+        while size >> len(channels) >= BOTTLENECK:
+            channels.append(width * min(2 ** len(channels), WIDEST))
+        self.condition = ConditionEmbedding(conditions)
+        embedding = 64
+        self.stem = nn.Conv2d(channels_in, width, 3, padding=1)
+        self.downs = nn.ModuleList(Down(a, b, embedding) for a, b in pairwise(channels))
+        self.ups = nn.ModuleList(Up(b, a, a, embedding) for a, b in reversed(list(pairwise(channels))))
+        self.out = nn.Conv2d(width, channels_out, 3, padding=1)
+
+    def levels(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x: N,channels_in,size,size; condition: N,K. Returns N,channels_out,size,size, float32."""
+        embedding = self.condition(condition)
+        x = F.leaky_relu(self.stem(x), 0.2)
+        skips = []
+        for down in self.downs:
+            skips.append(x)
+            x = down(x, embedding)
+        for up in self.ups:
+            x = up(x, skips.pop(), embedding)
+        return self.out(x).float()
+
+
+class UNet(Levels):
     """Input face and condition to the same face under that condition.
 
     size: side of the face in pixels, a power of two from 32 to 512. width: channels of the first level.
@@ -67,33 +98,16 @@ class UNet(nn.Module):
     """
 
     def __init__(self, size: int, width: int, conditions: int, mask: bool = False, warp: bool = False) -> None:
-        super().__init__()
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
+        super().__init__(size, width, conditions, 3, 3 + mask + 2 * warp)
         self.size, self.width, self.conditions, self.mask, self.warp = size, width, conditions, mask, warp
-        channels = [width]
-        while size >> len(channels) >= BOTTLENECK:
-            channels.append(width * min(2 ** len(channels), WIDEST))
-        self.condition = ConditionEmbedding(conditions)
-        embedding = 64
-        self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.downs = nn.ModuleList(Down(a, b, embedding) for a, b in pairwise(channels))
-        self.ups = nn.ModuleList(Up(b, a, a, embedding) for a, b in reversed(list(pairwise(channels))))
-        self.out = nn.Conv2d(width, 3 + mask + 2 * warp, 3, padding=1)
         self.window: Tensor
         self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1, 1), persistent=False)
 
     def forward(self, face: Tensor, condition: Tensor) -> Tensor:
         """face: N,3,S,S in [-1, 1]; condition: N,K, see `models.condition`. Returns N,3,S,S in [-1, 1], float32."""
-        embedding = self.condition(condition)
-        x = F.leaky_relu(self.stem(face), 0.2)
-        skips = []
-        for down in self.downs:
-            skips.append(x)
-            x = down(x, embedding)
-        for up in self.ups:
-            x = up(x, skips.pop(), embedding)
-        return blended(self.out(x).float(), face, self.window, self.mask, self.warp)
+        return blended(self.levels(face, condition), face, self.window, self.mask, self.warp)
 
     def reachable(self, target: Tensor, face: Tensor) -> Tensor:
         """The target as far as this network can reach it: with the mask, the input goes on outside the window.

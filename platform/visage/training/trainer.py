@@ -19,6 +19,7 @@ from visage.judging.train import FaceNetworks
 from visage.methods.eft import EFT
 from visage.methods.terms import Method, Parts, weight
 from visage.methods.ucgan import UCGAN
+from visage.models.basis import ExpressionReader
 from visage.models.generator import build_generator
 from visage.models.identity import load_embedding
 from visage.models.precision import autocast
@@ -30,6 +31,7 @@ from visage.training.progress import Progress
 
 CPU = torch.device("cpu")
 NO_LOSSES: Mapping[str, float] = {}
+YOUNG = 8  # the moving average's half-life is at most one in so many of the images seen
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Trainer:
             )
         torch.manual_seed(experiment.train.seed)
         embedding = load_embedding(experiment.loss.triplet.embedding, networks.encoder).to(place.device)
-        self.method, batches = method_of(experiment, faces, embedding)
+        self.method, batches = method_of(experiment, faces, embedding, networks.reader)
         for network in (self.method.generator, self.method.discriminator):
             network.to(place.device, memory_format=torch.channels_last)
         # The very tensors that the optimiser changes: looked up once, not at every step.
@@ -99,7 +101,8 @@ class Trainer:
         self._descend("discriminator", d_total)
         parts = self._generator_step(batch, generated, gradients)
         self.images += train.batch
-        decay = 0.5 ** (train.batch / self.experiment.optim.ema_images)
+        # While a run is young its half-life is shorter, or its average would be of the untrained network.
+        decay = 0.5 ** (train.batch / min(self.experiment.optim.ema_images, self.images / YOUNG))
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
         return {name: part.detach() for name, part in (d_parts | parts).items()}
 
@@ -192,13 +195,13 @@ def gradients_of(parts: Parts, generated: Tensor, loss: Loss) -> Parts:
 
 
 def method_of(
-    experiment: Experiment, faces: FaceSet, embedding: nn.Module
+    experiment: Experiment, faces: FaceSet, embedding: nn.Module, reader: ExpressionReader
 ) -> tuple[Method, type[Batches] | type[SwapBatches]]:
     """The networks of the experiment's method for these faces, and what its batches are."""
     if experiment.method.name == "eft":
         return EFT(experiment.method, experiment.loss, faces.size, len(AUS), embedding), SwapBatches
     count = len(faces.expressions)
-    return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding), Batches
+    return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding, reader), Batches
 
 
 def rate_at(images: int, experiment: Experiment) -> float:

@@ -1,0 +1,123 @@
+"""(extension) Learned 2D blendshapes: maps of flow and colour that all people share, under the U-Net's own.
+
+An expression is for the most part one displacement and one shading that all faces have in common. Maps that everybody
+shares learn it in a hundred steps; a U-Net that finds it anew for each face needs thousands, and is left the person.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visage.models.identity import RTrunk, resized
+from visage.models.unet import FLOW, SIZES, Levels, moved
+
+CELLS = 32  # a side, over which the U-Net's own flow varies: fine enough for lids and lips
+FLOW_GAIN, COLOUR_GAIN = 3.0, 2.0  # of a channel: shares of the farthest flow, and of faces in -1..1
+MAP_GAIN = 3.0  # few numbers that all pictures share may go faster than a network's weights
+OVER = 1.2  # a colour may go so far over white while it is learnt, and still be pulled back
+
+
+class ExpressionReader(nn.Module):
+    """Reads the expression that a face shows already: a linear map of the R-Net's features of the inner face.
+
+    It looks at inputs alone, so nothing can be made to please it; judges and the endpoint's check are other networks.
+    """
+
+    SIDE = 48
+    FEATURES = 64 * 8 * 7
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__()
+        self.trunk = RTrunk()
+        self.head = nn.Linear(self.FEATURES, kinds)
+
+    def features(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,FEATURES."""
+        return self.trunk(resized(faces, self.SIDE)[:, :, 6:48, 4:44]).flatten(1)
+
+    def logits(self, faces: Tensor) -> Tensor:
+        """faces as for `features`. Returns N,K, float32."""
+        return self.head(self.features(faces)).float()
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """faces as for `features`. Returns probabilities N,K, float32."""
+        return self.logits(faces).softmax(dim=1)
+
+    def architecture(self) -> dict[str, Any]:
+        return {"name": "expression_reader", "kinds": self.head.out_features}
+
+
+class Basis(nn.Module):
+    """`count` maps of 2 channels of flow and 3 of colour, at half the side, zero at the start."""
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(torch.zeros(count, 5, size // 2, size // 2))
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """weights: N,count. Returns N,5,S,S: colours, then flow."""
+        made = torch.einsum("nk,kchw->nchw", MAP_GAIN * weights.float(), self.maps.float())
+        return F.interpolate(made, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class BasisGenerator(Levels):
+    """Input face and condition to the same face under that condition, as `UNet`.
+
+    The input is moved by a flow and then coloured: both are the basis under (condition - what the input shows) plus
+    what the U-Net adds for this face. The U-Net sees the face at half the side, each 2x2 pixels as 12 channels.
+    size, width, conditions: as of `UNet`.
+    """
+
+    def __init__(self, size: int, width: int, conditions: int) -> None:
+        if size not in SIZES:
+            raise ValueError(f"size {size}: use one of {SIZES}")
+        super().__init__(size // 2, width, conditions, 12, 14)
+        self.size, self.width, self.conditions = size, width, conditions
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.basis = Basis(conditions, size)
+        self.reader = ExpressionReader(conditions).requires_grad_(False)
+        self.window: Tensor
+        self.register_buffer("window", wide_window(size), persistent=False)
+
+    def forward(self, face: Tensor, condition: Tensor) -> Tensor:
+        """face: N,3,S,S in [-1, 1]; condition: N,K, see `models.condition`. Returns N,3,S,S in [-1, 1], float32."""
+        with torch.no_grad():
+            shown = self.reader(face)
+        own = self.levels(F.pixel_unshuffle(face, 2), condition)
+        shared = self.basis(condition - shown)
+        colour = F.pixel_shuffle(own[:, :12], 2) + shared[:, :3]
+        made = painted(face, fine_flow(own[:, 12:], shared[:, 3:]), colour, self.window)
+        return made.clamp(-OVER, OVER) if self.training else made.clamp(-1, 1)
+
+    def reachable(self, target: Tensor, face: Tensor) -> Tensor:
+        """As of `UNet`: the input goes on outside the window."""
+        return torch.lerp(face, target, self.window)
+
+    def architecture(self) -> dict[str, Any]:
+        """What `build_generator` needs to make this network again."""
+        return {"name": "basis", "size": self.size, "width": self.width, "conditions": self.conditions}
+
+
+def painted(face: Tensor, flow: Tensor, colour: Tensor, window: Tensor) -> Tensor:
+    """The face N,3,S,S moved by the flow N,2,S,S and coloured by N,3,S,S, both within the window 1,1,S,S."""
+    return moved(face, window * flow) + COLOUR_GAIN * window * colour
+
+
+def fine_flow(own: Tensor, shared: Tensor) -> Tensor:
+    """The flow of a U-Net at half the side, N,2,S/2,S/2, and of a basis, N,2,S,S, as one: N,2,S,S in grid_sample's
+    units, at most FLOW of the picture. The former varies over CELLS a side."""
+    size, half = shared.shape[-1], own.shape[-1]
+    coarse = F.avg_pool2d(own, half // CELLS) if half > CELLS else own
+    smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=False)
+    return 2 * FLOW * torch.tanh(FLOW_GAIN * (smooth + shared))
+
+
+def wide_window(size: int) -> Tensor:
+    """1,1,S,S in 0..1: as `face_window`, and room below for a jaw that drops."""
+    centres = (torch.arange(size) + 0.5) / size
+    radius = torch.hypot((centres[None, :] - 0.5) / 0.42, (centres[:, None] - 0.6) / 0.5)
+    fall = ((1 - radius) / 0.25).clamp(0, 1)
+    return (fall * fall * (3 - 2 * fall))[None, None]
