@@ -7,16 +7,15 @@ from pydantic import Field, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import STORAGE, Address, Data, Section, stored
-from visage.config.method import Loss, Method, check_own_fields, with_usual
+from visage.config.method import Loss, Method, Share, check_own_fields, with_usual
 from visage.config.space import Dimension
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Optim(Section):
     """Adam for both networks. All lengths are in images, so that another batch size keeps them."""
 
     rate: float = Field(2e-4, gt=0, lt=1, description="learning rate of both networks")
+    discriminator_rate: float | None = Field(None, gt=0, lt=1, description="the discriminator's own; none: rate")
     betas: tuple[Share, Share] = (0.5, 0.999)
     decay_from: Share = Field(0.5, description="share of the run after which the rate falls to zero in a line")
     ema_images: int = Field(2_000, ge=1, description="half-life of the generator's moving average, in images")

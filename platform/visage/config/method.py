@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from visage.config.data import Section
 
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 MethodName = Literal["ucgan", "eft"]
 
 
@@ -55,6 +56,11 @@ class Adversarial(Section):
     weight: Weight = 1.0
     form: Literal["log", "hinge", "least_squares"] = Field(
         "log", description="(extension) hinge, least_squares; log is the paper's reading, least_squares that of eft"
+    )
+    start: Share = Field(
+        0.0,
+        description="(extension) share of the run before which there is no discriminator: its own loss, feature "
+        "matching and classification begin there too",
     )
 
 

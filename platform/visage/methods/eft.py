@@ -23,6 +23,7 @@ from visage.methods.terms import (
     adversarial_real,
     total,
     triplet_loss,
+    weight,
 )
 from visage.models.critic import Critic
 from visage.models.disentangler import Disentangler, Features
@@ -153,6 +154,10 @@ class EFT:
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Swapped:
         others = torch.cat([batch.positive, batch.driver_positive]) if self.loss.paired.weight else None
         return trained(batch.face, batch.driver, others)
+
+    @property
+    def adversarial(self) -> bool:
+        return any(weight(name, self.loss) for name in ("adversarial", "swap", "feature_adversarial"))
 
     @staticmethod
     def pixels(generated: Swapped) -> Tensor:

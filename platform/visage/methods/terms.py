@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from visage.config.method import Loss
 
 Parts = dict[str, Tensor]
+ASKING = ("adversarial", "feature_matching", "classification")  # the terms that the discriminator answers
 
 
 class Method(Protocol):
@@ -26,6 +27,10 @@ class Method(Protocol):
 
     def generate(self, trained: nn.Module, batch: Any) -> Any:
         """What is made of a batch. trained: self.trained or its data-parallel wrapper."""
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a term of the loss asks the discriminator, so that it is to be trained."""
 
     def pixels(self, generated: Any) -> Tensor:
         """The generated faces, N,3,S,S, by whose gradients the parts of the loss are compared."""
@@ -60,6 +65,12 @@ def triplet_loss(generated: Tensor, positive: Tensor, negative: Tensor, margin: 
     """max(0, |f(g) - f(p)|^2 - |f(g) - f(n)|^2 + margin) on N,D unit vectors, as in FaceNet."""
     nearer = (generated - positive).square().sum(1) - (generated - negative).square().sum(1)
     return F.relu(nearer + margin).mean()
+
+
+def without_discriminator(loss: Loss) -> Loss:
+    """The loss of a run's first stage, before `adversarial.start`: nothing in it asks the discriminator."""
+    idle = {name: getattr(loss, name).model_copy(update={"weight": 0.0}) for name in ASKING}
+    return loss.model_copy(update=idle)
 
 
 def total(parts: Parts, loss: Loss) -> Tensor:

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from visage.config.method import Loss, Method
 from visage.methods.terms import (
+    ASKING,
     Parts,
     adversarial_fake,
     adversarial_generator,
     adversarial_real,
     total,
     triplet_loss,
+    weight,
 )
 from visage.models.basis import BasisGenerator, ExpressionReader
 from visage.models.discriminator import PatchDiscriminator
@@ -52,13 +54,13 @@ def discriminator_loss(
     form = loss.adversarial.form
     parts = {"d_real": adversarial_real(real, form), "d_fake": adversarial_fake(fake, form)}
     total = parts["d_real"] + parts["d_fake"]
-    for name, weight, logits in (
+    for name, factor, logits in (
         ("pairing", loss.pairing.weight, other),
         ("wrong_input", loss.wrong_input.weight, wrong),
     ):
         if logits is not None:
             parts[f"d_{name}"] = adversarial_fake(logits, form)
-            total = total + weight * parts[f"d_{name}"]
+            total = total + factor * parts[f"d_{name}"]
     return total, parts
 
 
@@ -117,6 +119,10 @@ class UCGAN:
         """The batch's faces as they are to become, N,3,S,S. trained: self.trained or its data-parallel wrapper."""
         return trained(batch.face, batch.condition)
 
+    @property
+    def adversarial(self) -> bool:
+        return any(weight(name, self.loss) for name in ASKING)
+
     @staticmethod
     def pixels(generated: Tensor) -> Tensor:
         """The generated faces that the losses look at."""
@@ -149,11 +155,11 @@ class UCGAN:
         """L_G = w_adv -log D(x, g | c) + w_pix |y - g|_1 + w_tri triplet (+ extensions), and its parts."""
         loss = self.loss
         target = self.generator.reachable(batch.target, batch.face)
-        logits, features, _ = self.discriminator(batch.face, generated, batch.condition)
-        parts = {
-            "adversarial": adversarial_generator(logits, loss.adversarial.form),
-            "pixel": pixel_loss(generated, target, batch.face, loss.pixel.change),
-        }
+        parts: Parts = {}
+        if loss.adversarial.weight or loss.feature_matching.weight:
+            logits, features, _ = self.discriminator(batch.face, generated, batch.condition)
+            parts["adversarial"] = adversarial_generator(logits, loss.adversarial.form)
+        parts["pixel"] = pixel_loss(generated, target, batch.face, loss.pixel.change)
         if loss.perceptual.weight:
             parts |= self._measured(batch, generated, target)
         elif loss.triplet.weight:

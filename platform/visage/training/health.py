@@ -39,8 +39,8 @@ def discriminator_warning(points: Sequence[Mapping[str, float]], loss: Loss, ima
     loss go on teaching the generator, and the judges say what that is worth.
     """
     weight = loss.adversarial.weight
-    if len(points) < POINTS or not weight:
-        return None
+    if len(points) < POINTS or not weight or any("d_real" not in point for point in points):
+        return None  # there is none, or it begins within the window
     if all(point.get("gradient/adversarial", math.inf) / weight < SILENT for point in points):
         fault = "the discriminator gives every face the same answer and teaches the generator nothing"
     elif all(point["d_real"] + point["d_fake"] < WON * INDIFFERENT[loss.adversarial.form] for point in points):

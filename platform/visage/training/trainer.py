@@ -17,7 +17,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.train import FaceNetworks
 from visage.methods.eft import EFT
-from visage.methods.terms import Method, Parts, weight
+from visage.methods.terms import Method, Parts, weight, without_discriminator
 from visage.methods.ucgan import UCGAN
 from visage.models.basis import ExpressionReader
 from visage.models.generator import build_generator
@@ -91,20 +91,31 @@ class Trainer:
         `active/triplet`, the share of the batch's triplets that the margin has not put to rest.
         """
         train, share = self.experiment.train, self.experiment.train.batch // self.place.workers
-        for optimiser in self.optimisers.values():
+        for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = rate_at(self.images, self.experiment)
+                group["lr"] = rate_at(self.images, self.experiment, name)
+        self.method.loss = self.loss_now()
         batch = self.batches.at(self.images + self.place.rank * share, share)
         with autocast(self.place.device, train.precision):
             generated = self.method.generate(self.trained, batch)
-            d_total, d_parts = self.method.for_discriminator(self.discriminator, batch, generated)
-        self._descend("discriminator", d_total)
+        d_parts = self._discriminator_step(batch, generated) if self.method.adversarial else {}
         parts = self._generator_step(batch, generated, gradients)
         self.images += train.batch
         # While a run is young its half-life is shorter, or its average would be of the untrained network.
         decay = 0.5 ** (train.batch / min(self.experiment.optim.ema_images, self.images / YOUNG))
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
         return {name: part.detach() for name, part in (d_parts | parts).items()}
+
+    def loss_now(self) -> Loss:
+        """What is paid after so many images: before `loss.adversarial.start` nothing that the discriminator answers."""
+        loss, train = self.experiment.loss, self.experiment.train
+        return loss if self.images >= loss.adversarial.start * train.images else without_discriminator(loss)
+
+    def _discriminator_step(self, batch: Any, generated: Any) -> Parts:
+        with autocast(self.place.device, self.experiment.train.precision):
+            d_total, parts = self.method.for_discriminator(self.discriminator, batch, generated)
+        self._descend("discriminator", d_total)
+        return parts
 
     def _generator_step(self, batch: Any, generated: Any, gradients: bool) -> Parts:
         self.method.discriminator.requires_grad_(False)
@@ -204,8 +215,10 @@ def method_of(
     return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding, reader), Batches
 
 
-def rate_at(images: int, experiment: Experiment) -> float:
-    """The learning rate after so many images: constant, then falling to zero in a line."""
-    start = experiment.optim.decay_from * experiment.train.images
+def rate_at(images: int, experiment: Experiment, network: str = "generator") -> float:
+    """The learning rate of a network after so many images: constant, then falling to zero in a line."""
+    optim = experiment.optim
+    full = optim.discriminator_rate if network == "discriminator" and optim.discriminator_rate else optim.rate
+    start = optim.decay_from * experiment.train.images
     rest = experiment.train.images - start
-    return experiment.optim.rate * (1.0 if images <= start else max(0.0, 1 - (images - start) / rest))
+    return full * (1.0 if images <= start else max(0.0, 1 - (images - start) / rest))
