@@ -23,6 +23,8 @@ def test_every_tuple_is_what_the_losses_take_it_for(k: int, people: int, express
     assert who[face] == who[target] == who[positive]
     assert who[other] == who[negative] != who[face]
     assert what[target] == drawn.target
+    # The same sitting: both are the n-th of their expression.
+    assert face % pictures == target % pictures
     assert positive != face
     assert what[other] == what[face]
     assert what[negative] == what[target]

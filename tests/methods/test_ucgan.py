@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from visage.config.method import Loss, Method, Pairing, Triplet
+from visage.config.method import FeatureMatching, Loss, Method, Pairing, Triplet
 from visage.methods import ucgan
+from visage.methods.terms import without_discriminator
 from visage.methods.ucgan import UCGAN, Batch
 from visage.models.identity import CompactEncoder, load_embedding
 
@@ -222,3 +223,14 @@ def test_without_a_weight_the_embedding_is_not_asked(batch: Batch) -> None:
     made.embedding = Forbidden()
     _, parts = made.for_generator(batch, made.generator(batch.face, batch.condition))
     assert "triplet" not in parts
+
+
+def test_before_its_start_nothing_asks_the_discriminator(batch: Batch) -> None:
+    made = method(without_discriminator(Loss(feature_matching=FeatureMatching(weight=1))))
+    assert not made.adversarial
+    generated = made.generator(batch.face, batch.condition)
+    made.discriminator.requires_grad_(False)
+    total, parts = made.for_generator(batch, generated)
+    assert set(parts) == {"pixel", "triplet"}
+    assert total.isfinite()
+    assert method(Loss()).adversarial

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from PIL import Image
 
 from tests.serve_app.samples import make_bundle as transfer_bundle
 from visage.errors import UserError
+from visage.models.basis import BasisGenerator
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry import export
 from visage.registry.export import export_onnx
 
 EXPRESSIONS = ("neutral", "happy", "sad")
-KINDS = {"plain": {}, "mask": {"mask": True}, "warp": {"mask": True, "warp": True}}
+BLENDED = {"plain": {}, "mask": {"mask": True}, "warp": {"mask": True, "warp": True}}
+KINDS: dict[str, Callable[[], Any]] = {
+    **{name: partial(UNet, 32, 8, len(EXPRESSIONS), **how) for name, how in BLENDED.items()},
+    "basis": partial(BasisGenerator, 32, 8, len(EXPRESSIONS)),
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,9 +42,12 @@ def exported(
 
     folder = tmp_path_factory.mktemp("export")
     torch.manual_seed(1)
-    generator = UNet(32, 8, len(EXPRESSIONS), **KINDS[request.param])
+    generator = KINDS[request.param]()
     with torch.no_grad():
         generator.out.weight.mul_(5)
+        if request.param == "basis":
+            generator.out.weight.normal_(std=0.2)
+            generator.basis.maps.normal_(std=0.2)
     more = {"check": ExpressionCheck(EXPRESSIONS), "expressions": EXPRESSIONS}
     bundle = make_bundle(folder / "bundle", generator=generator, evaluation=sample(EXPRESSIONS).to_dict(), **more)
     (folder / "alone").mkdir()
@@ -97,12 +106,12 @@ def test_the_example_runs_with_onnxruntime_alone(exported: tuple[Any, Path], tmp
         assert np.abs(np.asarray(image) - expected).max() <= 0.6
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=BLENDED)
 def carrier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """As `exported`, of a transfer."""
     folder = tmp_path_factory.mktemp("carrier")
     torch.manual_seed(1)
-    generator = Disentangler(32, 8, 8, 17, **KINDS[request.param])
+    generator = Disentangler(32, 8, 8, 17, **BLENDED[request.param])
     with torch.no_grad():
         generator.decoder.out.weight.mul_(5)
         generator.related.out.weight.mul_(10)

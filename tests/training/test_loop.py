@@ -40,8 +40,15 @@ def weights(folder: Path) -> dict[str, str]:
     return found
 
 
-def test_resume_equals_no_interruption(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
+BASIS = {"method.basis": True, "loss.adversarial.start": 0.6, "optim.discriminator_rate": 1e-4}
+
+
+@pytest.mark.parametrize("changes", [{}, BASIS], ids=["published", "basis, discriminator late"])
+def test_resume_equals_no_interruption(
+    judged: Judged, experiment: Experiment, changes: dict[str, Any], tmp_path: Path
+) -> None:
     faces, networks = judged
+    experiment = replaced(experiment, changes)
     train(experiment, faces, tmp_path / "whole", ignore, networks=networks)
 
     def stop(point: Progress) -> None:
@@ -125,6 +132,25 @@ def test_training_learns(judged: Judged, experiment: Experiment) -> None:
     trainer = Trainer(replaced(experiment, {"train.images": 4000}), faces, networks, Place())
     pixel = [trainer.step()["pixel"].item() for _ in range(60)]
     assert sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
+
+
+def test_the_discriminator_begins_at_its_start(judged: Judged, experiment: Experiment) -> None:
+    faces, networks = judged
+    trainer = Trainer(replaced(experiment, BASIS), faces, networks, here())  # 64 images in steps of 8: from 38.4 on
+    before = [weight.clone() for weight in trainer.method.discriminator.parameters()]
+    parts = [trainer.step() for _ in range(6)]
+    assert [("d_real" in part, "adversarial" in part) for part in parts] == [(False, False)] * 5 + [(True, True)]
+    after = list(trainer.method.discriminator.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert trainer.optimisers["discriminator"].param_groups[0]["lr"] == pytest.approx(1e-4 * (64 - 40) / 32)
+
+
+def test_the_basis_reads_what_its_input_shows(judged: Judged, experiment: Experiment) -> None:
+    faces, networks = judged
+    trainer = Trainer(replaced(experiment, BASIS), faces, networks, here())
+    reader = trainer.method.generator.reader
+    assert all(torch.equal(a, b) for a, b in zip(reader.parameters(), networks.reader.parameters(), strict=True))
+    assert networks.report["reader_accuracy"] > 0.7
 
 
 def test_a_checkpoint_of_other_faces_is_refused(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
