@@ -136,7 +136,7 @@ def test_training_learns(judged: Judged, experiment: Experiment) -> None:
 
 def test_the_discriminator_begins_at_its_start(judged: Judged, experiment: Experiment) -> None:
     faces, networks = judged
-    trainer = Trainer(replaced(experiment, BASIS), faces, networks, here())  # 64 images in steps of 8: from 38.4 on
+    trainer = Trainer(replaced(experiment, BASIS), faces, networks, Place())  # 64 images in steps of 8: from 38.4 on
     before = [weight.clone() for weight in trainer.method.discriminator.parameters()]
     parts = [trainer.step() for _ in range(6)]
     assert [("d_real" in part, "adversarial" in part) for part in parts] == [(False, False)] * 5 + [(True, True)]
@@ -147,7 +147,7 @@ def test_the_discriminator_begins_at_its_start(judged: Judged, experiment: Exper
 
 def test_the_basis_reads_what_its_input_shows(judged: Judged, experiment: Experiment) -> None:
     faces, networks = judged
-    trainer = Trainer(replaced(experiment, BASIS), faces, networks, here())
+    trainer = Trainer(replaced(experiment, BASIS), faces, networks, Place())
     reader = trainer.method.generator.reader
     assert all(torch.equal(a, b) for a, b in zip(reader.parameters(), networks.reader.parameters(), strict=True))
     assert networks.report["reader_accuracy"] > 0.7

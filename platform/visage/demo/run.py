@@ -29,6 +29,7 @@ def run(keep: bool = False) -> None:
     from serve_app.app import serve, stop
     from visage.cluster import local_ray
     from visage.demo.report import write_report
+    from visage.demo.size import sized
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
@@ -43,6 +44,9 @@ def run(keep: bool = False) -> None:
         faces = prepare_faces(experiment.data)
     with _stage("judges", seconds):
         networks = judges_of(faces, experiment.judge)
+    with _stage("measure", seconds):
+        experiment = sized(experiment, faces, networks)
+        console.print(f"this machine trains {experiment.train.images} images a trial in about a minute")
     with local_ray():
         with _stage("tune", seconds), progress_bar() as progress:
             study = tune(experiment, progress=progress, tags=seen(faces, networks))
