@@ -77,13 +77,17 @@ class Pictures(Dataset[tuple[Tensor, ...]]):
 class UsualLoop:
     """The same networks and losses without anything of Visage's training."""
 
-    def __init__(self, experiment: Experiment, faces: FaceSet, networks: FaceNetworks, precision: Any) -> None:
+    def __init__(
+        self, experiment: Experiment, faces: FaceSet, networks: FaceNetworks, precision: Any,
+        device: torch.device = CPU, workers: int = 0,
+    ) -> None:  # fmt: skip
         torch.manual_seed(experiment.train.seed)
-        self.loss, self.precision = experiment.loss, precision
-        embedding = load_embedding("compact", networks.encoder)
+        self.loss, self.precision, self.device = experiment.loss, precision, device
+        embedding = load_embedding("compact", networks.encoder).to(device)
         method = UCGAN(experiment.method, experiment.loss, faces.size, len(faces.expressions), embedding)
         self.g, self.d, self.embedding = method.generator, method.discriminator, embedding
         for network in (self.g, self.d):
+            network.to(device)
             for module in network.modules():
                 if isinstance(module, ConditionedNorm):
                     module.forward = types.MethodType(plain_norm, module)  # type: ignore[method-assign]
@@ -92,11 +96,13 @@ class UsualLoop:
         self.g_adam, self.d_adam = (
             torch.optim.Adam(n.parameters(), 2e-4, betas=(0.5, 0.999)) for n in (self.g, self.d)
         )
-        self.batches = iter(DataLoader(Pictures(faces, experiment), batch_size=experiment.train.batch))
+        pictures, batch = Pictures(faces, experiment), experiment.train.batch
+        self.batches = iter(DataLoader(pictures, batch_size=batch, num_workers=workers, pin_memory=device != CPU))
 
     def step(self, batch: tuple[Tensor, ...] | None = None) -> dict[str, float]:
-        x, y, positive, other, negative, c = batch or next(self.batches)
-        with autocast(CPU, self.precision):
+        given = batch or next(self.batches)
+        x, y, positive, other, negative, c = (tensor.to(self.device, non_blocking=True) for tensor in given)
+        with autocast(self.device, self.precision):
             g = self.g(x, c)
             d_real = F.softplus(-self.d(x, y, c).logits).mean()
             d_fake = F.softplus(self.d(x, g.detach(), c).logits).mean()
@@ -105,7 +111,7 @@ class UsualLoop:
         (d_real + d_fake + self.loss.pairing.weight * d_pairing).backward()
         self.d_adam.step()
         self.d.requires_grad_(False)
-        with autocast(CPU, self.precision):
+        with autocast(self.device, self.precision):
             adversarial = F.softplus(-self.d(x, g, c).logits).mean()
             pixel = F.l1_loss(g, y)
             with torch.no_grad():

@@ -68,7 +68,8 @@ class OnCuda(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func._schema.name
         flat = tree_flatten((args, kwargs))[0]
-        if name not in COPIES:
+        # Backward, torch's own code makes zeros where no gradient came, on the device that the inner tensors are on.
+        if name not in COPIES and torch._C._current_autograd_node() is None:
             _refuse_mixed(name, args[:1] if name in INDEXED else flat)
         inner = {id(value.inner): value for value in flat if isinstance(value, OnCuda)}
         made = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
@@ -159,6 +160,8 @@ def pretended() -> Iterator[None]:
             patch.setattr(torch.cuda, name, lambda *args, answer=answer, **kwargs: answer)
         # Optimisers ask the driver whether a graph is being captured.
         patch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda optimiser: None)
+        # What a module is moved to takes the place of its weights, as it is of another class.
+        patch.setattr(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "autocast", lambda device, *args, **kwargs: autocast("cpu", *args, **kwargs))
         patch.setattr(Tensor, "pin_memory", lambda tensor, *args: tensor)

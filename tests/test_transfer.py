@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serve_app.model import compare_golden
+from tests.cuda import pretended
 from tests.faces.photos import face, photograph, save
 from tests.serve_app.samples import make_bundle
 from visage.editing import edit
@@ -168,3 +170,16 @@ def test_each_method_s_bundle_is_refused_by_the_other_s_command(
     other = make_bundle(tmp_path / "ucgan")
     with pytest.raises(UserError, match=r"is of method ucgan and this takes eft; use visage edit"):
         transfer(photos[0], [photos[1]], [out], other)
+
+
+def test_on_a_gpu_it_gives_the_faces_of_the_cpu(bundle: Any) -> None:
+    faces = np.stack([face(person, "happy", bundle.card.image_size) for person in range(3)])
+    with pretended():
+        served = Transferer(bundle, self_check=True, device="cuda")
+        units = np.stack([served.asked({}), served.asked({12: 0.5})])
+        asked = (faces, [0, 1], [2, 1], [True, False], units)
+        there = served.run(*asked)
+        compare_golden(served, bundle)
+    here = Transferer(bundle, self_check=True).run(*asked)
+    assert np.abs(there.faces.astype(int) - here.faces).max() <= 1
+    assert there.similarity[0] == pytest.approx(here.similarity[0], abs=1e-4)

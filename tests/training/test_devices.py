@@ -14,12 +14,20 @@ from visage.config import Experiment, replaced
 from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
+from visage.faces.picture import write_png
+from visage.judging.by_method import PICTURES
+from visage.judging.report import intensity_picture, units_picture
 from visage.judging.train import FaceNetworks
+from visage.models.disentangler import Disentangler
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
+from visage.registry.assemble import reference_quantiles
+from visage.registry.golden import golden_file, make_golden
+from visage.training.checkpoint import load_generator
 from visage.training.loop import train
 from visage.training.progress import Progress
 from visage.training.trainer import Place, Trainer
+from visage.training.unit_map import fit_unit_map
 
 Noise = tuple[FaceSet, FaceNetworks]
 EXPRESSIONS = ("neutral", "happy")
@@ -65,6 +73,32 @@ def test_the_device_is_what_was_asked_for_and_not_what_is_seen(
         last = train(asked, noise[0], tmp_path, points.append, networks=noise[1])
     assert ("memory/peak_gib" in last.losses) == (device == "cuda")
     assert last.metrics
+
+
+@pytest.mark.parametrize("method", [{"width": 8, "discriminator_width": 8, "mask": True, "warp": True}, EFT])
+def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
+    noise: Noise, tmp_path: Path, method: dict[str, Any]
+) -> None:
+    faces, networks = noise
+    full = {name: {"weight": 1} for name in ("paired",)} if method is EFT else {
+        name: {"weight": 1} for name in ("perceptual", "feature_matching", "classification", "wrong_input")
+    }  # fmt: skip
+    asked = replaced(settings(noise, method=method, loss=full), {"train.gpus_per_worker": 1})
+    with pretended():
+        train(asked, faces, tmp_path, lambda point: None, networks=networks)
+        longer = replaced(asked, {"train.images": 12})
+        last = train(longer, faces, tmp_path, lambda point: None, networks=networks, resume=tmp_path / "checkpoint")
+        assert last.images == 12
+        generator = load_generator(tmp_path / "checkpoint")[0].to("cuda")
+        assert len(reference_quantiles(generator, faces, networks)) == 2
+        write_png(tmp_path / "faces.png", PICTURES[asked.method.name](generator, faces, "test"))
+        golden_file(make_golden(generator, faces.size, faces.expressions))
+        if isinstance(generator, Disentangler):
+            unit_map = fit_unit_map(generator, faces)
+            assert next(unit_map.parameters()).device.type == "cuda"
+            write_png(tmp_path / "units.png", units_picture(generator, unit_map, faces, "test"))
+        else:
+            write_png(tmp_path / "intensity.png", intensity_picture(generator, faces, "test"))
 
 
 @pytest.fixture(scope="module")
