@@ -1,7 +1,7 @@
 """Tune's OptunaSearch, made to tell Optuna the truth about every trial.
 
 Its own version records a trial that ASHA stopped as COMPLETE, and leaves one whose objective is NaN RUNNING for ever.
-It leans on private names of Ray 2.60 (`_ot_trials`), hence that pin and the tests of the four endings.
+Hence the pin of Ray's version, and the tests of the four endings.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from visage.errors import UserError
 from visage.search.database import database_faults
 from visage.search.ledger import Ledger, guarded
 from visage.search.optuna_private import begun_trial, storage_of
+from visage.search.ray_private import keep_trials_in
 from visage.search.space import Space
 
 
@@ -36,7 +37,7 @@ class StudySearch(OptunaSearch):
             storage=storage_of(ledger.study),
         )
         self.ledger, self.begun = ledger, list(begun)
-        self._ot_trials = ledger.trials
+        keep_trials_in(self, ledger.trials)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self.ledger.fault:
@@ -51,9 +52,9 @@ class StudySearch(OptunaSearch):
 
     def _suggest(self, trial_id: str) -> dict[str, Any]:
         if self.begun:
-            self._ot_trials[trial_id] = begun_trial(self.ledger.study, self.begun.pop(0))
+            self.ledger.trials[trial_id] = begun_trial(self.ledger.study, self.begun.pop(0))
         values = super().suggest(trial_id)  # of a trial that was begun: the values that it has
-        return {"number": self._ot_trials[trial_id].number, "values": values, **self.ledger.identity()}
+        return {"number": self.ledger.trials[trial_id].number, "values": values, **self.ledger.identity()}
 
     @guarded
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

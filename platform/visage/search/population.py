@@ -1,7 +1,7 @@
 """Population based training: poor trials take over the state of good ones and change their weights while they train.
 
 What comes out is a schedule of weights and no point of a space, so no sampler suggests it and no database keeps it:
-it is in MLflow alone. It leans on private names of Ray 2.60 (`_get_new_config`), as optuna_search.py does.
+it is in MLflow alone.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from ray.tune.search.sample import Domain
 from visage.config import Dimension
 from visage.config.experiment import Search
 from visage.search.ledger import Ledger
+from visage.search.ray_private import require_new_config
 from visage.search.space import Space
 
 CHECKPOINTS = 4  # kept of each trial, as another may be about to take one over
@@ -27,6 +28,7 @@ class Population(PopulationBasedTraining):
     """
 
     def __init__(self, ledger: Ledger, search: Search) -> None:
+        require_new_config()
         super().__init__(
             time_attr="images",
             metric="score",

@@ -11,6 +11,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from visage.config import Experiment
 from visage.config.experiment import Search
+from visage.search.ray_private import put_in_bracket
 
 STARTUP_TRIALS = 10  # at most so many random trials before TPE learns from them
 POPULATION = 50  # of NSGA-II at most; a short study has time for some generations of fewer
@@ -67,4 +68,4 @@ class InTurn(AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
-        self._trial_info[trial.trial_id] = self._brackets[trial.config["number"] % len(self._brackets)]
+        put_in_bracket(self, trial.trial_id, trial.config["number"])

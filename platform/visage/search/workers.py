@@ -7,10 +7,10 @@ from typing import Any
 
 import ray
 from ray.train import Checkpoint
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.tune.integration.ray_train import CHECKPOINT_PATH_KEY, TuneReportCallback
 
 from visage.config import Experiment
+from visage.search.ray_private import hand_on
 from visage.search.trial import Trainable, picture_place, storage_of, told, with_endings
 from visage.storage import Store
 
@@ -46,7 +46,7 @@ def run_workers(
     # served model's beside the study's), and the next trial waits for ever. Only Train's own list of variables
     # reaches the helper.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    hand_on("RAY_ADDRESS")
     last: dict[str, Any] = {}
     store = storage_of(experiment, study, config)
 

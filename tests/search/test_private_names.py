@@ -1,0 +1,69 @@
+"""Private names of Ray and Optuna: there in the versions that pyproject.toml asks for, and one sentence where not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.storages._rdb import models
+from ray.train.v2._internal import constants
+from ray.tune.schedulers import PopulationBasedTraining
+
+from tests.search.fakes import GOAL, experiment
+from visage.errors import UserError
+from visage.search import optuna_private, ray_private
+from visage.search.ledger import Ledger
+from visage.search.optuna_search import StudySearch
+from visage.search.strategy import scheduler
+from visage.search.study import open_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> optuna.Study:
+    return open_study(experiment(tmp_path_factory.mktemp("study"), ""), resume=False)
+
+
+def trial(study: optuna.Study) -> Any:
+    study.ask()
+    return study.get_trials()[-1]
+
+
+def search(study: optuna.Study) -> Any:
+    asked = experiment(Path("none"), "").search
+    return StudySearch(Ledger(study, asked, GOAL), asked, RandomSampler())
+
+
+def brackets(study: optuna.Study) -> Any:
+    return scheduler(experiment(Path("none"), "", scheduler="asha", grace_images=100))
+
+
+# The owner of a name, the name, and the function that it stands behind, given a study and the owner.
+Row = tuple[Callable[[optuna.Study], Any], str, Callable[[optuna.Study, Any], object]]
+NAMES: list[Row] = [
+    (lambda study: study, "_storage", lambda study, owner: optuna_private.storage_of(owner)),
+    (optuna_private.storage_of, "_backend", lambda study, owner: optuna_private.engine_of(study)),
+    (lambda study: study, "_study_id", lambda study, owner: optuna_private.attribute(owner, "x")),
+    (lambda study: study, "_study_id", lambda study, owner: optuna_private.attribute_changed(owner, "x", "1", "2")),
+    (trial, "_trial_id", lambda study, owner: optuna_private.begun_trial(study, owner)),
+    (trial, "_trial_id", lambda study, owner: optuna_private.note_of_trial(study, owner, "x", 1)),
+    (lambda study: models, "StudyUserAttributeModel", lambda study, owner: optuna_private.attribute(study, "x")),
+    (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: optuna_private.is_not_found(KeyError("x"))),
+    (search, "_ot_trials", lambda study, owner: ray_private.keep_trials_in(owner, {})),
+    (brackets, "_brackets", lambda study, owner: ray_private.put_in_bracket(owner, "x", 1)),
+    (brackets, "_trial_info", lambda study, owner: ray_private.put_in_bracket(owner, "x", 1)),
+    (lambda study: PopulationBasedTraining, "_get_new_config", lambda study, owner: ray_private.require_new_config()),
+    (lambda study: constants, "ENV_VARS_TO_PROPAGATE", lambda study, owner: ray_private.hand_on("RAY_ADDRESS")),
+]
+
+
+@pytest.mark.parametrize(("owner_of", "name", "use"), NAMES, ids=[name for _, name, _ in NAMES])
+def test_a_private_name_is_there_or_missed_in_one_sentence(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch, owner_of: Any, name: str, use: Any
+) -> None:
+    owner = owner_of(study)
+    use(study, owner)  # what fails here says which name went
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(UserError, match=rf"^(ray|optuna) [\d.]+: has no \S+\.{name}, which a search leans on; ins"):
+        use(study, owner)
