@@ -11,13 +11,15 @@ from torch import Tensor
 from tests.judging.conftest import Make
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.evaluate import evaluate, mean_faces, quick
+from visage.judging.evaluate import evaluate, quick
 from visage.judging.fit import as_input
+from visage.judging.floors import mean_changes, mean_faces
 from visage.judging.frechet import Realism
 from visage.judging.judges import Judges
 from visage.judging.pairs import pairs
 from visage.judging.results import Evaluation
 from visage.judging.train import FaceNetworks
+from visage.models.unet import face_window
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,46 @@ def test_a_mean_face_is_judged_as_if_a_generator_had_made_it(judged: tuple[FaceS
     found = evaluate(lambda inputs, condition: mean[condition.argmax(1)], faces, networks, bootstrap=100)
     assert figures(found, "model") == pytest.approx(figures(found, "mean_face"), rel=1e-5, abs=1e-6)
     assert found.rows["model"].confusion == found.rows["mean_face"].confusion
+
+
+def test_the_mean_change_keeps_the_person_and_beats_what_does_not_look_at_both(evaluation: Evaluation) -> None:
+    change, copy = evaluation.rows["mean_change"], evaluation.rows["copy"]
+    assert change.metrics["score"].low > max(copy.metrics["score"].high, figures(evaluation, "mean_face")["score"])
+    assert change.metrics["identity_similarity"].value > figures(evaluation, "real")["identity_similarity"] - 0.2
+    assert [result.input for result in change.results] == [result.input for result in copy.results]
+    assert figures(evaluation, "mean_change")["frechet"] < figures(evaluation, "mean_face")["frechet"]
+    assert not np.isnan(figures(evaluation, "mean_change")["ssim"])
+
+
+def test_the_mean_change_is_the_arithmetic_and_stays_away_from_the_frame(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    faces, networks = judged
+    judges, asked = Judges(networks, faces, "test"), pairs(faces, "test", limit=70)
+    batches = list(mean_changes(judges, asked))
+    made = torch.cat([each for _, each in batches])
+    assert [len(some) for some, _ in batches] == [64, 6]
+    assert made.abs().max() <= 1
+    inputs, mean = judges.pictures(asked.input), mean_faces(faces)
+    window = face_window(faces.size)
+    assert torch.equal(made * (window == 0), inputs * (window == 0))
+    own = torch.from_numpy(faces.expression[asked.input])
+    target = torch.from_numpy(asked.target)
+    middle = faces.size * 6 // 10, faces.size // 2  # the window is one there
+    expected = (inputs + mean[target] - mean[own])[:, :, *middle].clamp(-1, 1)
+    torch.testing.assert_close(made[:, :, *middle], expected)
+
+
+def test_an_expression_that_nobody_learns_from_changes_nothing(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    faces = copy.copy(judged[0])
+    surprise = faces.expressions.index("surprise")
+    object.__setattr__(faces, "split", np.where(faces.expression == surprise, "test", faces.split))
+    judges = Judges(judged[1], faces, "test")
+    asked = pairs(faces, "test", limit=64)
+    ((some, made),) = mean_changes(judges, asked)
+    same = (made == judges.pictures(some.input)).all(1).all(1).all(1).numpy()
+    unknown = (some.target == surprise) | (faces.expression[some.input] == surprise)
+    assert (same == unknown).all()
+    assert unknown.any()
+    assert not unknown.all()
 
 
 def test_another_person_is_not_this_one(evaluation: Evaluation) -> None:

@@ -14,7 +14,7 @@ from visage.judging.agreement import Agreement
 from visage.judging.evaluate import evaluate
 from visage.judging.metrics import Estimate
 from visage.judging.report import CELL, faces_picture, intensity_picture, units_picture
-from visage.judging.results import Alone, Evaluation, Row
+from visage.judging.results import FLOORS, Alone, Evaluation, Row
 from visage.judging.table import table
 from visage.judging.train import FaceNetworks
 from visage.models.disentangler import Disentangler
@@ -32,7 +32,7 @@ def test_the_table_names_rows_people_judges_and_warnings(judged: tuple[FaceSet, 
     found = evaluate(lambda inputs, condition: inputs, *judged, bootstrap=100)
     found.warnings.append("the identity judge is poor.")
     shown = printed(found)
-    rows = ("real faces", "copy of", "mean face", "wrong", "model")
+    rows = ("real faces", "copy of", "mean face", "mean change", "wrong", "model")
     words = ("expression_probability", "frechet", f"{found.people} test people", "Warning", "Intensity", "Read as")
     for word in (*rows, *words, "false accept rate of 0.01"):
         assert word in shown
@@ -62,14 +62,17 @@ def test_groups_stand_in_the_table_and_small_ones_with_a_caution() -> None:
 
 def test_a_transfer_s_table_fits_and_says_what_a_unit_told_alone_does() -> None:
     figure = Estimate(0.8, 0.75, 0.85)
-    rows = dict.fromkeys(("model", "copy", "driver", "units", "ucgan"), Row({"au_agreement": figure}, 3, 9, [[9]]))
-    units = {name: {au: Agreement(figure, figure) for au in ("4", "12")} for name in rows}
+    names = ("model", *FLOORS["eft"], "driver", "units", "ucgan")
+    rows = dict.fromkeys(names, Row({"au_agreement": figure, "score": figure}, 3, 9, [[9]]))
+    units = {name: {au: Agreement(figure, figure) for au in ("4", "12")} for name in rows if name != "constant"}
     alone = {"12": Alone(Estimate(0.25, 0.2, 0.3), Estimate(0.06, 0.05, 0.07))}
     found = sample(("neutral",), rows=rows, action_units=units, alone=alone, groups={}, intensity=None)
     lines = {line.split()[0]: line for line in printed(found).splitlines() if line.strip()}
     assert "0.25 / 0.06" in lines["12"]
     assert "0.25" not in lines["4"]
     assert "told alone" in printed(found)
+    for word in ("at rest", "constant", "by", "regression", "without a network"):
+        assert word in printed(found)
     assert "told alone" not in printed(sample(("neutral",), rows=rows, action_units=units, groups={}, intensity=None))
 
 

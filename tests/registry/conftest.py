@@ -34,6 +34,7 @@ def entries(row: str, similarity: float, probability: float, verified: float, pe
 
 COPY = {"similarity": 0.85, "probability": 0.05, "verified": 0.95}
 MEAN_FACE = {"similarity": 0.1, "probability": 0.9, "verified": 0.05}
+MEAN_CHANGE = {"similarity": 0.8, "probability": 0.3, "verified": 0.9}
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +70,8 @@ def make_bundle() -> Callable[..., Any]:
             "faces_png": b"a picture",
             "results": entries("model", similarity, probability, verified, people)
             + entries("copy", **COPY, people=people)
-            + entries("mean_face", **MEAN_FACE, people=people),
+            + entries("mean_face", **MEAN_FACE, people=people)
+            + entries("mean_change", **MEAN_CHANGE, people=people),
             "method": "ucgan",
             "expressions": EXPRESSIONS,
             "config": {"train": {"seed": seed}},

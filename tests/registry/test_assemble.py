@@ -51,7 +51,7 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
         assert list(quantiles.values()) == sorted(quantiles.values())
         assert set(quantiles) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
     rows = bundle.results()
-    assert set(rows) == {"model", "real", "copy", "mean_face", "wrong_person"}
+    assert set(rows) == {"model", "real", "copy", "mean_face", "mean_change", "wrong_person"}
     # The gate reads from the results what the evaluation says.
     model = rows["model"]
     assert harmonic(model.similarity.mean(), model.probability.mean()) == pytest.approx(score.value, abs=1e-6)
@@ -86,8 +86,8 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
     weights = generator.state_dict()
     assert all((value == weights[name]).all() for name, value in bundle.generator().state_dict().items())
     rows = bundle.results()
-    assert set(rows) == {"model", "copy", "driver", "units"}
-    assert rows["copy"].probability.max() < 1e-3 < 0.99 < rows["driver"].probability.min()
+    assert set(rows) == {"model", "copy", "rest", "constant", "regression", "driver", "units"}
+    assert rows["copy"].probability.mean() < 1e-3 < 0.99 < rows["driver"].probability.min()
     card = (bundle.dir / MODEL_CARD).read_text()
     for words in ("10.1109/TIP.2021.3073857", "a second one, the driver", "Action units: weak", "copy of the driver",
                   "AU-free feature", "told the driver's labels"):  # fmt: skip

@@ -84,7 +84,7 @@ def test_the_self_check_travels_with_the_generator(make_bundle, tmp_path: Path):
 
 def test_results_travel_with_the_generator(make_bundle, result_entries, tmp_path: Path):
     rows = make_bundle(tmp_path / "bundle").results()
-    assert set(rows) == {"model", "copy", "mean_face"}
+    assert set(rows) == {"model", "copy", "mean_face", "mean_change"}
     expected = result_entries("model", 0.8, 0.8, 0.95)
     assert rows["model"].face[5] == (expected[5]["identity"], expected[5]["input"], expected[5]["target"])
     np.testing.assert_array_equal(rows["model"].similarity, [entry["similarity"] for entry in expected])

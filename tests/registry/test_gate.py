@@ -133,3 +133,57 @@ def test_the_first_candidate_must_beat_the_copy_in_score_and_the_mean_face_in_id
     nobody = judge_promotion(results(3, 0.1, 0.9, 0.0), trivial)
     assert nobody.decision == "reject"
     assert nobody.intervals["identity"].value < 0
+
+
+@pytest.mark.parametrize("floor", ["mean_change", "constant"])
+def test_what_lies_below_a_floor_is_rejected_however_poor_the_champion_is(floor: str):
+    champion, candidate = results(1, 0.4, 0.2, 0.9), results(0, 0.7, 0.5, 1.0)
+    assert judge_promotion(candidate, champion).decision == "promote"
+    floors = {"copy": results(2, 0.9, 0.05, 1.0), floor: results(3, 0.8, 0.6, 0.9)}
+    verdict = judge_promotion(candidate, champion, floors=floors)
+    assert verdict.decision == "reject"
+    assert verdict.intervals["floor"].high < 0
+    assert "without a network" in verdict.reasons[2]
+    assert "not above 0" in verdict.reasons[2]
+    better = judge_promotion(results(0, 0.85, 0.8, 1.0), champion, floors=floors)
+    assert better.decision == "promote"
+    assert better.intervals["floor"].low > 0
+
+
+def test_a_floor_must_be_beaten_for_sure():
+    """A little above it on average, as chance would have it, is not above it."""
+    floor = results(1, 0.8, 0.6, 1.0, spread=0.2)
+    candidate = replace(results(5, 0.8, 0.6, 1.0, spread=0.2), verified=floor.verified)
+    low = results(2, 0.3, 0.1, 1.0)
+    verdict = judge_promotion(candidate, low, floors={"copy": floor})
+    assert verdict.intervals["floor"].low <= 0 < verdict.intervals["floor"].high
+    assert verdict.decision == "reject"
+
+
+@settings(max_examples=10, deadline=None)
+@given(figures, figures, st.lists(st.tuples(figures, figures), min_size=1, max_size=3))
+def test_more_floors_never_help(similarity: float, probability: float, others: list[tuple[float, float]]):
+    candidate, low = results(0, similarity, probability, 1.0), results(9, 0.05, 0.05, 1.0)
+    floors = {f"floor{k}": results(k + 1, *pair, 1.0) for k, pair in enumerate(others)}
+    bounds = [
+        judge_promotion(candidate, low, floors=dict(list(floors.items())[:count])).intervals["floor"].low
+        for count in range(1, len(floors) + 1)
+    ]
+    assert bounds == sorted(bounds, reverse=True)
+
+
+def test_floors_of_other_faces_leave_it_undecided():
+    row = results(0, 0.9, 0.9, 1.0)
+    other = replace(row, face=(("p0", "another.png", "happy"), *row.face[1:]))
+    verdict = judge_promotion(row, results(1, 0.5, 0.5, 1.0), floors={"mean_change": other})
+    assert verdict.decision == "undecided"
+    assert "the candidate and mean change" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("probability", [-3.0, -0.5])
+def test_a_share_below_zero_counts_as_none(probability: float):
+    """Of a transfer, what ends farther from the driver than a constant answer has gone less than nothing of the way."""
+    lost = replace(results(0, 0.5, 0.5, 0.9), probability=np.full(len(results(0, 0.5, 0.5, 0.9).face), probability))
+    verdict = judge_promotion(lost, results(1, 0.5, 0.4, 0.9))
+    assert -0.6 < verdict.intervals["score"].value < 0
+    assert verdict.decision == "reject"

@@ -9,6 +9,7 @@ import pytest
 from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
+from visage.judging.results import FLOORS
 from visage.registry.models import CHALLENGER, KEPT, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
@@ -195,6 +196,43 @@ def test_the_first_champion_must_beat_the_copied_input(registry: Registry, add):
     add()
     assert registry.promote(f"{NAME}/2").verdict.decision == "promote"
     assert aliases(registry) == {"champion": 2}
+
+
+def test_a_champion_must_beat_the_arithmetic(registry: Registry, add, result_entries):
+    """Better than the champion, and below what the mean change of the training faces reaches: 0.80 and 0.30."""
+    add(similarity=0.5, probability=0.1)
+    registry.promote(f"{NAME}/1", force=True)
+    add(similarity=0.7, probability=0.2)
+    rejected = registry.promote(f"{NAME}/2")
+    assert (rejected.verdict.decision, rejected.alias) == ("reject", None)
+    assert "without a network (mean change)" in rejected.verdict.reasons[2]
+    tags = registry.client.get_model_version(NAME, "2").tags
+    assert '"floor"' in tags["visage.gate.intervals"]
+    assert "mean change" in tags["visage.gate.reasons"]
+
+
+def test_results_without_floors_say_what_to_do(registry: Registry, add, result_entries):
+    old = [entry for row in ({**BETTER, "verified": 0.95},) for entry in result_entries("model", **row)]
+    old += result_entries("copy", 0.85, 0.05, 0.95) + result_entries("mean_face", 0.1, 0.9, 0.05)
+    add(results=old)
+    promotion = registry.promote(f"{NAME}/1")
+    assert (promotion.verdict.decision, promotion.alias) == ("undecided", "challenger")
+    assert "no row mean_change" in promotion.verdict.reasons[0]
+    assert "visage train" in promotion.verdict.reasons[0]
+    registry.promote(f"{NAME}/1", force=True)
+    add(similarity=0.9, probability=0.95)
+    assert registry.promote(f"{NAME}/2").verdict.decision == "promote"  # its own row can be compared
+
+
+def test_transfers_that_were_measured_the_old_way_are_not_compared(registry: Registry, add, result_entries):
+    old = [entry for row in ("model", "copy", "driver") for entry in result_entries(row, 0.8, 0.5, 0.9)]
+    floors = [entry for row in FLOORS["eft"] for entry in result_entries(row, 0.8, 0.1, 0.9)]
+    add(method="eft", results=old)
+    registry.promote("visage-eft/1", force=True)
+    add(method="eft", results=floors + result_entries("model", 0.8, 0.7, 0.9) + result_entries("driver", 0, 1, 0))
+    promotion = registry.promote("visage-eft/2")
+    assert promotion.verdict.decision == "undecided"
+    assert "visage-eft/1: its results are of an older Visage" in promotion.verdict.reasons[0]
 
 
 def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry, add):

@@ -41,8 +41,9 @@ def write_report(
         warnings.simplefilter("ignore")  # Optuna marks some of its figures as experimental
         drawn = plots.figures(study)
     model, endpoint = result["model"], result["endpoint"]
+    alias = model["alias"] or "rejected"
     parts = [
-        f"<h1>Visage demo: {escape(model['name'])} version {model['version']}, {escape(model['alias'])}</h1>",
+        f"<h1>Visage demo: {escape(model['name'])} version {model['version']}, {escape(alias)}</h1>",
         "<p>Procedural people that no training saw. Each row: the input face, the model's face for every expression, "
         "and the true face.</p>",
         _image(faces.read_bytes(), "held-out people with every expression"),

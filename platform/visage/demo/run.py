@@ -59,12 +59,10 @@ def run(keep: bool = False) -> None:
             promotion = Registry(experiment.registry.tracking_uri).promote(published.model)
             conclude(experiment, study, promotion)
             print_promotion(promotion)
-        if promotion.alias != "champion":
-            raise UserError(
-                f"{published.model}: the gate found {promotion.verdict.decision}; there is nothing to serve."
-            )
         access = Access(required=False)  # on this machine alone, as long as the demo lasts
-        serving = Serving(tracking_uri=experiment.registry.tracking_uri, port=_port(), access=access)
+        # What the gate found too poor is looked at too.
+        served = f"{published.name}@champion" if promotion.alias == "champion" else published.model
+        serving = Serving(model=served, tracking_uri=experiment.registry.tracking_uri, port=_port(), access=access)
         try:
             with _stage("serve", seconds):
                 url = serve(serving, block=False)
@@ -91,7 +89,7 @@ def run(keep: bool = False) -> None:
             with _stage("report", seconds):
                 write_report(OUT / "report.html", result, experiment, published.evaluation, answer, OUT / "faces.png")
             (OUT / "result.json").write_text(json.dumps(result, indent=1))
-            _closing(experiment)
+            _closing(experiment, served)
             if keep:
                 console.print(f"the endpoint answers at {url}/docs; Ctrl-C stops it")
                 _until_interrupted()
@@ -119,11 +117,11 @@ def _query(url: str, faces: "FaceSet") -> "tuple[Answer, int, float]":
     return answer, response.status_code, 1000 * (time.perf_counter() - started)
 
 
-def _closing(experiment: Experiment) -> None:
+def _closing(experiment: Experiment, served: str) -> None:
     store = experiment.registry.tracking_uri
     console.print(f"look at {OUT / 'report.html'} and {OUT / 'faces.png'}; figures: {OUT / 'result.json'}")
     console.print(f"browse the runs:  visage ui --registry {store}")
-    console.print(f"serve the model:  visage serve --set tracking_uri={store}")
+    console.print(f"serve the model:  visage serve --set tracking_uri={store} --set model={served}")
 
 
 @contextmanager

@@ -62,28 +62,22 @@ def mean_interval(values: Numbers) -> Estimate:
         return interval(np.where(counted, measured, 0).sum(1) / np.where(counted.any(1), counted.sum(1), np.nan))
 
 
-def share_gone(missed: float | Numbers, way: float | Numbers) -> Numbers:
-    """Of the way from the source's action units to the driver's: 0 for a copy of the source, 1 for one of the driver;
-    below 0 for what is farther from the driver than the source was."""
-    return 1 - np.asarray(missed) / np.maximum(np.asarray(way), 1e-9)
+def agreement(missed: Numbers, driverless: float) -> Numbers:
+    """au_agreement of N results: 1 - missed / driverless; 1 for a copy of the driver, and unbounded below.
+
+    missed: how far a result's action units are from its driver's, on average over units. driverless: the same of the
+    best answer that does not look at the driver, on average over the pairs; so such answers have at most 0. One number
+    for all pairs, so that the mean over any of them is a ratio of means: table, gate and ablation say the same.
+    """
+    return 1 - missed / max(driverless, 1e-9)
 
 
 def transfer_estimates(
     columns: Mapping[str, Numbers], people: Sequence[str] | np.ndarray, resamplings: int, seed: int
 ) -> dict[str, Estimate]:
-    """Means of the columns over N pairs with 95 % intervals over people, and what is made of them.
-
-    missed, way: distance of the result's action units to the driver's, and of the source's to the driver's. Of these
-    comes au_agreement, the share of the way that was gone: 0 for a copy of the source, 1 for a copy of the driver; and
-    score, its harmonic mean with identity_similarity.
-    """
+    """Means of the columns over N pairs with 95 % intervals over people, and the score that is made of them: the
+    harmonic mean of identity_similarity and au_agreement."""
     value, spread = means_over_people(columns, people, resamplings, seed)
-
-    def derived(means: Mapping[str, float | Numbers]) -> dict[str, float | Numbers]:
-        found = {name: figure for name, figure in means.items() if name not in ("missed", "way")}
-        found["au_agreement"] = share_gone(means["missed"], means["way"])[()]
-        found["score"] = score(means["identity_similarity"], found["au_agreement"])
-        return found
-
-    figures, drawn = derived(value), derived(spread)
-    return {name: interval(np.concatenate([[float(figures[name])], np.atleast_1d(drawn[name])])) for name in figures}
+    found = {name: interval(np.concatenate([[value[name]], spread[name]])) for name in value}
+    reached = [np.append(value[name], spread[name]) for name in ("identity_similarity", "au_agreement")]
+    return found | {"score": interval(np.asarray(score(*reached)))}

@@ -1,6 +1,6 @@
 """Measure a generator on people it never saw, beside the real faces and the answers that need no generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from visage.config.aims import FRECHET
 from visage.faces.faceset import FaceSet
 from visage.judging.fid import inception_distances
-from visage.judging.fit import as_input
+from visage.judging.floors import mean_changes, mean_faces
 from visage.judging.frechet import Realism
 from visage.judging.intensity import intensity_curve
 from visage.judging.judges import BATCH, Generator, Judges, Seen
@@ -54,14 +54,15 @@ def evaluate(
     """Judge `generator` (None: only the rows that need none) on all pairs of a part's people.
 
     generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces. Rows: model; real, the true faces; copy, the inputs
-    as they are; mean_face, the mean training face of the target expression; wrong_person, another person's true face
-    of that expression. Intervals are 95 % over people; ssim, psnr and l1 are of 1,024 pairs at most. inception: weights
-    for FID, which the rows model and real then have. Raises JudgesRefused when a judge is no better than chance.
+    as they are; mean_face, the mean training face of the target expression; mean_change, see `floors.mean_changes`;
+    wrong_person, another person's true face of that expression. Intervals are 95 % over people; ssim, psnr and l1 are
+    of 1,024 pairs at most. inception: weights for FID, which the rows model and real then have. Raises JudgesRefused
+    when a judge is no better than chance.
     """
     judges = Judges(networks, faces, part, device)
     judges.refuse_chance()
     asked = pairs(faces, part, seed=seed)
-    answers = [] if generator is None else [_model(judges, generator, asked, seed)]
+    answers = [] if generator is None else [_made("model", judges, judges.generated(generator, asked), asked, seed)]
     answers += _without_generator(judges, asked, seed)
     realism = Realism.of(*judges.training_features())
     rows = {answer.name: _row(judges, answer, realism, bootstrap, seed) for answer in answers}
@@ -95,16 +96,17 @@ class Answer:
     columns: dict[str, np.ndarray]
 
 
-def _model(judges: Judges, generator: Generator, asked: Pairs, seed: int) -> Answer:
+def _made(name: str, judges: Judges, made_of: Iterable[tuple[Pairs, Tensor]], asked: Pairs, seed: int) -> Answer:
+    """made_of: batch by batch some of the pairs, and the faces that were made of them."""
     seen, columns = [], []
     compared = _compared(len(asked), seed)
-    for start, (some, made) in zip(range(0, len(asked), BATCH), judges.generated(generator, asked), strict=True):
+    for start, (some, made) in zip(range(0, len(asked), BATCH), made_of, strict=True):
         found = judges.judge(made)
         seen.append(found)
         places = np.flatnonzero(compared[start : start + BATCH])
         fidelity = judges.fidelity(made[torch.from_numpy(places).to(made.device)], some.take(places))
         columns.append(judges.columns(found, some, some.reference) | _spread(fidelity, places, len(some)))
-    return Answer("model", asked, Seen.joined(seen), _joined(columns))
+    return Answer(name, asked, Seen.joined(seen), _joined(columns))
 
 
 def _compared(pairs: int, seed: int) -> np.ndarray:
@@ -121,7 +123,7 @@ def _spread(columns: dict[str, np.ndarray], places: np.ndarray, length: int) -> 
 
 
 def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
-    """The rows that need no generator, nor a network for every pair: real faces have been judged already."""
+    """The rows that need no generator; of most the judges need no look at every pair: they know real faces already."""
     faces = judges.faces
     true = asked.take(np.flatnonzero(asked.truth != NONE))
     other = strangers(faces, judges.part, asked, seed)
@@ -141,21 +143,9 @@ def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
 
     add("copy", asked, judges.seen.take(asked.input), lambda places: judges.pictures(asked.input[places]))
     add("mean_face", asked, judges.judge(mean).take(asked.target), lambda places: mean[asked.target[places]])
+    found.append(_made("mean_change", judges, mean_changes(judges, asked), asked, seed))
     if len(met):
         add("wrong_person", met, judges.seen.take(other), lambda places: judges.pictures(other[places]))
-    return found
-
-
-def mean_faces(faces: FaceSet) -> Tensor:
-    """The mean training face of each expression: K,3,S,S in [-1, 1]; grey where there is none."""
-    train = faces.part("train")
-    found = torch.zeros(len(faces.expressions), 3, faces.size, faces.size)
-    for kind in np.unique(faces.expression[train]):
-        shown = train[faces.expression[train] == kind]
-        total = np.zeros(faces.faces.shape[1:])
-        for picture in shown:
-            total += faces.faces[picture]
-        found[kind] = as_input(torch.from_numpy(total / len(shown))).permute(2, 0, 1)
     return found
 
 

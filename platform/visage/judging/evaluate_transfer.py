@@ -1,5 +1,7 @@
 """Measure a transfer of expressions on people it never saw, beside the answers that need no such model."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,18 +10,19 @@ from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.agreement import share_gone
+from visage.judging.floors import by_regression
 from visage.judging.frechet import Realism
 from visage.judging.judges import BATCH, Generator, Judges
 from visage.judging.metrics import interval_over_people
 from visage.judging.probes import probes
 from visage.judging.results import Alone, Evaluation, FaceResult, Row
 from visage.judging.train import FaceNetworks
-from visage.judging.transfer import Pairings, Read, TransferJudges, pairings
+from visage.judging.transfer import Pairings, Read, TransferJudges, at_rest, pairings
 from visage.models.condition import conditions
 from visage.models.disentangler import Disentangler
 from visage.models.unit_map import UnitMap
 
+UNSEEN = ("identity", "identity_similarity", "au_agreement", "score")  # what an answer without a picture has
 PICTURES = 96  # of the part, at most, that are told each action unit alone
 
 
@@ -37,18 +40,25 @@ def evaluate_transfer(
 ) -> Evaluation:
     """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
 
-    Rows: model; copy, the source as it is; driver, the driver as it is; units, what the model makes by its `unit_map`
-    when it is told the driver's labels of action units instead of shown the driver; ucgan, what `beside`, a generator
-    of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 %
-    over the sources' people. Raises JudgesRefused when a judge is no better than chance.
+    Rows: model; copy, the source as it is; rest, another picture of its person, see `at_rest`, held to the source
+    where it is the reference itself; constant, no picture, but the median action units of the training pictures, and
+    the copy's identity; regression, see `floors.by_regression`; driver, the driver as it is; units, what the model
+    makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; ucgan,
+    what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's
+    expression. Intervals are 95 % over the sources' people. Raises JudgesRefused when a judge is no better than
+    chance.
     """
     judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
     judges.judges.refuse_chance()
     pairs = pairings(faces, part, seed=seed)
     realism = Realism.of(*judges.judges.training_features())
+    copy, rest = judges.real.take(pairs.source), at_rest(faces, pairs)
     answers = {
         "model": judges.read_all(generator, pairs),
-        "copy": judges.real.take(pairs.source),
+        "copy": copy,
+        "rest": judges.real.take(rest),
+        "constant": replace(copy, units=np.broadcast_to(judges.constant, copy.units.shape)),
+        "regression": judges.read_made(by_regression(judges), pairs),
         "driver": judges.real.take(pairs.driver),
     }
     if unit_map is not None:
@@ -56,6 +66,12 @@ def evaluate_transfer(
         answers["units"] = _told_units(judges, generator, unit_map, pairs)
     if beside is not None:
         answers["ucgan"] = _told(judges, beside, pairs)
+    held = {"rest": replace(pairs, reference=np.where(rest == pairs.reference, pairs.source, pairs.reference))}
+    rows = {
+        name: _row(judges, held.get(name, pairs), read, realism, judge.bootstrap, seed)
+        for name, read in answers.items()
+    }
+    rows["constant"] = _without_picture(rows["constant"])
     return Evaluation(
         part=part,
         expressions=list(faces.expressions),
@@ -67,10 +83,14 @@ def evaluate_transfer(
         verification=judges.judges.identity,
         report=networks.report,
         warnings=judges.warnings(),
-        rows={name: _row(judges, pairs, read, realism, judge.bootstrap, seed) for name, read in answers.items()},
+        rows=rows,
         groups={},
         intensity=None,
-        action_units={name: judges.agreements(read, pairs, judge.bootstrap, seed) for name, read in answers.items()},
+        action_units={
+            name: judges.agreements(read, pairs, judge.bootstrap, seed)
+            for name, read in answers.items()
+            if name != "constant"
+        },
         probes=probes(generator, judges, judge.bootstrap, seed),
         labels=judges.labels.source,
         alone=None if unit_map is None else _alone(judges, generator, unit_map, judge.bootstrap, seed),
@@ -127,14 +147,13 @@ def _row(
 ) -> Row:
     faces, columns = judges.faces, judges.columns(read, pairs)
     people = faces.identity[pairs.source]
-    gone = share_gone(columns["missed"], columns["way"]).clip(0, 1)
     results = [
         FaceResult(
             identity=str(people[k]),
             input=str(faces.path[pairs.source[k]]),
             target=str(faces.path[pairs.driver[k]]),
             similarity=float(columns["identity_similarity"][k]),
-            probability=float(gone[k]),
+            probability=float(columns["au_agreement"][k]),
             verified=bool(columns["identity"][k]),
             correct=bool(columns["expression"][k]),
         )
@@ -147,3 +166,13 @@ def _row(
     if realism and (distance := realism.distance(read.seen.feature, target, people, bootstrap, seed)):
         metrics[FRECHET] = distance
     return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)
+
+
+def _without_picture(row: Row) -> Row:
+    """What a row says that rests on no picture of the answer."""
+    return replace(
+        row,
+        metrics={name: row.metrics[name] for name in UNSEEN},
+        confusion=[[0] * len(counts) for counts in row.confusion],
+        results=[replace(result, correct=False) for result in row.results],
+    )

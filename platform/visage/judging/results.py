@@ -12,6 +12,8 @@ RULED = {
     "expression": frozenset({"expression", "expression_probability", "expression_change", "score"}),
     "action_units": frozenset({"au_agreement", "au_correlation", "au_correlation_fine", "au_f1", "score"}),
 }
+# By method, the rows that need no network, which a model must beat in score.
+FLOORS = {"ucgan": ("copy", "mean_face", "mean_change"), "eft": ("copy", "rest", "constant", "regression")}
 FEW = 5  # people of a group below which its figures are shown with a caution
 
 
@@ -19,7 +21,7 @@ FEW = 5  # people of a group below which its figures are shown with a caution
 class FaceResult:
     """What one face reached. input: path of the input in the face set. verified, correct: the two judges' verdicts.
 
-    Of a transfer, target is the driver's path, and probability the share of the way to its action units, 0..1.
+    Of a transfer, target is the driver's path, and probability the pair's au_agreement, at most 1.
     """
 
     identity: str
@@ -81,8 +83,9 @@ class Alone:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `wrong_person` and, for a generator, `model`; of
-    transfers `model`, `copy` of the source, `driver` (a copy of it) and perhaps `units`, the model told the driver's
+    """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `mean_change`, `wrong_person` and, for a
+    generator, `model`; of transfers `model`, `copy` of the source, `rest` (its neutral picture), `constant` (a
+    reading without a picture), `regression`, `driver` (a copy of it) and perhaps `units`, the model told the driver's
     action units, and `ucgan`, told its expression.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind

@@ -1,14 +1,16 @@
 """An evaluation as tables in a terminal of 80 columns."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from visage.judging.metrics import Estimate
-from visage.judging.results import FEW, Evaluation
+from visage.judging.results import FEW, FLOORS, Evaluation
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 # Metric, heading, digits.
 METRICS = (
@@ -35,11 +37,16 @@ ROWS = {
     "real": "real faces",
     "copy": "copy of the input",
     "mean_face": "mean face",
+    "mean_change": "mean change",
+    "rest": "source at rest",
+    "constant": "constant reading",
+    "regression": "units by regression",
     "wrong_person": "wrong person",
     "driver": "copy of the driver",
     "units": "model, told units",
     "ucgan": "UC-GAN, told",
 }
+DRIVERLESS = ("copy", "rest")  # left out of the table by action unit, which shows what follows the driver
 COMPARED = ("model", "real")  # the rows of which the confusion and the groups are shown
 MARK = "*"  # beside a figure that rests on a judge below RELIABLE
 
@@ -53,7 +60,7 @@ def table(evaluation: Evaluation) -> "Group":
     names = " / ".join(ROWS[name] for name in COMPARED if name in evaluation.rows)
     parts: list[Any] = [
         Text(f"{evaluation.people} {evaluation.part} people, {evaluation.pairs} pairs; 95 % intervals over people"),
-        _figures(evaluation),
+        *_figures(evaluation),
         Text(f"Read as, in % of the pairs with that target ({names})"),
         _confusion(evaluation),
     ]
@@ -140,7 +147,7 @@ def _action_units(evaluation: Evaluation) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    units = evaluation.action_units or {}
+    units = {name: found for name, found in (evaluation.action_units or {}).items() if name not in DRIVERLESS}
     grid = Table(box=SIMPLE_HEAD, padding=0)
     grid.add_column("AU")
     for name in units:
@@ -156,15 +163,25 @@ def _action_units(evaluation: Evaluation) -> "Table":
     return grid
 
 
-def _figures(evaluation: Evaluation) -> "Table":
+def _figures(evaluation: Evaluation) -> "Iterator[Text | Table]":
+    from rich.text import Text
+
+    floors = [name for name in evaluation.rows if any(name in known for known in FLOORS.values())]
+    yield _grid(evaluation, [name for name in evaluation.rows if name not in floors])
+    if floors:
+        yield Text("Answers without a network, which a model must beat in score")
+        yield _grid(evaluation, floors)
+
+
+def _grid(evaluation: Evaluation, names: list[str]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    rows = evaluation.rows.values()
+    rows = [evaluation.rows[name] for name in names]
     # Metrics go down, so that the table fits.
     grid = Table(box=SIMPLE_HEAD, padding=0)
     grid.add_column("", no_wrap=True)
-    for name in evaluation.rows:
+    for name in names:
         grid.add_column(ROWS.get(name, name), justify="right")
     for metric, heading, digits in METRICS:
         if any(metric in row.metrics for row in rows):

@@ -14,6 +14,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.agreement import (
     Agreement,
+    agreement,
     correlations,
     f1_scores,
     interval,
@@ -25,8 +26,10 @@ from visage.judging.judges import BATCH, Judges, Seen
 from visage.judging.metrics import Estimate
 from visage.judging.results import RELIABLE
 from visage.judging.unit_judge import LOPSIDED, TURN, unit_judge
+from visage.models.condition import NEUTRAL
 
 DRIVERS = 3  # of each source
+TYPICAL = 1_024  # training pictures, at most, that the constant reading is made of
 Transfer = Callable[[Tensor, Tensor], Tensor]
 """(sources N,3,S,S in [-1, 1], drivers N,3,S,S) -> faces N,3,S,S."""
 
@@ -75,6 +78,21 @@ def pairings(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0)
     return Pairings(*table.T)
 
 
+def at_rest(faces: FaceSet, pairs: Pairings) -> np.ndarray:
+    """For each source a neutral picture of its person, and not the reference where there is another; the source itself
+    where it is neutral, or the person has none. N indexes into the face set."""
+    found = pairs.source.copy()
+    if NEUTRAL not in faces.expressions:
+        return found
+    neutral = np.flatnonzero(faces.expression == faces.expressions.index(NEUTRAL))
+    own = {name: neutral[faces.identity[neutral] == name] for name in np.unique(faces.identity[found])}
+    for k, (source, reference) in enumerate(zip(pairs.source, pairs.reference, strict=True)):
+        shown = own[faces.identity[source]]
+        if len(shown) and source not in shown:
+            found[k] = next((picture for picture in shown if picture != reference), shown[0])
+    return found
+
+
 @dataclass(frozen=True)
 class Read:
     """What the judges say of N faces. units: N,U in 0..1; lopsided, turn (degrees): N, NaN where it is not read."""
@@ -96,8 +114,9 @@ class Read:
 class TransferJudges:
     """The judges of a face set for transfers, with what they say of the real faces of one part.
 
-    real: of all faces of the set; NaN outside the part. accuracy: of the judges on the part's real faces; that of
-    action units is the mean correlation of what is read with the labels.
+    real: of all faces of the set; NaN outside the part. constant: of each unit, the median of what they read in the
+    training pictures, which of all readings that are the same for everybody is the nearest on average. accuracy: of
+    the judges on the part's real faces; that of action units is the mean correlation of what is read with the labels.
     """
 
     def __init__(self, judges: Judges, judge: Judge) -> None:
@@ -107,6 +126,10 @@ class TransferJudges:
         members = self.faces.part(self.part)
         own = [self.read(judges.pictures(some)) for some in np.array_split(members, -(-len(members) // BATCH))]
         self.real = self._spread(members, Read.joined(own))
+        learn = self.faces.part("train")
+        some = learn[np.unique(np.linspace(0, len(learn) - 1, min(TYPICAL, len(learn))).astype(int))]
+        batches = np.array_split(some, -(-len(some) // BATCH))
+        self.constant = np.median(np.concatenate([self.units(judges.pictures(each)) for each in batches]), axis=0)
         truth, read = self.labels.values[members], self.real.units[members]
         found = correlations(truth[:, self.labels.known], read[:, self.labels.known], np.ones((1, len(members))))
         self.accuracy = {**judges.accuracy, "action_units": float(np.nanmean(found)) if found.size else float("nan")}
@@ -120,12 +143,19 @@ class TransferJudges:
         return Read(self.judges.seen, whole(read.units), whole(read.lopsided), whole(read.turn))
 
     @torch.inference_mode()
+    def _numbers(self, made: Tensor) -> dict[str, np.ndarray]:
+        return dict(zip(self.network.names, self.network(made).cpu().numpy().T, strict=True))
+
+    def units(self, made: Tensor) -> np.ndarray:
+        """The action units of faces N,3,H,W in [-1, 1]: N,U in 0..1."""
+        return _units(self._numbers(made))
+
     def read(self, made: Tensor) -> Read:
         """What the judges say of faces N,3,H,W in [-1, 1]."""
-        numbers = dict(zip(self.network.names, self.network(made).cpu().numpy().T, strict=True))
-        nothing = np.full(len(made), np.nan)
-        units = np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
-        return Read(self.judges.judge(made), units, numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing))
+        numbers, nothing = self._numbers(made), np.full(len(made), np.nan)
+        return Read(
+            self.judges.judge(made), _units(numbers), numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing)
+        )
 
     @torch.inference_mode()
     def read_made(self, make: Callable[[Pairings], Tensor], pairs: Pairings) -> Read:
@@ -140,21 +170,30 @@ class TransferJudges:
 
     def columns(self, read: Read, pairs: Pairings) -> dict[str, np.ndarray]:
         """What results score, pair by pair, as `agreement.transfer_estimates` reads it."""
-        seen, known, real = read.seen, self.labels.known, self.real
+        seen, real = read.seen, self.real
         similarity = np.einsum("nd,nd->n", seen.embedding, real.seen.embedding[pairs.reference]).astype(float)
         wanted = self.faces.expression[pairs.driver]
-        driver = real.units[pairs.driver][:, known]
         found = {
             "identity": (similarity > self.judges.identity.threshold).astype(float),
             "identity_similarity": similarity,
             "expression": (seen.probability.argmax(1) == wanted).astype(float),
             "expression_probability": seen.probability[np.arange(len(pairs)), wanted].astype(float),
-            "missed": np.abs(read.units[:, known] - driver).mean(1),
-            "way": np.abs(real.units[pairs.source][:, known] - driver).mean(1),
+            "au_agreement": agreement(self._missed(read.units, pairs), self.driverless(pairs)),
         }
         if not np.isnan(read.turn).any():
             found["pose_error"] = np.abs(read.turn - real.turn[pairs.source])
         return found
+
+    def _missed(self, units: np.ndarray, pairs: Pairings) -> np.ndarray:
+        """How far units N,U are from the drivers', on average over those that the labels know: N."""
+        return np.abs(units - self.real.units[pairs.driver])[:, self.labels.known].mean(1)
+
+    def driverless(self, pairs: Pairings) -> float:
+        """How far the best answer that does not look at the driver is from the drivers' units, on average: the source
+        as it is, at rest, or `constant`."""
+        real = self.real.units
+        answers = (real[pairs.source], real[at_rest(self.faces, pairs)], self.constant)
+        return float(min(self._missed(units, pairs).mean() for units in answers))
 
     def metrics(self, read: Read, pairs: Pairings, resamplings: int, seed: int = 0) -> dict[str, Estimate]:
         """All metrics of a row, with 95 % intervals over the sources' people."""
@@ -195,6 +234,10 @@ class TransferJudges:
         if self.labels.source == "prototype":
             found.append(f"the labels of action units are {SOURCES['prototype']}.")
         return found
+
+
+def _units(numbers: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
 
 
 def quick_transfer(judges: TransferJudges, transfer: Transfer, pairs: Pairings) -> dict[str, float]:

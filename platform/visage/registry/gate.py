@@ -1,10 +1,14 @@
 """The promotion gate: a pure function of per-face results on the same test people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 
+from visage.judging.metrics import score
+from visage.judging.table import ROWS
 from visage.registry.results import Results
 
 PEOPLE = 20  # test people below which no verdict is given
@@ -27,7 +31,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """decision with its reasons as sentences; intervals of the differences in `score` and `identity`."""
+    """decision with its reasons as sentences; intervals of the differences in `score` and `identity`, and in score
+    to the best `floor`."""
 
     decision: Literal["promote", "reject", "undecided"]
     reasons: tuple[str, ...]
@@ -35,20 +40,27 @@ class Verdict:
 
 
 def judge_promotion(
-    candidate: Results, opponent: Results, *, opponent_name: str = "the champion", seed: int = 0
+    candidate: Results,
+    opponent: Results,
+    *,
+    floors: Mapping[str, Results] = MappingProxyType({}),
+    opponent_name: str = "the champion",
+    seed: int = 0,
 ) -> Verdict:
     """Whether the candidate may replace the opponent: the champion, or without one `trivial_answers`.
 
+    floors: by row, the answers that need no network.
+
     A 95 % bootstrap over people, paired: both rows are resampled with the same people. Promoted when the lower bound
     of the difference in score (harmonic mean of mean similarity and mean probability) is above 0 and that of the
-    difference in identity (verification rate) above -0.02. Undecided under 20 people, or when the two rows are not of
-    the same faces.
+    difference in identity (verification rate) above -0.02, and when that of the difference in score to every floor is
+    above 0. Undecided under 20 people, or when the rows are not of the same faces.
     """
-    order = {face: index for index, face in enumerate(opponent.face)}
-    if set(order) != set(candidate.face):
-        reason = f"the candidate and {opponent_name} were not judged on the same faces; evaluate both on one face set"
-        return Verdict("undecided", (reason,))
-    paired = np.array([order[face] for face in candidate.face], dtype=int)
+    others = {opponent_name: opponent} | {ROWS.get(name, name): rows for name, rows in floors.items()}
+    for name, rows in others.items():
+        if set(rows.face) != set(candidate.face):
+            reason = f"the candidate and {name} were not judged on the same faces; evaluate both on one face set"
+            return Verdict("undecided", (reason,))
     people, person = np.unique(candidate.identity, return_inverse=True)
     if len(people) < PEOPLE:
         reason = f"{len(people)} test people are too few for a verdict, which takes {PEOPLE}"
@@ -58,17 +70,25 @@ def judge_promotion(
     # Times that each person is drawn; the first line draws everybody once and gives the estimate itself.
     draws = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLINGS)
     draws = np.vstack([np.ones(len(people)), draws])
-    here = _figures(candidate, np.arange(len(paired)), person, draws)
-    there = _figures(opponent, paired, person, draws)
+    here = _figures(candidate, candidate.face, person, draws)
+    there = _figures(opponent, candidate.face, person, draws)
     intervals = {name: _interval(here[name] - there[name]) for name in here}
 
     margins = {"score": SCORE_MARGIN, "identity": IDENTITY_MARGIN}
     met = {name: intervals[name].low > margin for name, margin in margins.items()}
-    reasons = tuple(
-        f"{name} against {opponent_name}: {intervals[name]}, lower bound {'' if met[name] else 'not '}above {margin:g}"
-        for name, margin in margins.items()
-    )
-    return Verdict("promote" if all(met.values()) else "reject", reasons, intervals)
+    reasons = [_reason(name, opponent_name, intervals[name], margin) for name, margin in margins.items()]
+    if floors:
+        scores = {name: _figures(rows, candidate.face, person, draws)["score"] for name, rows in floors.items()}
+        found = {name: _interval(here["score"] - values) for name, values in scores.items()}
+        best = min(found, key=lambda name: found[name].low)
+        intervals["floor"], met["floor"] = found[best], found[best].low > SCORE_MARGIN
+        told = f"the best answer without a network ({ROWS.get(best, best)})"
+        reasons.append(_reason("score", told, found[best], SCORE_MARGIN))
+    return Verdict("promote" if all(met.values()) else "reject", tuple(reasons), intervals)
+
+
+def _reason(name: str, against: str, found: Interval, margin: float) -> str:
+    return f"{name} against {against}: {found}, lower bound {'' if found.low > margin else 'not '}above {margin:g}"
 
 
 def trivial_answers(copy: Results, mean_face: Results) -> Results:
@@ -81,19 +101,20 @@ def trivial_answers(copy: Results, mean_face: Results) -> Results:
     return replace(copy, verified=np.array([verified.get(face, 0.0) for face in copy.face]))
 
 
-def _figures(results: Results, order: np.ndarray, person: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """score and identity of each draw of people; arrays of len(draws)."""
+def _figures(
+    results: Results, faces: tuple[tuple[str, str, str], ...], person: np.ndarray, draws: np.ndarray
+) -> dict[str, np.ndarray]:
+    """score and identity of each draw of people; arrays of len(draws). person: whose each of the faces is."""
+    place = {face: index for index, face in enumerate(results.face)}
+    order = np.array([place[face] for face in faces], dtype=int)
 
     def mean(values: np.ndarray) -> np.ndarray:
         sums = np.bincount(person, weights=values[order], minlength=draws.shape[1])
         faces = np.bincount(person, minlength=draws.shape[1])
         return (draws @ sums) / (draws @ faces)
 
-    similarity = np.clip(mean(results.similarity), 0, None)
-    probability = mean(results.probability)
-    total = similarity + probability
-    score = np.divide(2 * similarity * probability, total, out=np.zeros_like(total), where=total > 0)
-    return {"score": score, "identity": mean(results.verified)}
+    reached = np.asarray(score(mean(results.similarity), mean(results.probability)))
+    return {"score": reached, "identity": mean(results.verified)}
 
 
 def _interval(values: np.ndarray) -> Interval:

@@ -154,14 +154,18 @@ def _table(evaluation: Evaluation) -> str:
     text = (
         f"{evaluation.pairs} pairs of an input and another expression than its own; in brackets 95 % intervals by "
         "bootstrap over people. score: harmonic mean of identity_similarity and expression_probability. For frechet "
-        "and l1 less is better. The rows beside the model need no model: they say what a figure is worth."
+        "and l1 less is better. The rows beside the model need no model: they say what a figure is worth. "
+        f"{ROWS['mean_change']}: the input with what training faces change by on average, arithmetic alone."
     )
     if evaluation.action_units:
         text = (
             f"{evaluation.pairs} pairs of a source and a driver, who is another person with another expression; in "
-            "brackets 95 % intervals by bootstrap over the sources' people. au_agreement: the share of the way from "
-            "the source's action units to the driver's; score: its harmonic mean with identity_similarity. The rows "
-            "beside the model need no transfer: they say what a figure is worth."
+            "brackets 95 % intervals by bootstrap over the sources' people. au_agreement: how much "
+            "nearer the driver's action units are than with the best answer that does not look at the driver (0) to "
+            "the driver's own (1); score: its harmonic mean with identity_similarity. The rows beside the model need "
+            f"no transfer: they say what a figure is worth. {ROWS['constant']}: no picture, but the median action "
+            f"units of the training faces. {ROWS['regression']}: arithmetic with what each unit changes on average, "
+            "told the labels."
         )
         if evaluation.alone:
             text += f" {ROWS['units']}: the model's own, told the driver's labels instead of shown the driver."

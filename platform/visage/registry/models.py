@@ -18,7 +18,7 @@ from visage.errors import UserError
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.card import CARD
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
-from visage.registry.results import Results
+from visage.registry.results import Results, floors_of
 from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 
 if TYPE_CHECKING:
@@ -215,20 +215,25 @@ class Registry:
         """The gate's verdict, or undecided where there is nothing to compare."""
         try:
             rows = candidate.results()
+            method, asked = candidate.card.method, f"{candidate.facts.name}/{candidate.facts.version}"
+            model, floors = rows["model"], floors_of(rows, method, asked)
             if champion is None:
                 # Of transfers, whose driver is a copy that fails the other half of the task.
                 trivial = trivial_answers(rows["copy"], rows["driver" if "driver" in rows else "mean_face"])
-                return judge_promotion(rows["model"], trivial, opponent_name=TRIVIAL)
+                return judge_promotion(model, trivial, floors=floors, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             here, there = candidate.card.data, other.card.data
             if (here.sha256, here.judges) != (there.sha256, there.judges):
                 raise UserError(
-                    f"{candidate.facts.name}/{candidate.facts.version} and {champion} were judged on other faces or by "
-                    "other judges; train and evaluate both on one face set"
+                    f"{asked} and {champion} were judged on other faces or by other judges; train and evaluate both on "
+                    "one face set"
                 )
-            opponent: Results = other.results()["model"]
+            standing = other.results()
+            if method == "eft":  # whose au_agreement was measured another way before there were floors
+                floors_of(standing, method, champion)
+            opponent: Results = standing["model"]
             return judge_promotion(
-                rows["model"], opponent, opponent_name=f"the champion, version {other.facts.version}"
+                model, opponent, floors=floors, opponent_name=f"the champion, version {other.facts.version}"
             )
         except UserError as error:
             return Verdict("undecided", (str(error).rstrip("."),))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from visage.errors import UserError
+from visage.judging.results import FLOORS
 
 COLUMNS = ("row", "identity", "input", "target", "similarity", "probability", "verified", "correct")
 
@@ -20,7 +21,8 @@ class Results:
     """One row of an evaluation (model, copy, ...), one entry per generated face. All arrays have length N.
 
     identity: the person. face: (person, input picture, target expression), unique. similarity: cosine in [-1, 1].
-    probability: of the target expression, in [0, 1]. verified, correct: 0 or 1.
+    probability: of the target expression, in [0, 1]; of a transfer its au_agreement, at most 1. verified,
+    correct: 0 or 1.
     """
 
     identity: np.ndarray
@@ -56,6 +58,20 @@ def read_results(path: Path) -> dict[str, Results]:
     except (OSError, ValueError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: holds no per-face results ({reason}); train and register the model again.") from None
+
+
+def floors_of(rows: Mapping[str, Results], method: str, model: str) -> dict[str, Results]:
+    """The rows of the answers that need no network, by name. model: whose results these are.
+
+    Raises UserError where some are missing, as in the results of an older Visage.
+    """
+    if missing := [name for name in FLOORS.get(method, ()) if name not in rows]:
+        raise UserError(
+            f"{model}: its results are of an older Visage and have no row {missing[0]}, which a model must beat; "
+            "repeat its `visage train` with --resume where its folder is kept, which judges and registers it anew, or "
+            "with --from-run, and promote that version."
+        )
+    return {name: rows[name] for name in FLOORS.get(method, ())}
 
 
 def _results(entries: list[dict[str, str]]) -> Results:
