@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
-from visage.judging.comparison import at_equal_expression, compared
+from visage.judging.comparison import at_equal_expression, compared, over_seeds
 from visage.judging.metrics import Estimate, score
 from visage.judging.results import FaceResult, Intensity
 
@@ -26,9 +27,13 @@ def run(similarity: float, probability: float, people: int = 30, noise: float = 
     ]
 
 
+def seeds(*runs: list[FaceResult]) -> dict[int, list[FaceResult]]:
+    return dict(enumerate(runs))
+
+
 def test_figures_are_the_means_over_runs_and_faces() -> None:
     runs = [run(0.6, 0.5, seed=1), run(0.7, 0.4, seed=2)]
-    found = compared({"base": runs, "other": runs})["other"]
+    found = compared({"base": seeds(*runs), "other": seeds(*runs)})["other"]
     assert found.metrics["identity_similarity"].value == pytest.approx(
         np.mean([result.similarity for results in runs for result in results])
     )
@@ -38,38 +43,61 @@ def test_figures_are_the_means_over_runs_and_faces() -> None:
     assert found.metrics["score"].value == pytest.approx(np.mean(found.by_run["score"]))
 
 
-def test_a_real_difference_is_seen_and_none_is_invented() -> None:
-    seeds = range(3)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6, unique=True))
+def test_the_interval_is_scipy_s_of_one_sample(values: list[float]) -> None:
+    found = over_seeds(values)
+    assume(np.std(values) > 1e-6)
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(np.mean(values))
+
+
+def test_three_seeds_are_not_many() -> None:
+    """The table's quantile for two degrees of freedom, 4.303, and not the 1.96 of many."""
+    found = over_seeds([0.0, 0.1, 0.2])
+    assert found.high - found.value == pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-5)
+
+
+def test_a_steady_difference_is_seen_and_none_is_invented() -> None:
+    base = [run(0.6, 0.5, seed=s) for s in range(3)]
     table = compared(
         {
-            "base": [run(0.6, 0.5, seed=s) for s in seeds],
-            "better": [run(0.75, 0.5, seed=10 + s) for s in seeds],
-            "same": [run(0.6, 0.5, seed=20 + s) for s in seeds],
+            "base": seeds(*base),
+            "better": seeds(*[run(0.75, 0.5, seed=10 + s) for s in range(3)]),
+            "same": seeds(*[run(0.6, 0.5, seed=20 + s) for s in range(3)]),
+            "once": seeds(run(0.9, 0.5, seed=30), *base[1:]),
         }
     )
     assert table["better"].difference["identity_similarity"].low > 0
-    assert (
-        table["same"].difference["identity_similarity"].low < 0 < table["same"].difference["identity_similarity"].high
-    )
+    for name in ("same", "once"):
+        assert table[name].difference["identity_similarity"].low < 0, name
+        assert table[name].difference["identity_similarity"].high > 0, name
 
 
-def test_the_spread_of_the_runs_widens_the_interval() -> None:
-    near = compared({"base": [run(0.6, 0.5, seed=s) for s in range(3)]})["base"].metrics["identity_similarity"]
-    far = compared({"base": [run(m, 0.5, seed=s) for s, m in enumerate((0.4, 0.6, 0.8))]})["base"]
-    reach = far.metrics["identity_similarity"]
-    assert reach.high - reach.low > 2 * (near.high - near.low)
+def test_runs_are_paired_by_seed() -> None:
+    """Seeds differ by far more than variants do; a run that diverged takes its partner out of the difference."""
+    base = {s: run(m, 0.5, noise=0.01, seed=s) for s, m in enumerate((0.4, 0.6, 0.8))}
+    better = {s: run(m + 0.05, 0.5, noise=0.01, seed=s) for s, m in enumerate((0.4, 0.6, 0.8))}
+    assert compared({"base": base, "better": better})["better"].difference["identity_similarity"].low > 0.04
+    del better[1]
+    found = compared({"base": base, "better": better})["better"]
+    assert found.difference["identity_similarity"].value == pytest.approx(0.05, abs=0.01)
+    assert len(found.by_run["score"]) == 2
+    alone = compared({"base": {0: base[0]}, "better": {2: better[2]}})["better"]
+    assert np.isnan(alone.difference["score"].value)
+    assert np.isnan(alone.metrics["score"].low)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1_000))
-def test_the_first_variant_differs_from_itself_by_nothing(seed: int) -> None:
-    table = compared({"base": [run(0.5, 0.5, seed=seed)]}, resamplings=100)
+@given(st.integers(0, 1_000), st.integers(2, 4))
+def test_the_first_variant_differs_from_itself_by_nothing(seed: int, count: int) -> None:
+    table = compared({"base": seeds(*[run(0.5, 0.5, people=5, seed=seed + k) for k in range(count)])})
     assert all(d.value == d.low == d.high == 0 for d in table["base"].difference.values())
 
 
 def test_runs_of_other_faces_are_refused() -> None:
     with pytest.raises(ValueError, match="other faces"):
-        compared({"base": [run(0.5, 0.5)], "other": [run(0.5, 0.5, people=29)]})
+        compared({"base": seeds(run(0.5, 0.5)), "other": seeds(run(0.5, 0.5, people=29))})
 
 
 def curve(probability: list[float], similarity: list[float]) -> Intensity:

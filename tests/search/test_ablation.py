@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.evaluations import sample
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
@@ -101,7 +102,8 @@ def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], 
     assert all("test/score" in child.data.metrics and "loss/pixel" in child.data.metrics for child in children)
     assert set(json.loads((tmp_path / "figures.json").read_text())["variants"]) == set(VARIANTS)
     rows = [line for line in markdown(result).splitlines() if line.startswith("| + triplet")]
-    assert len(rows) == 6  # the mean, the difference, at equal expression twice, and two runs
+    assert len(rows) == 7  # the mean, the difference, at equal expression twice and their mean, and two runs
+    assert "| mean change |" in markdown(result)
 
 
 def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:
@@ -130,6 +132,14 @@ def test_a_damaged_run_is_named(judged: Judged, tmp_path: Path, file: str, conte
     (run.folder / file).write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=f"{file}: is damaged"):
         _ = run.settings() if file == "settings.json" else run.evaluation()
+
+
+def test_a_run_that_was_judged_without_floors_is_not_mixed_with_others(judged: Judged, tmp_path: Path) -> None:
+    run = runs_of(experiment(judged[0], seeds=[0]), tmp_path)[0]
+    run.folder.mkdir()
+    (run.folder / "evaluation.json").write_text(json.dumps(sample(judged[0].expressions).to_dict()))
+    with pytest.raises(UserError, match=r"older Visage and has no row copy; delete this file"):
+        run.evaluation()
 
 
 def test_one_folder_has_one_ablation_at_a_time(judged: Judged, tmp_path: Path) -> None:
@@ -167,7 +177,9 @@ def test_of_transfers_the_agreement_of_action_units_and_the_leaks_are_told(
     text = markdown(result)
     assert "| au_agreement |" in text
     rows = {line.split(" | ")[0][2:]: line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line}
-    assert rows["copy of the input"][4].startswith("0.000 ")
+    assert float(rows["copy of the input"][4].split()[0]) <= 0
+    assert rows["constant reading"][3] == "–"
+    assert "(" not in rows["whole"][1]  # one seed, so no interval
     for run in result.runs:
         evaluation = run.evaluation()
         assert evaluation

@@ -8,15 +8,16 @@ import numpy as np
 from visage.judging.metrics import Estimate, Numbers, score
 from visage.judging.results import FaceResult, Intensity
 
-RESAMPLINGS = 2_000
 MEASURED = ("identity", "identity_similarity", "expression", "expression_probability")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A variant's figures by metric. metrics: mean over its runs. by_run: each. difference: to the first variant.
+    """A variant's figures by metric. metrics: mean over its runs. by_run: each. difference: to the first variant, run
+    by run of one seed; NaN where they share none.
 
-    Intervals are of 95 % over people and runs: both are resampled, people as the same ones for all variants.
+    Intervals are of 95 % by Student's t over the seeds, on the same test people, whom they say nothing beyond; NaN
+    where there is one seed.
     """
 
     metrics: dict[str, Estimate]
@@ -24,47 +25,52 @@ class Compared:
     difference: dict[str, Estimate]
 
 
-def compared(
-    runs: Mapping[str, Sequence[Sequence[FaceResult]]], resamplings: int = RESAMPLINGS, seed: int = 0
-) -> dict[str, Compared]:
+def compared(runs: Mapping[str, Mapping[int, Sequence[FaceResult]]]) -> dict[str, Compared]:
     """Metrics and score of each variant, and what it changes against the first.
 
-    runs: by variant, the single results of each of its runs; all of the same faces in the same order.
+    runs: by variant and seed, the single results of a run; all of the same faces in the same order.
     """
-    first = next(results for variant in runs.values() for results in variant)
-    faces = [(result.identity, result.input, result.target) for result in first]
-    people, owner = np.unique([result.identity for result in first], return_inverse=True)
-    random = np.random.default_rng(seed)
-    # The first line draws everybody once and gives the figure itself.
-    weights = random.multinomial(len(people), np.full(len(people), 1 / len(people)), size=resamplings)
-    weights = np.vstack([np.ones(len(people)), weights])
-    drawn = weights @ np.bincount(owner, minlength=len(people))
-    spread: dict[str, dict[str, Numbers]] = {}
-    by_run: dict[str, dict[str, list[float]]] = {}
+    faces = None
+    figures: dict[str, dict[int, dict[str, float]]] = {}
     for name, variant in runs.items():
-        for results in variant:
-            if [(result.identity, result.input, result.target) for result in results] != faces:
+        for results in variant.values():
+            shown = [(result.identity, result.input, result.target) for result in results]
+            faces = faces or shown
+            if shown != faces:
                 raise ValueError(f"{name}: was judged on other faces than the first variant")
-        figures = {
-            metric: np.stack([weights @ np.bincount(owner, _column(r, metric), len(people)) / drawn for r in variant])
-            for metric in MEASURED
-        }
-        figures["score"] = np.asarray(score(figures["identity_similarity"], figures["expression_probability"]))
-        by_run[name] = {metric: values[:, 0].tolist() for metric, values in figures.items()}
-        chosen = random.integers(len(variant), size=(len(variant), resamplings))
-        chosen = np.hstack([np.arange(len(variant))[:, None], chosen])
-        spread[name] = {
-            metric: np.take_along_axis(values, chosen, axis=0).mean(axis=0) for metric, values in figures.items()
-        }
-    base = next(iter(spread.values()))
-    return {
-        name: Compared(
-            metrics={metric: _estimate(values) for metric, values in drawn_figures.items()},
-            by_run=by_run[name],
-            difference={metric: _estimate(values - base[metric]) for metric, values in drawn_figures.items()},
+        figures[name] = {seed: _figures(results) for seed, results in variant.items()}
+    first = next(iter(figures.values()))
+    found = {}
+    for name, variant_figures in figures.items():
+        by_run = {metric: [run[metric] for run in variant_figures.values()] for metric in (*MEASURED, "score")}
+        both = [seed for seed in variant_figures if seed in first]
+        found[name] = Compared(
+            metrics={metric: over_seeds(values) for metric, values in by_run.items()},
+            by_run=by_run,
+            difference={
+                metric: over_seeds([variant_figures[seed][metric] - first[seed][metric] for seed in both])
+                for metric in by_run
+            },
         )
-        for name, drawn_figures in spread.items()
-    }
+    return found
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """The mean of one figure for each seed with its 95 % interval by Student's t; few seeds make it wide, and one has
+    none."""
+    from scipy.stats import t
+
+    count = len(values)
+    if not count:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    mean = float(np.mean(values))
+    reach = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def _figures(results: Sequence[FaceResult]) -> dict[str, float]:
+    found = {metric: float(_column(results, metric).mean()) for metric in MEASURED}
+    return found | {"score": float(score(found["identity_similarity"], found["expression_probability"]))}
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,3 @@ def _similarity_where(curve: Intensity, asked: float) -> float:
 def _column(results: Sequence[FaceResult], metric: str) -> Numbers:
     attribute = {"identity": "verified", "identity_similarity": "similarity", "expression": "correct"}
     return np.array([getattr(result, attribute.get(metric, "probability")) for result in results], float)
-
-
-def _estimate(values: Numbers) -> Estimate:
-    low, high = np.percentile(values[1:], (2.5, 97.5))
-    return Estimate(float(values[0]), float(low), float(high))

@@ -14,7 +14,7 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.picture import write_whole
 from visage.judging.comparison import Compared, compared
-from visage.judging.results import Evaluation
+from visage.judging.results import FLOORS, Evaluation, FaceResult
 from visage.storage import Store
 from visage.training.progress import JOURNAL, Diverged, Progress, append
 from visage.training.run import NOT_KEPT, forget_after, held, kept_at, resumable
@@ -66,9 +66,15 @@ class Run:
         if tree is None or "diverged" in tree:
             return None
         try:
-            return Evaluation.from_dict(tree)
+            found = Evaluation.from_dict(tree)
         except ValueError:
             raise self._damaged(EVALUATION) from None
+        if missing := [name for name in FLOORS[self.experiment.method.name] if name not in found.rows]:
+            raise UserError(
+                f"{self.folder / EVALUATION}: was written by an older Visage and has no row {missing[0]}; delete this "
+                "file, and the same command judges the run anew from its checkpoint."
+            )
+        return found
 
     def diverged(self) -> str | None:
         """Why it diverged; None when it did not."""
@@ -162,14 +168,14 @@ def ablate(
         waiting = [run for run in runs if not run.finished()]
         if waiting:
             _on_ray(waiting, runs, watch)
-    judged: dict[str, list[Evaluation]] = {run.variant: [] for run in runs}
+    judged: dict[str, dict[int, list[FaceResult]]] = {run.variant: {} for run in runs}
     for run in runs:
         if (evaluation := run.evaluation()) is not None:
-            judged[run.variant].append(evaluation)
+            judged[run.variant][run.seed] = evaluation.results
     if empty := [name for name, found in judged.items() if not found]:
         reason = next(run.diverged() for run in runs if run.variant == empty[0])
         raise UserError(f"ablation.variants: all runs of {empty[0]} diverged, the first because {reason}")
-    return AblationResult(runs, compared({name: [e.results for e in found] for name, found in judged.items()}))
+    return AblationResult(runs, compared(judged))
 
 
 def _claim(run: Run, faces: "FaceSet", networks: "FaceNetworks") -> None:

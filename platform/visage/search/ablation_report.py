@@ -2,17 +2,19 @@
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visage.faces.picture import write_whole
-from visage.judging.comparison import at_equal_expression
+from visage.judging.comparison import at_equal_expression, over_seeds
 from visage.judging.metrics import Estimate
 from visage.judging.results import Intensity
+from visage.judging.table import ROWS
 from visage.search.ablation import FACES, AblationResult
 
 if TYPE_CHECKING:
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 
 METRICS = ("identity", "identity_similarity", "expression", "expression_probability", "score")
 RUN_ID = "run_id"
-ROWS = {"real": "real faces", "copy": "copy of the input"}
+SHOWN = ("real", "driver", "copy", "mean_face", "mean_change", "rest", "constant", "regression")  # beside the variants
 
 
 def table(result: AblationResult) -> "Table":
-    """Variants down, metrics across: the mean over the seeds with its interval."""
+    """Variants down, metrics across: the mean over the seeds with its interval by Student's t."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -43,9 +45,10 @@ def markdown(result: AblationResult) -> str:
     """The table, the differences to the first variant, and every single run, as Markdown."""
     first = next(iter(result.table))
     head = "| | " + " | ".join(_headings(result)) + " |\n|" + "---|" * (len(METRICS) + 1) + "\n"
-    text = "Means over the seeds; 95 % intervals over people and seeds.\n\n" + head
+    text = "Means over the seeds with 95 % intervals by Student's t; those of the rows without a training are over "
+    text += "people.\n\n" + head
     text += "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in _lines(result))
-    text += f"\nDifference to {first}, paired by people.\n\n" + head
+    text += f"\nDifference to {first}, seed by seed, with 95 % intervals by Student's t.\n\n" + head
     for name, found in list(result.table.items())[1:]:
         text += f"| {name} | {' | '.join(_signed(found.difference[metric]) for metric in METRICS)} |\n"
     text += _at_equal_expression(result, first)
@@ -64,7 +67,7 @@ def as_json(result: AblationResult) -> str:
     """Everything in the table, with the settings of each run, as JSON."""
     return json.dumps(
         {
-            "variants": {name: asdict(found) for name, found in result.table.items()},
+            "variants": {name: _without_nan(asdict(found)) for name, found in result.table.items()},
             "runs": [
                 {
                     "variant": run.variant,
@@ -76,6 +79,13 @@ def as_json(result: AblationResult) -> str:
         },
         indent=1,
     )
+
+
+def _without_nan(tree: Any) -> Any:
+    """Null in place of what was not measured, for which JSON has no other name."""
+    if isinstance(tree, dict):
+        return {name: _without_nan(value) for name, value in tree.items()}
+    return None if isinstance(tree, float) and math.isnan(tree) else tree
 
 
 def figure(result: AblationResult) -> bytes:
@@ -109,7 +119,7 @@ def figure(result: AblationResult) -> bytes:
             lines = True
     axes.set_xlabel("au_agreement" if _transfers(result) else "expression_probability of the target")
     axes.set_ylabel("identity_similarity")
-    said = "Means over the seeds, 95 % intervals over people and seeds; dots: runs"
+    said = "Means over the seeds, 95 % intervals by Student's t; dots: runs"
     axes.set_title(f"{said}; lines: intensity 0 to 1.5" if lines else said, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
@@ -153,12 +163,16 @@ def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:
 def _at_equal_expression(result: AblationResult, first: str) -> str:
     lines, measures = "", _curves(result, first)
     for name in list(result.table)[1:]:
+        gains = []
         for seed, curve in _curves(result, name).items():
             if seed in measures:
                 found = at_equal_expression(curve, measures[seed])
                 own, firsts = found.identity_similarity, found.first
                 figures = f"{found.expression_probability:.3f} | {own:.3f} | {firsts:.3f} | {own - firsts:+.3f}"
                 lines += f"| {name} | {seed} | {figures} |\n"
+                gains.append(own - firsts)
+        if len(gains) > 1:
+            lines += f"| {name} | mean | | | | {_signed(over_seeds(gains))} |\n"
     if not lines:
         return ""
     return (
@@ -175,21 +189,29 @@ def _lines(result: AblationResult) -> Iterator[tuple[str, list[str]]]:
     for name, found in result.table.items():
         yield name, [_figure(found.metrics[metric]) for metric in METRICS]
     evaluation = next(one for run in result.runs if (one := run.evaluation()) is not None)
-    for row, title in ROWS.items():
+    for row in SHOWN:
         if row in evaluation.rows:
             metrics: Mapping[str, Estimate] = evaluation.rows[row].metrics
-            yield title, [_figure(metrics[name]) for name in _headings(result)]
+            figures = (metrics.get(name) for name in _headings(result))
+            yield ROWS[row], [_figure(figure) if figure else "–" for figure in figures]
 
 
 def _figure(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.3f}{_interval(estimate, '.3f')}"
 
 
 def _signed(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
+    return f"{estimate.value:+.3f}{_interval(estimate, '+.3f')}"
+
+
+def _interval(estimate: Estimate, digits: str) -> str:
+    """Empty for one seed, of which nothing can be said."""
+    return "" if math.isnan(estimate.low) else f" ({estimate.low:{digits}} to {estimate.high:{digits}})"
 
 
 def _reach(estimate: Estimate) -> list[list[float]]:
+    if math.isnan(estimate.low):
+        return [[0.0], [0.0]]
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
