@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: setup demo cluster test lint soak bench
+.PHONY: setup demo cluster test lint soak bench judges
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,11 @@ lint: setup
 
 soak: setup
 	$(RUN)pytest -m soak
+
+# The judges from outside (docs/judging.md), by npm, from the registry that its configuration names.
+judges:
+	mkdir -p runs/judges
+	npm pack @vladmandic/face-api@1.7.15 --pack-destination runs/judges
 
 bench: setup
 	$(RUN)python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A new local cluster asks for a token by default; the tests' own cluster listens on loopback only.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ["VISAGE_JUDGES"] = os.devnull + ".tgz"  # the same judges, whether or not this machine has those from outside
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
 

@@ -42,6 +42,7 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
 
     paired: in every part that is judged somebody must show two expressions.
     """
+    from visage.judging.outside import choice_notes
     from visage.judging.pairs import check_people
     from visage.judging.train import face_networks
 
@@ -54,6 +55,8 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
         f"{word} {networks.report[name]:.3f}" for name, word in shown.items() if name in networks.report
     )
     console.print(f"judges, on real faces of {networks.report['people']:.0f} validation people: {reached}")
+    for note in choice_notes(networks.judged_by, networks.report):
+        console.print(note)
     for kind, words in (("one_name", "least alike under one name"), ("two_names", "most alike under two names")):
         found = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in networks.doubts[kind])
         console.print(f"look whether the names are right: {words} are {found}")

@@ -1,6 +1,7 @@
 """One experiment: everything that decides a run, in one frozen object."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +10,9 @@ from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import STORAGE, Address, Data, Section, stored
 from visage.config.method import Loss, Method, Share, check_own_fields, with_usual
 from visage.config.space import Dimension
+
+FITTED = "fitted"  # who judges where no network from outside does
+PACKAGE = "runs/judges/vladmandic-face-api-1.7.15.tgz"
 
 
 class Optim(Section):
@@ -79,8 +83,18 @@ class Train(Section):
 
 
 class Judge(Section):
-    """Networks that measure; trained once per face set on the training people's real faces, and stored with it."""
+    """Networks that measure; made once per face set and stored with it."""
 
+    networks: Literal["auto", "fitted", "outside"] = Field(
+        "auto",
+        description="fitted: trained on the training people's real faces; outside: those of `package`, trained by "
+        "others; auto: those that the face set has, and where it has none, of each kind the one that reads the "
+        "validation people's real faces better",
+    )
+    package: Path = Field(
+        default_factory=lambda: Path(os.environ.get("VISAGE_JUDGES") or PACKAGE),
+        description="the judges from outside as npm packs them; `make judges` gets the file",
+    )
     images: int = Field(12_000, ge=1_000, description="length of the training of each network, in images")
     seed: int = Field(1, ge=0)
     bootstrap: int = Field(2_000, ge=100, description="resamplings of people for the 95 % intervals")
@@ -195,7 +209,7 @@ class Experiment(Section):
     loss: Loss = Loss()
     optim: Optim = Optim()
     train: Train = Field(default_factory=Train)
-    judge: Judge = Judge()
+    judge: Judge = Field(default_factory=Judge)
     search: Search = Field(default_factory=Search)
     ablation: Ablation = Ablation()
     registry: Registry = Field(default_factory=Registry)
@@ -207,7 +221,7 @@ class Experiment(Section):
 
     def decides(self) -> dict[str, Any]:
         """What decides a training's numbers, as JSON: not where its files lie, nor what is done with it."""
-        places = {"data": {"dir", "address", "source"}, "train": {"storage"}}
+        places = {"data": {"dir", "address", "source"}, "train": {"storage"}, "judge": {"package"}}
         return self.model_dump(mode="json", exclude={"search": True, "ablation": True, "registry": True, **places})
 
     @model_validator(mode="after")

@@ -79,6 +79,7 @@ def evaluate(
         judges=judges.accuracy,
         verification=judges.identity,
         report=networks.report,
+        judged_by=networks.judged_by,
         warnings=judges.warnings(),
         rows=rows,
         groups=_groups(faces, [answer for answer in answers if answer.name in ("model", "real")], bootstrap, seed),

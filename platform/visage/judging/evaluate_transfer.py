@@ -82,6 +82,7 @@ def evaluate_transfer(
         judges=judges.accuracy,
         verification=judges.judges.identity,
         report=networks.report,
+        judged_by=networks.judged_by,
         warnings=judges.warnings(),
         rows=rows,
         groups={},

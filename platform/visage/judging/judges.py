@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visage.config.experiment import FITTED
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.fit import as_input, real_inputs
@@ -174,10 +175,12 @@ class Judges:
         people = len(np.unique(self.faces.identity[members]))
         for name, found in self.reliability().items():
             if found.low <= chance[name]:
+                outside = self.networks.judged_by[name] != FITTED
+                mend = "set judge.networks=fitted" if outside else "add people or pictures"
                 raise JudgesRefused(
                     f"{self.faces.dir}: the {name} judge {verb[name]} {found.value:.2f} ({found.low:.2f} to "
                     f"{found.high:.2f}) of the real faces of {people} {self.part} people, no better than the "
-                    f"{chance[name]:.3g} of chance, so it can judge nothing; add people or pictures, or give faces "
+                    f"{chance[name]:.3g} of chance, so it can judge nothing; {mend}, or give faces "
                     "that show the expressions more clearly."
                 )
 

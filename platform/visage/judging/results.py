@@ -92,7 +92,8 @@ class Evaluation:
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
     where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
     Of transfers, action_units: by row and unit; alone: by unit, where the model can be told units; probes: see
-    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`.
+    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`. judged_by: who
+    judges identity and expression, as of `FaceNetworks`.
     """
 
     part: str
@@ -112,6 +113,7 @@ class Evaluation:
     probes: dict[str, Estimate] | None = None
     labels: str = ""
     alone: dict[str, Alone] | None = None
+    judged_by: dict[str, str] = field(default_factory=lambda: {"identity": "fitted", "expression": "fitted"})
 
     @property
     def results(self) -> list[FaceResult]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from visage.config.experiment import FITTED
 from visage.judging.metrics import Estimate
 from visage.judging.results import FEW, FLOORS, Evaluation
 
@@ -103,8 +104,14 @@ def judges_note(evaluation: Evaluation) -> str:
         f"Judges on the real faces of these people: identity {evaluation.judges['identity']:.3f} "
         f"(verification rate at a false accept rate of {checked.allowed:g}; {checked.genuine_pairs} pairs of one "
         f"person and {checked.impostor_pairs} of two), expression {evaluation.judges['expression']:.3f} (accuracy "
-        f"of {len(evaluation.expressions)}){units}. Networks {evaluation.networks[:12]}."
+        f"of {len(evaluation.expressions)}){units}. {judged_by(evaluation)} Networks {evaluation.networks[:12]}."
     )
+
+
+def judged_by(evaluation: Evaluation) -> str:
+    """Who judges, as a sentence."""
+    who = {name: by if by == FITTED else f"from {by}" for name, by in evaluation.judged_by.items()}
+    return f"Judges: of identity {who['identity']}, of expression {who['expression']}."
 
 
 def intensity_notes(evaluation: Evaluation) -> list[str]:

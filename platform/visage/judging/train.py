@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,15 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import Tick, as_input, fit_check, seeded
+from visage.judging.fit import Tick, fit_check, seeded
 from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
-from visage.judging.metrics import genuine_and_impostors, verification
 from visage.judging.names import Doubts, doubts
+from visage.judging.outside import as_asked, choose, outside_judges
+from visage.judging.reach import apply, reached
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
+from visage.models.outside import OUTSIDE, OutsideExpression, build_outside
 from visage.storage import Store
 
 FORMAT = 6
@@ -50,7 +52,7 @@ class FaceNetworks:
     """
 
     identity_judge: IdentityJudge
-    expression_judge: ExpressionJudge
+    expression_judge: ExpressionJudge | OutsideExpression
     encoder: CompactEncoder
     check: ExpressionCheck
     reader: ExpressionReader
@@ -58,6 +60,11 @@ class FaceNetworks:
     report: dict[str, float]
     doubts: Doubts
     sha256: str
+
+    @property
+    def judged_by(self) -> dict[str, str]:
+        """Who judges identity and expression: FITTED, or the package that the network is from."""
+        return {"identity": self.identity_judge.ORIGIN, "expression": self.expression_judge.ORIGIN}
 
 
 def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None) -> FaceNetworks:
@@ -70,18 +77,19 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     """
     folder = faces.dir / "networks"
     wanted = _wanted(faces, judge)
-    found = _load(folder, wanted)
+    found = _load(folder, wanted, judge.networks)
     if found:
         return found
     try:
         with _locked(faces.dir / ".networks.lock"):
             _bring(faces)
-            found = _load(folder, wanted)  # another process may have trained them by now
+            found = _load(folder, wanted, judge.networks)  # another process may have trained them by now
             if not found:
-                networks, report = _train(faces, judge, progress)
+                needed = judge.networks == "outside" or _chose_outside(folder)
+                networks, report = _train(faces, judge, progress, needed=needed)
                 seen = apply(networks["identity_judge"], resized(faces, np.arange(len(faces.identity))))
                 _store(folder, networks, report, doubts(seen.numpy(), faces.identity), wanted)
-                found = _load(folder, wanted)
+                found = _load(folder, wanted, judge.networks)
                 if faces.address:
                     (Store(faces.address) / "networks").push(folder, last=CARD)
     except OSError as error:
@@ -108,7 +116,7 @@ def stored_networks(faces: FaceSet) -> FaceNetworks | None:
         judge = Judge(images=card["images"], seed=card["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return _load(folder, _wanted(faces, judge))
+    return _load(folder, _wanted(faces, judge), judge.networks)
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -119,6 +127,15 @@ def fingerprints(folder: Path) -> dict[str, str]:
         return {"pixels": card["faces"], "names and split": card["labels"], "judges": judges}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _chose_outside(folder: Path) -> bool:
+    """Whether the networks stored there, in whatever state, have judges from outside."""
+    try:
+        kinds = json.loads((folder / CARD).read_text())["architectures"].values()
+        return any(kind["name"] in OUTSIDE for kind in kinds)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
@@ -136,7 +153,9 @@ def _wanted(faces: FaceSet, judge: Judge) -> dict[str, Any]:
     }
 
 
-def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dict[str, nn.Module], dict[str, float]]:
+def _train(
+    faces: FaceSet, judge: Judge, progress: Progress | None, *, needed: bool
+) -> tuple[dict[str, nn.Module], dict[str, float]]:
     learn, hold = faces.part("train"), faces.part("validation")
     people, identity = np.unique(faces.identity[learn], return_inverse=True)
     missing = [name for k, name in enumerate(faces.expressions) if k not in faces.expression[learn]]
@@ -146,6 +165,7 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
             f"{faces.dir}: the training part has {lack}, too little to train judges; add people or pictures."
         )
     pictures = resized(faces, learn)
+    outside = outside_judges(judge, faces.expressions, pictures, needed=needed)
     who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
     seeds = [judge.seed * SEEDS + place for place in range(SEEDS)]
 
@@ -173,7 +193,9 @@ def _train(faces: FaceSet, judge: Judge, progress: Progress | None) -> tuple[dic
     fitted = (identity_judge, expression_judge, encoder, check, reader)
     trained: dict[str, nn.Module] = dict(zip(NAMES, fitted, strict=True))
     networks = {name: network.eval() for name, network in trained.items()}
-    return networks, _report(faces, networks, resized(faces, hold), hold)
+    real = resized(faces, hold), faces.identity[hold], faces.expression[hold]
+    compared = choose(networks, outside, judge, *real)
+    return networks, {**reached(networks, *real), **compared}
 
 
 def resized(faces: FaceSet, indexes: np.ndarray) -> Tensor:
@@ -185,57 +207,6 @@ def resized(faces: FaceSet, indexes: np.ndarray) -> Tensor:
             batch = F.interpolate(batch.float(), (side, side), mode="bilinear", antialias=True).round().byte()
         parts.append(batch.contiguous())
     return torch.cat(parts)
-
-
-@torch.inference_mode()
-def apply(network: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
-    """`network` over faces N,3,S,S (uint8, or float in [-1, 1]) in batches of 64."""
-    parts = (network(as_input(b) if b.dtype == torch.uint8 else b) for b in faces.split(64))
-    return torch.cat(list(parts))
-
-
-def _report(faces: FaceSet, networks: dict[str, nn.Module], pictures: Tensor, hold: np.ndarray) -> dict[str, float]:
-    """What the networks reach on real faces of the validation people, whom none has seen."""
-    expression = torch.from_numpy(faces.expression[hold])
-    report: dict[str, float] = {"people": len(set(faces.identity[hold])), "pictures": len(hold)}
-    for name in ("expression_judge", "check", "reader"):
-        report[f"{name}_accuracy"] = _share(apply(networks[name], pictures).argmax(1) == expression)
-    for name in ("identity_judge", "encoder"):
-        genuine, impostors = genuine_and_impostors(apply(networks[name], pictures).numpy(), faces.identity[hold])
-        if len(genuine) and len(impostors):
-            report[f"{name}_verification"] = verification(genuine, impostors).true_accept_rate
-            report[f"{name}_genuine_similarity"] = float(genuine.mean())
-            report[f"{name}_impostor_similarity"] = float(impostors.mean())
-    follows = swapped_face_guard(networks["identity_judge"], pictures, faces.identity[hold])
-    return report if follows is None else {**report, "identity_judge_follows_face": follows}
-
-
-def swapped_face_guard(judge: Callable[[Tensor], Tensor], pictures: Tensor, people: Sequence[str]) -> float | None:
-    """How often an identity judge follows the face and not the frame: the inner face of A in the head of B.
-
-    pictures: uint8 N,3,S,S, aligned. people: N. The judge follows the face where such a picture is nearer to another
-    picture of A than to the picture of B that lent the head. None when no person has two pictures.
-    """
-    names = np.asarray(people)
-    mask = torch.from_numpy(inner_face_mask(pictures.shape[-1]))
-    own = [
-        (first, second)
-        for first, second in zip(*np.triu_indices(len(names), 1), strict=True)
-        if names[first] == names[second]
-    ]
-    own = [pair for place, pair in enumerate(own) if place == 0 or names[own[place - 1][0]] != names[pair[0]]]
-    if len(own) < 2:
-        return None
-    first, second = np.array(own).T
-    lender = np.roll(first, 1)
-    swapped = torch.lerp(as_input(pictures[lender]), as_input(pictures[first]), mask)
-    seen = apply(judge, swapped)
-    face, frame = apply(judge, pictures[second]), apply(judge, pictures[lender])
-    return _share((seen * face).sum(1) > (seen * frame).sum(1))
-
-
-def _share(hits: Tensor) -> float:
-    return float(hits.float().mean())
 
 
 def _store(
@@ -266,7 +237,7 @@ def _store(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
+def _load(folder: Path, wanted: dict[str, Any], asked: str) -> FaceNetworks | None:
     """The stored networks, or None when they are absent, damaged or not those that are wanted."""
     try:
         card = json.loads((folder / CARD).read_text())
@@ -283,6 +254,8 @@ def _load(folder: Path, wanted: dict[str, Any]) -> FaceNetworks | None:
         report, doubtful = card["report"], card["doubts"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
+    if not as_asked(asked, networks["identity_judge"], networks["expression_judge"]):
+        return None
     return FaceNetworks(
         **networks,
         expressions=tuple(wanted["expressions"]),
@@ -297,7 +270,7 @@ def _built(architecture: dict[str, Any]) -> nn.Module:
         return CompactEncoder(dimensions=architecture["dimensions"])
     if architecture["name"] == "expression_reader":
         return ExpressionReader(architecture["kinds"])
-    return build_judge(architecture)
+    return build_outside(architecture) if architecture["name"] in OUTSIDE else build_judge(architecture)
 
 
 @contextmanager

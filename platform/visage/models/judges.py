@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.config.experiment import FITTED
 from visage.models.identity import InnerFaceEmbedding, resized
 
 
@@ -43,6 +44,7 @@ class Trunk(nn.Module):
 class IdentityJudge(InnerFaceEmbedding):
     """The judge's own embedding of the inner face."""
 
+    ORIGIN = FITTED
     SIDE, BOX, FEATURES = 96, (19, 90, 17, 79), 128 * 6 * 5
 
     def __init__(self, mask: Tensor, dimensions: int) -> None:
@@ -60,6 +62,7 @@ class IdentityJudge(InnerFaceEmbedding):
 class ExpressionJudge(nn.Module):
     """A face as probabilities of `expressions`: a linear map of the trunk's features."""
 
+    ORIGIN = FITTED
     SIDE = 76  # of which the middle 64 px, without hair and background, are looked at
 
     def __init__(self, expressions: Sequence[str]) -> None:

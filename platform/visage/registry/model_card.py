@@ -126,7 +126,8 @@ def _data(card: Card) -> str:
 def _judges(evaluation: Evaluation) -> str:
     report = evaluation.report
     lines = [
-        "Networks that the training never used, fitted to the training people's real faces.",
+        "Networks that the training never used: fitted ones to the training people's real faces, others by others to "
+        "other people.",
         judges_note(evaluation),
     ]
     if "identity_judge_follows_face" in report:
