@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=LONDON)
     parser.add_argument("--pictures", type=int, default=96)
     options = parser.parse_args()
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
     import torch
 

@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from visage.cluster import TOKEN, TOKEN_PATH, token
 from visage.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SECONDS, AGENT_SECONDS = 10.0, 60.0
 # Of a follower whose connection breaks; a head that starts again is away for about so long.
 RECONNECTIONS, PAUSE_SECONDS = 10, 3.0
-TOKEN, TOKEN_PATH, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"
 
 
 class Cluster:
@@ -33,8 +32,8 @@ class Cluster:
         self.address = address.rstrip("/")
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
             raise UserError(f"--address {address}: is no job server's address; write it as http://HOST:8265.")
-        token = _token()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        held = token()
+        headers = {"Authorization": f"Bearer {held}"} if held else {}
         self._check(headers)
         self._client = self._connect(headers)
 
@@ -182,22 +181,6 @@ class Cluster:
                 f"--address {self.address}: refuses {what} ({one_line(error, 400)}); mend that, or read the head's "
                 "logs."
             ) from None
-
-
-def _token() -> str | None:
-    """The token of the environment, as Ray itself looks for it."""
-    if token := os.environ.get(TOKEN, "").strip():
-        return token
-    named = os.environ.get(TOKEN_PATH)
-    path = Path(named or TOKEN_FILE).expanduser()
-    try:
-        return path.read_text().strip() or None
-    except OSError as error:
-        if named:
-            raise UserError(
-                f"{TOKEN_PATH} = {named}: cannot be read ({error.strerror}); give a readable file."
-            ) from None
-        return None
 
 
 def _minor(version: str) -> str:

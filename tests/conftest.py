@@ -1,6 +1,7 @@
 """Shared fixtures: one local Ray for the session, and the real photographs where they are to be had."""
 
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
 
-# A new local cluster asks for a token by default; the tests' own cluster listens on loopback only.
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# Every Ray here asks for this run's own token; that of the user, in ~/.ray, is neither read nor made.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["VISAGE_JUDGES"] = os.devnull + ".tgz"  # the same judges, whether or not this machine has those from outside
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
@@ -66,8 +68,6 @@ def object_store() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def bucket(object_store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty folder of a bucket, whose keys this process's environment holds for the test."""
-    import secrets
-
     for name, value in object_store.items():
         monkeypatch.setenv(name, value)
     return f"s3://tests/{secrets.token_hex(4)}"

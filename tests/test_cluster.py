@@ -1,8 +1,13 @@
+import json
 import os
+import secrets
 import subprocess
 import sys
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from ray_head import TOKEN, ray_head
 
 from tests.cuda import pretended
 from visage.config.experiment import Train
@@ -101,3 +106,87 @@ def test_an_endpoint_that_ends_says_nothing_of_a_task_that_failed() -> None:
     environment.pop("RAY_ADDRESS", None)
     done = subprocess.run([sys.executable, "-c", ENDING], env=environment, capture_output=True, text=True, timeout=300)
     assert done.stdout == "ended\n", done.stdout + done.stderr
+
+
+NETWORK = "ip link set lo up && ip link add out type bridge && ip addr add 10.98.0.1/24 dev out && ip link set out up"
+APART = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-ec"]
+LISTENING = """
+import json, os
+import httpx, psutil, ray
+from visage.cluster import local_ray
+
+with local_ray():
+    # As a command on the next node of the network would.
+    agent = f"{ray.util.get_node_ip_address()}:{ray._private.worker._global_node.dashboard_agent_listen_port}"
+    path = f"http://{agent}/api/job_agent/jobs/none/logs"
+    asked = httpx.get(path).status_code
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [found for each in processes for found in each.net_connections("tcp")]
+    open_to = {found.laddr.ip for found in sockets if found.status == "LISTEN"}
+    print(json.dumps([asked, sorted(open_to), ray.get(ray.remote(lambda: os.environ["RAY_AUTH_MODE"]).remote())]))
+"""
+
+
+def without_token(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a user who has set nothing of Ray's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(home), **more}
+
+
+@pytest.mark.ray
+def test_a_local_ray_asks_for_a_token_and_listens_on_loopback(tmp_path: Path) -> None:
+    # In a network of its own, where no other Ray's agent has the port.
+    try:
+        probe = subprocess.run([*APART, NETWORK], capture_output=True, text=True)
+    except FileNotFoundError as missing:
+        pytest.skip(f"{missing.filename} is not installed (Debian's packages util-linux and iproute2)")
+    if probe.returncode:
+        pytest.skip(f"no network of its own is allowed here: {probe.stderr.strip()}")
+    script = f'{NETWORK} && ip route add default via 10.98.0.2 && exec "$0" -c "$1"'
+    command = [*APART, script, sys.executable, LISTENING]
+    done = subprocess.run(command, env=without_token(tmp_path), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    asked, open_to, mode = json.loads(done.stdout)
+    assert asked == 401
+    assert all(ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in open_to), open_to
+    assert mode == "token"
+    kept = tmp_path / ".ray" / "auth_token"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert kept.read_text() not in done.stdout + done.stderr
+
+
+JOINED = """
+import ray
+from visage.cluster import local_ray
+
+@ray.remote
+class Actor:
+    def answer(self): return "an actor answers"
+
+with local_ray():
+    print(ray.get(Actor.remote().answer.remote(), timeout=60))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("mode", ["token", "disabled"])
+def test_a_cluster_gets_the_token_that_it_asks_for(tmp_path: Path, mode: str) -> None:
+    """RAY_ADDRESS alone is enough where ~/.ray has the token, and a token there does not hinder where none is asked."""
+    home, other = tmp_path / "home", secrets.token_hex(32)
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text(TOKEN)
+
+    def joined(home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = without_token(home, RAY_ADDRESS=head.gcs, **more)
+        command = [sys.executable, "-c", JOINED]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+    with ray_head(mode) as head:
+        found = joined(home)
+        assert found.stdout == "an actor answers\n", found.stderr
+        if mode == "token":
+            none = joined(tmp_path)
+            assert f"UserError: RAY_ADDRESS = {head.gcs}: asks for a token; set RAY_AUTH_TOKEN" in none.stderr
+            wrong = joined(tmp_path, RAY_AUTH_TOKEN=other)
+            assert f"UserError: RAY_ADDRESS = {head.gcs}: refuses the token; set RAY_AUTH_TOKEN" in wrong.stderr
+            assert other not in wrong.stderr

@@ -70,7 +70,8 @@ def test_a_script_runs_as_it_is_under_ray_job_submit(head: Head, tmp_path: Path)
 @pytest.mark.ray
 def test_a_token_is_needed_and_must_be_the_right_one(head: Head, tmp_path: Path) -> None:
     def jobs(**token: str) -> subprocess.CompletedProcess[str]:
-        return visage("jobs", "--address", head.address, folder=tmp_path, HOME=str(tmp_path), **token)
+        own = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN": "", **token}
+        return visage("jobs", "--address", head.address, folder=tmp_path, **own)
 
     assert_one_sentence(jobs(), head.address, "asks for a token", "RAY_AUTH_TOKEN")
     wrong = jobs(RAY_AUTH_TOKEN="not-this-one-0123456789abcdef012345")

@@ -23,7 +23,7 @@ from visage.search.tune import tune
 
 HEAD, NODES, TRIALS = "10.99.0.1", ("10.99.0.2", "10.99.0.3"), 12
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--num-cpus")
-OPEN = {"RAY_AUTH_MODE": "disabled"}
+TOKEN = {name: os.environ.get(name, "") for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}  # that of the tests
 
 
 def ip(*words: object) -> None:
@@ -72,7 +72,7 @@ class Node:
         place = ("--address", f"{HEAD}:{self.gcs}", "--node-ip-address", self.address)
         command = [*self.inside, *START, 1, *place]
         log = f"{self.port}-{self.starts}"
-        self.raylet = self.parts.enter_context(Server(self.folder, log, command, lambda: living() > before, OPEN))
+        self.raylet = self.parts.enter_context(Server(self.folder, log, command, lambda: living() > before, TOKEN))
 
 
 def parted(seconds: float) -> Callable[[Node, Path], None]:
@@ -133,7 +133,7 @@ def main(folder: Path, mode: Callable[[Node, Path], None]) -> None:
         # Short, as a socket's path may have a hundred letters.
         session = parts.enter_context(tempfile.TemporaryDirectory(prefix="visage-ray-", ignore_cleanup_errors=True))
         place = ("--node-ip-address", HEAD, "--port", gcs, "--dashboard-port", dashboard, "--temp-dir", session)
-        parts.enter_context(Server(folder, "head", [*START, 0, "--head", *place], lambda: listens(dashboard), OPEN))
+        parts.enter_context(Server(folder, "head", [*START, 0, "--head", *place], lambda: listens(dashboard), TOKEN))
         parts.callback(ray.shutdown)
         ray.init(address=f"{HEAD}:{gcs}", log_to_driver=False)
         nodes = [Node(parts, folder, number, gcs) for number in range(len(NODES))]

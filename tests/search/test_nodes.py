@@ -157,7 +157,8 @@ def test_a_study_waits_for_the_nodes_that_an_autoscaler_adds(tmp_path: Path) -> 
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": head_id,
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head_id,
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     ports = ("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent)
@@ -166,7 +167,7 @@ def test_a_study_waits_for_the_nodes_that_an_autoscaler_adds(tmp_path: Path) -> 
         place = ("--temp-dir", session, "--ray-client-server-port", client, "--disable-usage-stats")
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *place]
         with Server(tmp_path, "head", command, lambda: listens(dashboard), variables):
-            run(WAITING.format(folder=tmp_path), RAY_ADDRESS=f"{HOST}:{gcs}", RAY_AUTH_MODE="disabled")
+            run(WAITING.format(folder=tmp_path), RAY_ADDRESS=f"{HOST}:{gcs}")
     asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3)
     assert [row["state"] for row in table(open_study(asked, resume=True))] == ["complete"] * 3
     assert {path.name.split("-")[0] for path in tmp_path.glob("?-*")} == {"0", "1", "2"}

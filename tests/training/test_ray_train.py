@@ -122,7 +122,7 @@ def test_each_worker_gets_its_own_gpus(tmp_path: Path) -> None:
     import sys
 
     script = GPU_SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path))
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     environment.pop("RAY_ADDRESS", None)
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=300)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
