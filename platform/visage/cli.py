@@ -148,7 +148,7 @@ def evaluate(
 @app.command()
 def models(registry: Store = LOCAL_STORE) -> None:
     """List the registered versions, their aliases and figures."""
-    from visage.commands import list_models
+    from visage.model_commands import list_models
 
     list_models(registry)
 
@@ -160,7 +160,7 @@ def promote(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Make a version the champion, if the gate finds it better."""
-    from visage.commands import promote_model
+    from visage.model_commands import promote_model
 
     promote_model(model, force, registry)
 

@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
-
 from visage.config import Experiment
 from visage.config.data import Data
 from visage.config.experiment import Judge
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from visage.judging.train import FaceNetworks
     from visage.publish import Published
     from visage.registry.bundle import Bundle
-    from visage.registry.models import Promotion
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
@@ -218,47 +214,11 @@ def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) 
     return lambda inputs, condition: generator(inputs, condition[:, order])
 
 
-def list_models(registry: str) -> None:
-    from visage.registry.models import Registry
-
-    versions = Registry(registry).list()
-    if not versions:
-        console.print("no model is registered yet; train one with `visage train` or `visage tune`.")
-        return
-    metrics = ("score", "identity", "expression")
-    headings = (Column("model", no_wrap=True), "aliases", *metrics, "gate", "created")
-    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for line in versions:
-        figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
-        aliases = ", ".join(line.aliases)
-        table.add_row(f"{line.name}/{line.version}", aliases, *figures, line.verdict, f"{line.created:%Y-%m-%d}")
-    console.print(table)
-
-
-def promote_model(model: str, force: bool, registry: str) -> None:
-    from visage.registry.models import Registry
-
-    print_promotion(Registry(registry).promote(model, force))
-
-
 def print_published(published: "Published") -> None:
     from visage.judging.table import table
 
     console.print(table(published.evaluation))
     console.print(f"registered as {published.model}; its bundle is {published.bundle}")
-
-
-def print_promotion(promotion: "Promotion") -> None:
-    verdict = promotion.verdict
-    console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
-    for reason in verdict.reasons:
-        console.print(f"  {reason}")
-    if promotion.alias:
-        console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
-    if promotion.alias == "champion":
-        console.print("next: visage serve")
-    else:
-        console.print(f"next: visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway")
 
 
 def _run_of(
@@ -279,8 +239,7 @@ def _run_of(
             return tracking.continue_run(begun)
         console.print(f"run {begun}: is not in {tracking.uri}; what follows is a new run there.")
     tags = {**tags, THREADS: str(threads(experiment.train))}
-    params = experiment.model_dump(mode="json")
-    log = tracking.start_run(name, parent, tags=tags, params=params, experiment=experiment)
+    log = tracking.start_run(name, parent, tags=tags, params=experiment.model_dump(mode="json"), experiment=experiment)
     log.note(f"Repeat it: `visage train --from-run {log.run_id}`")
     settings.write_text(written(experiment), encoding="utf-8")
     note.write_text(log.run_id)

@@ -6,9 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import faces_and_judges, print_promotion, print_published, train_and_publish, train_run
+from visage.commands import faces_and_judges, print_published, train_and_publish, train_run
 from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.model_commands import print_promotion
 from visage.storage import local
 from visage.terminal import bar, console, going_on_with, judged_later, typed
 

@@ -10,7 +10,8 @@ from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
 from visage.judging.results import FLOORS
-from visage.registry.models import CHALLENGER, KEPT, Registry
+from visage.registry.bundle_cache import KEPT
+from visage.registry.models import CHALLENGER, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
 
@@ -91,14 +92,14 @@ def test_what_was_fetched_long_ago_leaves_the_cache(registry: Registry, add):
     add()
     mine = registry.fetch(f"{NAME}/1").dir
     for number in range(20):  # fetched since, and one that was cut off
-        (registry.cache / f"{'.fetch' if number == 5 else NAME}-{number}").mkdir()
-    for age, path in enumerate(sorted(registry.cache.iterdir(), key=lambda path: path != mine), 1):
+        (registry.cache.dir / f"{'.fetch' if number == 5 else NAME}-{number}").mkdir()
+    for age, path in enumerate(sorted(registry.cache.dir.iterdir(), key=lambda path: path != mine), 1):
         os.utime(path, (0, time.time() - 60 * age))
     os.utime(mine, (0, 0))
     registry.fetch(f"{NAME}/1")  # is used again
     add()
     theirs = registry.fetch(f"{NAME}/2").dir
-    left = set(registry.cache.iterdir())
+    left = set(registry.cache.dir.iterdir())
     assert len(left) == KEPT
     assert {mine, theirs} < left
 
@@ -112,7 +113,7 @@ def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, a
     for path in make_bundle(tmp_path / "forged", seed=9).dir.iterdir():
         (stored / path.name).write_bytes(path.read_bytes())
     assert "not the one that was registered" in refused(registry.fetch, f"{NAME}/1")
-    assert not any(path.name.startswith(".fetch") for path in registry.cache.iterdir())
+    assert not any(path.name.startswith(".fetch") for path in registry.cache.dir.iterdir())
 
 
 def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
@@ -171,12 +172,12 @@ def test_the_list_fits_a_terminal(registry: Registry, add, monkeypatch: pytest.M
 
     from rich.console import Console
 
-    from visage import commands
+    from visage import model_commands
 
     registry.promote(f"visage-ucgan/{add()}", force=True)
     out = io.StringIO()
-    monkeypatch.setattr(commands, "console", Console(file=out, width=80))
-    commands.list_models(registry.uri)
+    monkeypatch.setattr(model_commands, "console", Console(file=out, width=80))
+    model_commands.list_models(registry.uri)
     (line,) = (line for line in out.getvalue().splitlines() if "visage-ucgan/1" in line)
     assert "champion" in line
     assert "promote" in line or "undecided" in line
@@ -337,7 +338,7 @@ def test_a_damaged_champion_can_only_be_replaced_by_force(registry: Registry, ad
     add(**BETTER)
     stored = Path(registry.client.get_model_version(NAME, "1").source.removeprefix("file://"))
     (stored / "faces.png").unlink()
-    for folder in registry.cache.iterdir():
+    for folder in registry.cache.dir.iterdir():
         (folder / "faces.png").unlink()
     assert registry.promote(f"{NAME}/2").verdict.decision == "undecided"
     assert aliases(registry)["champion"] == 1

@@ -14,7 +14,8 @@ import pytest
 from serve_app.holder import Holder
 from tests.serve_app.samples import forge, make_bundle, not_numbers, without_golden
 from visage.config import Serving, validated
-from visage.registry.models import CARD_HASH, CHAMPION, Registry
+from visage.registry.bundle_cache import CARD_HASH
+from visage.registry.models import CHAMPION, Registry
 from visage.registry.tracking import Tracking
 
 NAME = "visage-ucgan"
@@ -147,7 +148,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     reason = description["refused"]["reason"]
     assert words in reason
     assert reason.endswith(".")
-    assert str(registry.cache.parent) not in reason  # a place on the server's disk is nobody's business
+    assert str(registry.cache.dir.parent) not in reason  # a place on the server's disk is nobody's business
     wait_for(lambda: ("refused", number) in told)
     point(registry, 2)
     wait_for(lambda: version(holder) == 2)
@@ -175,7 +176,7 @@ def test_a_refused_version_is_tried_again_ever_more_rarely(
 
 def test_a_card_that_was_not_registered_is_refused(registry: Registry, holder: Holder) -> None:
     source = Path(registry.client.get_model_version(NAME, "2").source.removeprefix("file://"))
-    shutil.rmtree(registry.cache, ignore_errors=True)
+    shutil.rmtree(registry.cache.dir, ignore_errors=True)
     whole = (source / "card.json").read_bytes()
     forge(source, metrics={})
     (source / "card.json").write_bytes((source / "card.json").read_bytes() + b" ")

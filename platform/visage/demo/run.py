@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import judges_of, prepare_faces, print_promotion, print_published
+from visage.commands import judges_of, prepare_faces, print_published
 from visage.config import Access, Experiment, Serving, read_config
 from visage.errors import UserError
+from visage.model_commands import print_promotion
 from visage.search_commands import publish_best
 from visage.terminal import console
 

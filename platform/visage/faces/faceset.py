@@ -103,9 +103,8 @@ class FaceSet:
             def column(name: str) -> np.ndarray:
                 return np.array([line[name] for line in table] if name in known else [""] * count, str)
 
-            aus = None
-            if f"au_{AUS[0]}" in known:
-                aus = [[float(line[f"au_{au}"] or "nan") for au in AUS] for line in table]
+            known_units = f"au_{AUS[0]}" in known
+            aus = [[float(line[f"au_{au}"] or "nan") for au in AUS] for line in table] if known_units else None
             return cls(
                 folder,
                 facts["name"],

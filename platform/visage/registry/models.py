@@ -1,25 +1,19 @@
 """The model registry: versions of `visage-<method>`, their aliases, and who moves them."""
 
-import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.config.data import HOME
 from visage.errors import UserError
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
-from visage.registry.card import CARD
+from visage.registry.bundle_cache import CARD_HASH, BundleCache, card_hash
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
 from visage.registry.results import Results, floors_of
-from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
+from visage.registry.store import absolute, every, if_there, open_store, store_faults
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -28,8 +22,6 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FOLDER = "bundle"  # among the run's artifacts
 MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d{1,9}))")
 OURS = "name LIKE 'visage-%'"  # a store may hold other people's models too, hundreds of them
-KEPT = 8  # bundles in the cache; more than are judged or served at once
-CARD_HASH = "visage.card_sha256"
 TRIVIAL = "the copied input (score) and the mean face (identity)"
 
 
@@ -61,17 +53,12 @@ class Promotion:
 
 
 class Registry:
-    """The registry in the store at `uri`; raises UserError as `open_store`, and when the store refuses.
-
-    The bundles fetched last are kept in `cache`: beside the database, or for a server in runs/, of VISAGE_HOME where
-    that is set, as a pod's own folder is read-only.
-    """
+    """The registry in the store at `uri`; raises UserError as `open_store`, and when the store refuses."""
 
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
         self.client = open_store(uri)
-        database = database_of(self.uri)
-        self.cache = (database.parent if database else Path(os.environ.get(HOME, ""), "runs")) / "cache"
+        self.cache = BundleCache(self.uri)
 
     def register(self, folder: Path, run_id: str) -> int:
         """Put the bundle in `folder` beside the run's artifacts and give it the next version of `visage-<method>`."""
@@ -84,7 +71,7 @@ class Registry:
             "visage.sha256": bundle.card.sha256,
             "visage.data_sha256": bundle.card.data.sha256,
             "visage.metrics": json.dumps(figures),
-            CARD_HASH: _sha256(folder / CARD),
+            CARD_HASH: card_hash(folder),
         }
         with store_faults(self.uri):
             self.client.log_artifacts(run_id, str(folder), FOLDER)
@@ -104,19 +91,7 @@ class Registry:
         if Path(model).is_dir():
             return read_bundle(Path(model))
         found, alias = self._find(model)
-        facts = _facts(found, alias)
-        target = self.cache / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
-        if target.is_dir():
-            try:
-                bundle = self._checked(target, found, facts)
-                with suppress(OSError):  # somebody else's cache, which we may read
-                    os.utime(target)
-                return bundle
-            except UserError:  # a cache may be thrown away
-                shutil.rmtree(target, ignore_errors=True)
-        self._download(found, target)
-        self._prune()
-        return self._checked(target, found, facts)
+        return self.cache.fetch(found, _facts(found, alias))
 
     def find(self, model: str) -> ModelFacts:
         """What the registry knows of a model, without fetching it. Raises UserError as `fetch` for one not there."""
@@ -286,39 +261,6 @@ class Registry:
         known = ", ".join(sorted(each.name for each in ours)) or "none yet"
         raise NoSuchModel(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
 
-    def _checked(self, folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
-        """The bundle, which must be the one that was registered."""
-        bundle = read_bundle(folder, facts)
-        if _sha256(folder / CARD) != found.tags.get(CARD_HASH):
-            raise UserError(
-                f"{found.name}/{found.version}: its {CARD} is not the one that was registered; register it again."
-            )
-        return bundle
-
-    def _download(self, found: "ModelVersion", target: Path) -> None:
-        """Put the version's files at `target`; a download that is cut off leaves nothing there."""
-        from mlflow.artifacts import download_artifacts
-
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.cache) as part:
-                with store_faults(self.uri):
-                    got = Path(download_artifacts(found.source, dst_path=part, tracking_uri=self.uri))
-                try:
-                    got.rename(target)
-                except OSError:
-                    if not target.is_dir():  # else another process was quicker
-                        raise
-        except OSError as error:
-            mend = "mend permissions" if database_of(self.uri) else f"name a folder that can be written in {HOME}"
-            raise UserError(f"{target}: cannot be written ({error}); free space or {mend}.") from None
-
-    def _prune(self) -> None:
-        """Keep what was fetched last, by whichever process; what one was killed in the middle of goes too."""
-        with suppress(OSError):  # another process prunes as well
-            for old in sorted(self.cache.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT:]:
-                shutil.rmtree(old, ignore_errors=True)
-
 
 def _facts(found: "ModelVersion", alias: str | None) -> ModelFacts:
     return ModelFacts(found.name, int(found.version), alias, found.run_id or "")
@@ -335,7 +277,3 @@ def _line(found: "ModelVersion", aliases: tuple[str, ...]) -> Version:
         metrics={key: value for key, value in figures.items() if value is not None},
         verdict=found.tags.get("visage.gate.verdict", ""),
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

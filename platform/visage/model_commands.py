@@ -1,0 +1,45 @@
+"""What the commands of registered models print: the versions, and what the gate says of one."""
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from visage.terminal import console
+
+if TYPE_CHECKING:
+    from visage.registry.models import Promotion
+
+
+def list_models(registry: str) -> None:
+    from visage.registry.models import Registry
+
+    versions = Registry(registry).list()
+    if not versions:
+        console.print("no model is registered yet; train one with `visage train` or `visage tune`.")
+        return
+    metrics = ("score", "identity", "expression")
+    headings = (Column("model", no_wrap=True), "aliases", *metrics, "gate", "created")
+    table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for line in versions:
+        figures = [f"{line.metrics[name]:.3f}" if name in line.metrics else "" for name in metrics]
+        words = (f"{line.name}/{line.version}", ", ".join(line.aliases))
+        table.add_row(*words, *figures, line.verdict, f"{line.created:%Y-%m-%d}")
+    console.print(table)
+
+
+def promote_model(model: str, force: bool, registry: str) -> None:
+    from visage.registry.models import Registry
+
+    print_promotion(Registry(registry).promote(model, force))
+
+
+def print_promotion(promotion: "Promotion") -> None:
+    verdict = promotion.verdict
+    console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
+    for reason in verdict.reasons:
+        console.print(f"  {reason}")
+    if promotion.alias:
+        console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
+    force = f"visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway"
+    console.print(f"next: {'visage serve' if promotion.alias == 'champion' else force}")
