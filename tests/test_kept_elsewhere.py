@@ -1,5 +1,6 @@
 """What an address must not cost: a folder of one's own, progress that no copy has, a name with a space."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, sent
 from visage.judging.train import FaceNetworks
+from visage.search import ablation
 from visage.search.ablation import ablate
 from visage.storage import Store
 from visage.training import checkpoint
-from visage.training.progress import Progress
+from visage.training.progress import Progress, append
 from visage.training.run import held, kept_at, run
 
 Judged = tuple[FaceSet, FaceNetworks]
+VARIANTS = {"seeds": [0], "variants": {"whole": {}, "flat": {"loss.pixel.weight": 0}}}
 
 
 @pytest.fixture
@@ -187,8 +190,7 @@ def test_an_ablation_of_other_settings_stays_what_it_is(
     experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("visage.search.ablation._on_ray", lambda *_: None)
-    ablation = {"seeds": [0], "variants": {"whole": {}, "flat": {"loss.pixel.weight": 0}}}
-    several = Experiment.model_validate({**experiment.model_dump(), "ablation": ablation})
+    several = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
 
     def ablated(out: Path, path: str, value: object) -> None:
         asked = replaced(several, {path: value})
@@ -202,3 +204,78 @@ def test_an_ablation_of_other_settings_stays_what_it_is(
     with pytest.raises(UserError, match="holds a run of other settings"):
         ablated(Path("mine/weights"), "train.images", 64)
     assert Path("mine/weights/whole-0/settings.json").read_text() == before
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of an ablation one after the other, without a Ray."""
+
+    def each(waiting: list[ablation.Run], *_: object) -> None:
+        for one in waiting:
+            ablation._train(one)
+
+    monkeypatch.setattr(ablation, "_on_ray", each)
+
+
+def evaluations(out: Path) -> list[int]:
+    points = [Progress.from_json(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    return [point.images for point in points if point.metrics is not None]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_ablation_outlives_a_bucket_that_is_away(
+    experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the middle of a run, and for a while when it ends."""
+    several = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
+    kept, moved, steps = tmp_path / "kept", tmp_path / "moved", list[int]()
+    written = ablation.append
+
+    def away() -> None:
+        kept.rename(moved)
+        kept.touch()
+
+    def back() -> None:
+        kept.unlink()
+        moved.rename(kept)
+
+    def note(out: Path, point: Progress) -> None:
+        written(out, point)
+        if out.name == "whole-0" and point.metrics is not None:
+            steps.append(point.images)
+            if point.images == 32:
+                back()
+            else:
+                away()
+            if point.images == 48:
+                threading.Timer(2, back).start()
+
+    monkeypatch.setattr(ablation, "append", note)
+    result = ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
+    assert steps == [16, 32, 48]
+    assert set(result.table) == {"whole", "flat"}
+    there = kept / "ablation" / "weights" / "whole-0"
+    assert (there / "evaluation.json").is_file()
+    assert evaluations(there) == [16, 32, 48]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_ablation_that_is_killed_between_checkpoint_and_journal_loses_no_point(
+    experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = replaced(experiment, {"train.storage": None})
+    several = Experiment.model_validate({**alone.model_dump(), "ablation": VARIANTS})
+
+    def killed(out: Path, point: Progress) -> None:
+        if point.images == 32:
+            raise KeyboardInterrupt
+        append(out, point)
+
+    with monkeypatch.context() as once:
+        once.setattr(ablation, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
+    assert evaluations(Path("weights/whole-0")) == [16]
+    assert reached(Path("weights/whole-0")) == 32
+    ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
+    assert evaluations(Path("weights/whole-0")) == [16, 32, 48]

@@ -15,9 +15,10 @@ from visage.errors import UserError
 from visage.faces.picture import write_whole
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import FLOORS, Evaluation, FaceResult
+from visage.search.patience import patiently
 from visage.storage import Store
 from visage.training.progress import JOURNAL, Diverged, Progress, append
-from visage.training.run import NOT_KEPT, forget_after, held, kept_at, resumable
+from visage.training.run import NOT_KEPT, copying, go_on, held, kept_at, level, resumable
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -51,6 +52,16 @@ class Run:
     def store(self) -> Store | None:
         """Where its files are kept besides its folder; None without `train.storage`."""
         return kept_at(self.experiment.train, f"ablation/{self.folder.parent.name}/{self.folder.name}")
+
+    def level(self) -> None:
+        """Bring what is kept elsewhere into its folder, or the other way round where the folder is beyond that."""
+        if store := self.store:
+            patiently(lambda: level(self.folder, store))
+
+    def send(self) -> None:
+        """Keep its files elsewhere too, the result last."""
+        if store := self.store:
+            patiently(lambda: store.push(self.folder, skip=NOT_KEPT, last=EVALUATION))
 
     def images(self) -> int:
         """How far it is, in images."""
@@ -158,13 +169,11 @@ def ablate(
     runs = runs_of(experiment, out)
     with held(out, resume=False):
         for run in runs:
-            if run.store:
-                if run.settings() is not None:  # refused before anything there is replaced
-                    _claim(run, faces, networks)
-                run.store.get(run.folder, skip=NOT_KEPT)
+            if run.settings() is not None:  # refused before anything there is replaced
+                _claim(run, faces, networks)
+            run.level()
             _claim(run, faces, networks)
-            if run.store:
-                run.store.push(run.folder, skip=NOT_KEPT)
+            run.send()
         waiting = [run for run in runs if not run.finished()]
         if waiting:
             _on_ray(waiting, runs, watch)
@@ -220,8 +229,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
                     run = pending.pop(reference)
                     try:
                         ray.get(reference)
-                        if run.store:
-                            run.store.get(run.folder, skip=NOT_KEPT)
+                        run.level()
                     except Exception as error:
                         faults.append(root(error))
                 finished = sum(run.finished() for run in runs)
@@ -236,7 +244,8 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
 def _train(run: Run) -> None:
     """One run in a process of its own: train, judge on the test people, and store the result.
 
-    What is kept of it elsewhere is brought first, and kept there after each evaluation and at the end.
+    What is kept of it elsewhere is brought first, and kept there after each evaluation, where a store that is away is
+    not waited for, and at the end, where it is.
     """
     import torch
 
@@ -244,23 +253,21 @@ def _train(run: Run) -> None:
     from visage.faces.shared import opened
     from visage.judging.by_method import PICTURES, judged
     from visage.judging.train import face_networks
-    from visage.training.checkpoint import load, load_generator
+    from visage.training.checkpoint import load_generator
     from visage.training.loop import here, train
 
-    experiment, out, store = run.experiment, run.folder, run.store
-    if store:
-        store.get(out, skip=NOT_KEPT)
+    experiment, out = run.experiment, run.folder
+    run.level()
+    copied = copying(run.store, out, _unheard) if run.store else _unheard
 
     def report(point: Progress) -> None:
         append(out, point)
-        if store and point.metrics is not None:
-            store.push(out, skip=NOT_KEPT)
+        copied(point)
 
     torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
     faces = opened(experiment.data)
     networks = face_networks(faces, experiment.judge)
-    start = out / "checkpoint" if resumable(out) else None
-    forget_after(out / JOURNAL, load(start)["images"] if start else 0)
+    start = go_on(out, copied, resume=resumable(out))
     try:
         train(experiment, faces, out, report, networks=networks, resume=start)
     except Diverged as error:
@@ -272,8 +279,11 @@ def _train(run: Run) -> None:
         evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
         write_png(out / FACES, PICTURES[method](generator, faces, "test"))
         write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
-    if store:
-        store.push(out, skip=NOT_KEPT, last=EVALUATION)
+    run.send()
+
+
+def _unheard(point: Progress) -> None:
+    """The journal has it."""
 
 
 def _folder(name: str) -> str:

@@ -39,7 +39,20 @@ def run(
     if store is None:
         return _run(experiment, faces, networks, out, report, None, resume=resume)
 
-    def kept(point: Progress) -> None:
+    try:
+        return _run(experiment, faces, networks, out, copying(store, out, report), store, resume=resume)
+    except KeyboardInterrupt:
+        try:
+            store.push(out, skip=NOT_KEPT)
+        except NotWritten as away:  # the folder holds all, and is gone on from when it is beyond the copy
+            raise KeyboardInterrupt(f"cut off without a last copy, as {str(away).rstrip('.')}") from None
+        raise
+
+
+def copying(store: Store, out: Path, report: Report) -> Report:
+    """The report, after each evaluation's files are copied from `out` to the store; a copy that fails is a warning."""
+
+    def copied(point: Progress) -> None:
         if point.metrics is not None:
             try:
                 store.push(out, skip=NOT_KEPT)
@@ -47,14 +60,7 @@ def run(
                 point = replace(point, warning=f"{str(away).rstrip('.')}; the training goes on without that copy.")
         report(point)
 
-    try:
-        return _run(experiment, faces, networks, out, kept, store, resume=resume)
-    except KeyboardInterrupt:
-        try:
-            store.push(out, skip=NOT_KEPT)
-        except NotWritten as away:  # the folder holds all, and is gone on from when it is beyond the copy
-            raise KeyboardInterrupt(f"cut off without a last copy, as {str(away).rstrip('.')}") from None
-        raise
+    return copied
 
 
 def kept_at(train: Train, name: str) -> Store | None:
@@ -71,13 +77,7 @@ def _run(
     experiment: Experiment, faces: FaceSet, networks: FaceNetworks, out: Path, report: Report, store: Store | None, *,
     resume: bool,
 ) -> Progress:  # fmt: skip
-    start = out / CHECKPOINT if resume else None
-    state = load(start) if start else None
-    known = forget_after(out / JOURNAL, state["images"] if state else 0)
-    missed = evaluation_in(state) if state else None
-    if missed and missed.images not in known:  # killed between the checkpoint and the journal
-        append(out, missed)
-        report(missed)
+    start = go_on(out, report, resume=resume)
     if under_ray(experiment.train):
         return _under_ray(experiment, faces, out, report, start, store)
     from visage.training.loop import train
@@ -87,6 +87,22 @@ def _run(
         report(point)
 
     return train(experiment, faces, out, note, networks=networks, resume=start)
+
+
+def go_on(out: Path, report: Report, *, resume: bool) -> Path | None:
+    """The checkpoint that a run goes on from, None of one that begins.
+
+    The journal is brought level with it: points beyond it go, and an evaluation that nobody heard of, as the run was
+    killed between the checkpoint and the journal, is told.
+    """
+    start = out / CHECKPOINT if resume else None
+    state = load(start) if start else None
+    known = forget_after(out / JOURNAL, state["images"] if state else 0)
+    missed = evaluation_in(state) if state else None
+    if missed and missed.images not in known:
+        append(out, missed)
+        report(missed)
+    return start
 
 
 def under_ray(train: Train) -> bool:
@@ -124,12 +140,12 @@ def held(out: Path, *, resume: bool | None, store: Store | None = None) -> Itera
         if store:
             if resume is False:  # before anything there is replaced
                 _require(out, resume)
-            _level(out, store)
+            level(out, store)
             _require(out, resume)
         yield resumable(out)
 
 
-def _level(out: Path, store: Store) -> None:
+def level(out: Path, store: Store) -> None:
     """Bring what the store keeps into the folder; or the other way round where a later copy did not get through."""
     own, kept = out / CHECKPOINT, -1
     if resumable(out):
