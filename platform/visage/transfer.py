@@ -70,11 +70,11 @@ class Transferer:
         network, inputs = self._network, torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
         inputs = inputs.float().div_(127.5).sub_(1)
         (sources, of), (drivers, by) = (np.unique(np.asarray(part), return_inverse=True) for part in (source, driver))
-        free, related = network.free(inputs[sources]), network.related(inputs[drivers])
+        free, related = network.left(inputs[sources]), network.related(inputs[drivers])
         shown, read = related[by], network.intensities(related)[by]
         if units is not None and self._unit_map is not None:
             wanted = torch.from_numpy(units).to(self.device)
-            told = self._unit_map(read, wanted)
+            told = self._unit_map(shown, read, wanted)
             shown = torch.where(wanted.isnan().all(1, keepdim=True), shown, told)
         outputs = network.compose(Features(shown, free[of]), inputs[sources[of]])
         pixels = outputs.add(1).mul(127.5).add_(0.5).clamp_(0, 255).to(torch.uint8)

@@ -8,13 +8,14 @@ import pytest
 from tests.faces.photos import face, photograph, save
 from tests.faces.sets import SHARES, data, prepare
 from visage.errors import UserError
-from visage.faces.action_units import action_units
+from visage.faces.action_units import action_units, by_side, learning_faces
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS, au_vector, prototype
 from visage.faces.labels import labelled
 from visage.faces.layouts import read_layout
 from visage.faces.prepare import prepare_if_absent
-from visage.faces.synthetic import picture_of
+from visage.faces.split import PRACTICE, READING
+from visage.faces.synthetic import picture_of, unit_picture
 
 OPENFACE = " AU12_r, AU06_r, AU12_c, AU28_c\n"  # with the spaces that OpenFace writes
 
@@ -155,3 +156,51 @@ def test_nobody_needs_two_expressions_in_an_unpaired_folder(tmp_path: Path) -> N
     with pytest.raises(UserError, match="layout unpaired"):
         read_layout("folder", tmp_path)
     assert len({row.identity for row in read_layout("unpaired", tmp_path).rows}) == 8
+
+
+def test_further_people_show_units_and_are_in_no_part_that_is_judged(tmp_path: Path) -> None:
+    plain = prepare_if_absent(data(tmp_path / "plain", layout="synthetic", turn=15))
+    made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15, units=4))
+    count = len(plain.identity)
+    assert made.expressions == plain.expressions
+    for name in ("identity", "expression", "split", "turn", "lopsided"):
+        np.testing.assert_array_equal(getattr(made, name)[:count], getattr(plain, name))
+    np.testing.assert_array_equal(made.faces[:count], plain.faces)
+    further = np.arange(count, len(made.identity))
+    assert set(made.expression[further]) == {-1}
+    people = made.facts["counts"]["people_of_parts"]
+    assert (people[PRACTICE], people[READING]) == (3, 1)
+    assert sorted([*made.part(PRACTICE), *made.part(READING)]) == further.tolist()
+    np.testing.assert_array_equal(learning_faces(made), made.part(PRACTICE))
+    np.testing.assert_array_equal(learning_faces(plain), plain.part("train"))
+    labels = action_units(made)
+    # 10 and 25 belong to no expression, so that nothing of an expression is measured by them.
+    assert not labels.known[[AUS.index(10), AUS.index(25)]].any()
+    assert labels.learnt.all()
+    practised = made.aus[further] if made.aus is not None else np.array([])
+    assert np.abs(np.corrcoef(practised[:, AUS.index(6)], practised[:, AUS.index(12)])[0, 1]) < 0.4
+    assert len(np.unique(np.sign(made.lopsided[further]))) == 3
+    again = prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15, units=4))
+    assert again.sha256 == made.sha256
+    with pytest.raises(UserError, match="units 4 and not 0"):
+        prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15))
+
+
+def test_two_pictures_of_somebody_who_shows_units_differ_by_these_alone() -> None:
+    shots = [unit_picture(3, k, 64, 0, turn=15) for k in range(12)]
+    assert len({row.turn for row, _ in shots}) == 1
+    rest = next(k for k in range(100) if not unit_picture(3, k, 64, 0, turn=15)[0].aus.any())
+    still = unit_picture(3, rest, 64, 0, turn=15)[1].astype(float)
+    for row, shown in shots:
+        changed = np.abs(shown - still).mean(2) > 2
+        assert not changed[:8, :8].any()  # the backdrop
+        assert changed.any() == bool(row.aus.any())
+
+
+def test_units_by_side_are_weaker_on_the_side_that_lags() -> None:
+    whole = au_vector({12: 0.8, 14: 0.5, 26: 1.0})
+    for lopsided, left, right in ((0.0, 0.8, 0.8), (0.75, 0.2, 0.8), (-1.0, 0.8, 0.0)):
+        sides = by_side(whole[None], np.array([lopsided], np.float32))[0].reshape(2, -1)
+        np.testing.assert_allclose(sides[:, AUS.index(12)], (left, right), atol=1e-6)
+        np.testing.assert_allclose(sides[:, AUS.index(26)], 1)  # the jaw has no side
+        np.testing.assert_allclose(sides[:, AUS.index(14)], (0, 0.5))

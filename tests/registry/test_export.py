@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.serve_app.samples import UNITS
 from tests.serve_app.samples import make_bundle as transfer_bundle
 from visage.errors import UserError
 from visage.models.basis import BasisGenerator
@@ -106,16 +107,22 @@ def test_the_example_runs_with_onnxruntime_alone(exported: tuple[Any, Path], tmp
         assert np.abs(np.asarray(image) - expected).max() <= 0.6
 
 
-@pytest.fixture(scope="module", params=BLENDED)
+@pytest.fixture(scope="module", params=[*BLENDED, "basis"])
 def carrier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """As `exported`, of a transfer."""
     folder = tmp_path_factory.mktemp("carrier")
     torch.manual_seed(1)
-    generator = Disentangler(32, 8, 8, 17, **BLENDED[request.param])
+    if on_basis := request.param == "basis":
+        generator = Disentangler(32, 8, 34, 17, basis=True)
+        assert generator.basis is not None
+        torch.nn.init.normal_(generator.basis.maps, std=0.2)
+        torch.nn.init.normal_(generator.decoder.out.weight, std=0.05)
+    else:
+        generator = Disentangler(32, 8, 8, 17, **BLENDED[request.param])
     with torch.no_grad():
-        generator.decoder.out.weight.mul_(5)
+        generator.decoder.out.weight.mul_(1 if on_basis else 5)
         generator.related.out.weight.mul_(10)
-    bundle = transfer_bundle(folder / "bundle", method="eft", generator=generator)
+    bundle = transfer_bundle(folder / "bundle", method="eft", generator=generator, units=() if on_basis else UNITS)
     assert export_onnx(bundle, folder / "model.onnx") < 1e-3
     return bundle, folder / "model.onnx"
 

@@ -19,7 +19,7 @@ def test_it_is_read_as_it_was_written_and_the_card_tells_of_it(tmp_path: Path) -
     assert [au for au, known in zip(AUS, found.known.tolist(), strict=True) if known] == list(UNITS)
     read, asked = torch.rand(3, len(AUS)), torch.full((3, len(AUS)), float("nan"))
     asked[:, 2] = 0.5
-    told = found(read, asked)
+    told = found(torch.zeros(3, 8), read, asked)
     read[:, 2] = 0.5
     torch.testing.assert_close(told, found.out(read))
     assert "action units by their FACS numbers" in (bundle.dir / MODEL_CARD).read_text()

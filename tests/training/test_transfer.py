@@ -139,3 +139,27 @@ def test_least_squares_and_no_triplet_are_usual_for_eft_and_can_be_changed() -> 
     chosen = Experiment.model_validate({"data": {"dir": "x"}, "method": {"name": "eft"}, "loss": other})
     assert (chosen.loss.adversarial.form, chosen.loss.triplet.weight) == ("hinge", 1)
     assert Experiment.model_validate({"data": {"dir": "x"}}).loss.triplet.weight == 1
+
+
+def test_a_basis_trains_in_the_same_loop_and_goes_on_where_it_stopped(
+    judged: Judged, transfer: Experiment, tmp_path: Path
+) -> None:
+    faces, networks = judged
+    none = {f"loss.{name}.weight": 0 for name in ("reconstruction", "cross_cycle", "swap", "adversarial", "triplet")}
+    of_basis = {"method.basis": True, "method.related": 32, "loss.paired.weight": 60, "loss.paired.change": 8}
+    chosen = replaced(transfer, none | of_basis)
+    whole, cut = (Trainer(chosen, faces, networks, Place()) for _ in range(2))
+    assert {"action_units", "paired", "feature_adversarial", "d_feature"} <= set(whole.step(gradients=True))
+    assert whole.method.generator.basis.maps.abs().max() > 0
+    cut.step()
+    cut.save(tmp_path / "cut")
+    again = Trainer(chosen, faces, networks, Place())
+    again.restore(tmp_path / "cut")
+    for trainer in (whole, again):
+        trainer.step()
+    assert all(torch.equal(value, again.weights[name]) for name, value in whole.weights.items())
+    moments = whole.method.discriminator.moments
+    assert torch.equal(moments, again.method.discriminator.moments)
+    assert moments[0, 0] > 0
+    without = replaced(chosen, {"loss.feature_adversarial.weight": 0})
+    assert "d_feature" not in Trainer(without, faces, networks, Place()).step()

@@ -31,13 +31,13 @@ def test_it_gives_back_the_features_of_faces_it_never_saw(judged: Judged, carrie
     with torch.inference_mode():
         related = carrier.related(real_inputs(faces, faces.part("test"), "cpu"))
         read = carrier.intensities(related)
-        guessed = found(read, torch.full_like(read, NAN))
+        guessed = found(related, read, torch.full_like(read, NAN))
         spread = (related - related.mean(0)).square().sum()
         assert (guessed - related).square().sum() < 0.4 * spread
         for place, au in enumerate(AUS):
             asked = torch.full_like(read, NAN)
             asked[:, place] = 1
-            assert (found(read, asked) != guessed).any().item() == (au in shown)
+            assert (found(related, read, asked) != guessed).any().item() == (au in shown)
 
 
 def test_no_face_of_other_people_than_those_of_the_training_has_a_part_in_it(

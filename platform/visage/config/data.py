@@ -104,7 +104,7 @@ OWN_FIELDS = {
     "rafd": ("rafd",),
     "oulu-casia": ("oulu_casia",),
     "mmi": ("mmi",),
-    "synthetic": ("people", "pictures", "seed", "nuisance", "turn", "fine"),
+    "synthetic": ("people", "pictures", "seed", "nuisance", "turn", "fine", "units"),
 }
 
 
@@ -138,6 +138,12 @@ class Data(Section):
     )
     turn: float = Field(0, ge=0, le=15, description="`synthetic`: heads turn anew in each picture, by so many degrees")
     fine: bool = Field(False, description="`synthetic`: each expression also at half strength, and on one side alone")
+    units: int = Field(
+        0,
+        ge=0,
+        description="`synthetic`: so many further people show random action units, each side on its own, in place of "
+        "expressions; eft learns from three in four of them alone, and the rest teach the judge of action units",
+    )
     shares: Shares = Shares()
     split_as: str | None = Field(
         None,

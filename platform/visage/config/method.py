@@ -30,8 +30,9 @@ class Method(Section):
 
     basis: bool = Field(
         False,
-        description="(extension) lay maps of flow and colour that all people share, a set for each expression, under "
-        "the network's own; takes the place of mask and warp",
+        description="(extension) lay maps of flow and colour that all people share under the network's own; takes the "
+        "place of mask and warp. ucgan: a set for each expression. eft: one for each action unit of each side, of "
+        "which the AU-related feature then consists; learns by loss.paired",
     )
 
     @model_validator(mode="after")
@@ -142,6 +143,9 @@ class Paired(Section):
     """
 
     weight: Weight = 0.0
+    change: Weight = Field(
+        0.0, description="with method.basis: weighs each pixel by 1 + change * |face - other picture|"
+    )
 
 
 class Swap(Section):
@@ -199,6 +203,7 @@ def check_own_fields(method: Method, loss: Loss) -> None:
 
     By their values, as an experiment that comes back from its record names every field.
     """
+    _check_basis(method, loss)
     for name, own in OWN_FIELDS.items():
         for section, fields in own.items() if name != method.name else ():
             given: Section = {"loss": loss, "method": method}[section]
@@ -207,3 +212,26 @@ def check_own_fields(method: Method, loss: Loss) -> None:
                     raise ValueError(
                         f"{section}.{field} is for method {name}, and the method is {method.name}; remove it"
                     )
+
+
+# What a basis leaves nothing to: a face under its own units is itself, and pixels are held to the true face.
+WITHOUT_BASIS = ("reconstruction", "cross_cycle", "swap", "adversarial")
+
+
+def _check_basis(method: Method, loss: Loss) -> None:
+    if method.name != "eft":
+        return
+    if not method.basis:
+        if loss.paired.change:
+            raise ValueError("loss.paired.change is for method.basis; set that, or remove it")
+        return
+    for name in ("related", "taught"):
+        if getattr(method, name) != Method.model_fields[name].default:
+            raise ValueError(
+                f"method.basis of eft makes the AU-related feature of the units alone; remove method.{name}"
+            )
+    if not loss.paired.weight:
+        raise ValueError("method.basis of eft learns by loss.paired; give it a weight")
+    for name in WITHOUT_BASIS:
+        if getattr(loss, name).weight:
+            raise ValueError(f"method.basis of eft has no use for loss.{name}; set loss.{name}.weight to 0")

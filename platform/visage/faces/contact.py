@@ -20,7 +20,7 @@ def contact_sheet(
     `faces`: uint8 N,S,S,3 in the order of `rows`; `parts`: the split of each person. A cell is empty where a person
     has no picture of the expression.
     """
-    people = sorted(parts)
+    people = sorted({row.identity for row in rows if row.expression})
     people = [
         people[k] for k in np.unique(np.linspace(0, len(people) - 1, min(PEOPLE, len(people))).round().astype(int))
     ]

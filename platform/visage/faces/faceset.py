@@ -22,7 +22,7 @@ from visage.errors import UserError
 from visage.faces.facs import AUS, EXPRESSIONS
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
-from visage.faces.split import PARTS, split_rows
+from visage.faces.split import ALL_PARTS, PARTS, PRACTICE, READING, split_rows
 
 FORMAT = 1
 KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
@@ -44,9 +44,10 @@ class FaceSet:
     """A face set of N faces of side S. All arrays run over the faces in the order of faces.csv.
 
     faces: uint8 N,S,S,3, mapped from DIR/faces.npy. identity, split, group, path: str N. expression: int N, an index
-    into `expressions`. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, NaN where one is
-    not known, or None where none is. turn: float32 N, of the head or the camera in degrees, or None where it is not
-    known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels. facts: all of set.json.
+    into `expressions`, -1 for none. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, NaN
+    where one is not known, or None where none is. turn: float32 N, of the head or the camera in degrees, or None where
+    it is not known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels. facts: all of
+    set.json.
     address: what `dir` is a copy of, see `shared`.
     """
 
@@ -85,7 +86,7 @@ class FaceSet:
                 raise ValueError(f"set.json has no {missing[0]}")
             if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key, kind()), kind)]:
                 raise ValueError(f"set.json has another kind of {wrong[0]}")
-            if wrong := [str(part) for part in facts.get("parts", {}).values() if part not in PARTS]:
+            if wrong := [str(part) for part in facts.get("parts", {}).values() if part not in ALL_PARTS]:
                 raise ValueError(f"set.json has people in no part but {wrong[0]}")
             size, count = facts["size"], facts["counts"]["pictures"]
             faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
@@ -115,7 +116,7 @@ class FaceSet:
                 facts["licence"],
                 faces,
                 column("identity"),
-                np.array([expressions.index(line["expression"]) for line in table]),
+                np.array([expressions.index(e) if (e := line["expression"]) else -1 for line in table]),
                 column("split"),
                 np.array([float(line.get("intensity") or 1) for line in table], np.float32),
                 column("group"),
@@ -138,9 +139,9 @@ class FaceSet:
             ) from None
 
     def part(self, name: str) -> np.ndarray:
-        """The indexes of the faces of the train, validation or test people."""
-        if name not in PARTS:
-            raise ValueError(f"{name!r} is no part; use one of {PARTS}")
+        """The indexes of the faces of the train, validation or test people, or of those who show no expressions."""
+        if name not in ALL_PARTS:
+            raise ValueError(f"{name!r} is no part; use one of {ALL_PARTS}")
         return np.flatnonzero(self.split == name)
 
     def parts(self) -> dict[str, str]:
@@ -177,8 +178,9 @@ def write_face_set(
     from visage.faces.contact import contact_sheet
 
     parts = split_rows(rows, shares, kept)
-    shown = {row.expression for row in rows}
+    shown = {row.expression for row in rows if row.expression}
     expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
+    beside = tuple(part for part in (PRACTICE, READING) if part in parts.values())
     with staged(out) as folder:
         (folder / "faces").mkdir()
         names = list(_names(rows))
@@ -200,11 +202,11 @@ def write_face_set(
             "counts": {
                 "pictures": len(rows),
                 "people": len(parts),
-                "people_of_parts": {part: list(parts.values()).count(part) for part in PARTS},
-                "pictures_of_expressions": dict(Counter(row.expression for row in rows)),
+                "people_of_parts": {part: list(parts.values()).count(part) for part in PARTS + beside},
+                "pictures_of_expressions": dict(Counter(row.expression for row in rows if row.expression)),
                 "pictures_of_parts": dict(Counter(parts[row.identity] for row in rows)),
             },
-            "split": "published" if any(row.published for row in rows) else "hash",
+            "split": "published" if any(row.published and row.expression for row in rows) else "hash",
             "parts": {**(kept or {}), **parts},
             "sha256": pixels.hexdigest(),
             "labels_sha256": hashlib.sha256(labels).hexdigest(),

@@ -11,25 +11,31 @@ import numpy as np
 from visage.config.data import Data
 from visage.faces.facs import EXPRESSIONS, one_sided, prototype
 from visage.faces.layouts import Row
+from visage.faces.split import PRACTICE, READING
 
 if TYPE_CHECKING:
     from visage.faces.synthetic.people import Variant
 
 # Below this, starting worker processes takes longer than the work.
 FEW_RENDERINGS = 400
+SHOTS = 24  # of each person who shows action units and no expression
+READING_EVERY = 4  # of these people is the judge's
 
 
 def rendered(data: Data, expressions: tuple[str, ...]) -> Generator[tuple[int, Row, np.ndarray]]:
     """Every picture of the procedural people, person by person: (index, row, uint8 S,S,3)."""
     with _pool(count(data, expressions)) as parallel:
-        everybody = parallel(_person, ((person, data, expressions) for person in range(data.people)))
+        named = ((person, data, expressions) for person in range(data.people))
+        further = ((person, data) for person in range(data.people, data.people + data.units))
+        # One after the other: the processes serve one call at a time.
+        everybody = (one for draw, people in ((_person, named), (_practice, further)) for one in parallel(draw, people))
         for index, (row, face) in enumerate(itertools.chain.from_iterable(everybody)):
             yield index, row, face
 
 
 def count(data: Data, expressions: tuple[str, ...]) -> int:
     """How many pictures `rendered` makes."""
-    return data.people * data.pictures * len(_kinds(data, expressions))
+    return data.people * data.pictures * len(_kinds(data, expressions)) + data.units * SHOTS
 
 
 def _kinds(data: Data, expressions: tuple[str, ...]) -> list[tuple[str, "Variant"]]:
@@ -79,4 +85,24 @@ def _person(person: int, data: Data, expressions: tuple[str, ...]) -> list[tuple
                 lopsided=round(made.lopsided, 3),
             )
             found.append((row, face))
+    return found
+
+
+def _practice(person: int, data: Data) -> list[tuple[Row, np.ndarray]]:
+    from visage.faces.synthetic import unit_picture
+
+    found = []
+    for shot in range(SHOTS):
+        made, face = unit_picture(person, shot, data.size, data.seed, data.nuisance, data.turn)
+        row = Row(
+            Path(),
+            made.identity,
+            "",
+            f"{shot}",
+            angle="" if made.turn is None else f"{made.turn:.1f}",
+            aus=tuple(made.aus.tolist()),
+            published=READING if person % READING_EVERY == 0 else PRACTICE,
+            lopsided=round(made.lopsided, 3),
+        )
+        found.append((row, face))
     return found

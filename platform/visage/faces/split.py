@@ -11,6 +11,9 @@ from visage.faces.layouts import Row
 
 PARTS = ("train", "validation", "test")
 LEARN = ("train", "validation")
+# Of people who show action units and no expression: those that a transfer learns from, and those that its judge does.
+PRACTICE, READING = "practice", "reading"
+ALL_PARTS = (*PARTS, PRACTICE, READING)
 
 
 def split_people(
@@ -54,9 +57,12 @@ def split_people(
 
 
 def split_rows(rows: Sequence[Row], shares: Shares, kept: Mapping[str, str] | None = None) -> dict[str, str]:
-    """As `split_people`, by the rows' own word on the published split."""
-    published = {row.identity: row.published for row in rows if row.published}
-    return split_people((row.identity for row in rows), shares, published, kept)
+    """As `split_people`, by the rows' own word on the published split; who shows no expression keeps to his own."""
+    beside = {row.identity: row.published for row in rows if row.published in (PRACTICE, READING)}
+    named = [row for row in rows if row.identity not in beside]
+    published = {row.identity: row.published for row in named if row.published}
+    kept = {person: part for person, part in (kept or {}).items() if part in PARTS}
+    return split_people((row.identity for row in named), shares, published, kept) | beside
 
 
 def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
+from visage.judging.drawn import drawn_alone
 from visage.judging.floors import by_regression
 from visage.judging.frechet import Realism
 from visage.judging.judges import BATCH, Generator, Judges
@@ -18,7 +19,7 @@ from visage.judging.probes import probes
 from visage.judging.results import Alone, Evaluation, FaceResult, Row
 from visage.judging.train import FaceNetworks
 from visage.judging.transfer import Pairings, Read, TransferJudges, at_rest, pairings
-from visage.models.condition import conditions
+from visage.models.condition import NEUTRAL, conditions
 from visage.models.disentangler import Disentangler
 from visage.models.unit_map import UnitMap
 
@@ -112,11 +113,15 @@ def _told_units(judges: TransferJudges, generator: Disentangler, unit_map: UnitM
 def _alone(
     judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, resamplings: int, seed: int
 ) -> dict[str, Alone]:
-    """Of each unit that the map and the labels know, by its number, over pictures of the part."""
-    members = judges.faces.part(judges.part)
+    """Of each unit that the map and the labels know, by its number, over faces of the part: those at rest, if any are,
+    as a unit is not alone on another face."""
+    members, drawn = judges.faces.part(judges.part), drawn_alone(judges)
+    if NEUTRAL in judges.faces.expressions:
+        rest = members[judges.faces.expression[members] == judges.faces.expressions.index(NEUTRAL)]
+        members = rest if len(rest) else members
     chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PICTURES])
     people = judges.faces.identity[chosen]
-    known = judges.labels.known & unit_map.known.cpu().numpy()
+    known = judges.labels.learnt & unit_map.known.cpu().numpy()
     inputs = [judges.judges.pictures(some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))]
     found = {}
     for place in np.flatnonzero(known):
@@ -129,7 +134,7 @@ def _alone(
         moved = at[1] - at[0]
         others = np.abs(moved[:, known & (np.arange(len(AUS)) != place)]).mean(1)
         own, rest = (interval_over_people(v, people, resamplings, seed) for v in (moved[:, place], others))
-        found[str(AUS[place])] = Alone(own, rest)
+        found[str(AUS[place])] = Alone(own, rest, drawn.get(AUS[place]))
     return found
 
 

@@ -75,10 +75,12 @@ class Intensity:
 @dataclass(frozen=True)
 class Alone:
     """What happens when one action unit alone is told to go from 0 to 1: by how much that unit moves, as the judge
-    reads it, and by how much the others do, whichever way, on average."""
+    reads it, and by how much the others do, whichever way, on average. drawn: by how much it moves where the same
+    people are drawn with that unit alone, in a set of people who can be drawn with any; None in others."""
 
     own: Estimate
     others: Estimate
+    drawn: float | None = None
 
 
 @dataclass(frozen=True)

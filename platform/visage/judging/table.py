@@ -161,11 +161,14 @@ def _action_units(evaluation: Evaluation) -> "Table":
         grid.add_column(ROWS.get(name, name), justify="right")
     if evaluation.alone:
         grid.add_column("told alone", justify="right")
-    for unit in next(iter(units.values())):
-        cells = [f"{found[unit].correlation.value:.2f} / {found[unit].f1.value:.2f}" for found in units.values()]
+    shown = next(iter(units.values()))
+    for unit in [*shown, *(one for one in evaluation.alone or {} if one not in shown)]:  # the rest: of no expression
+        known = [found.get(unit) for found in units.values()]
+        cells = [f"{one.correlation.value:.2f} / {one.f1.value:.2f}" if one else "–" for one in known]
         if evaluation.alone:
             alone = evaluation.alone.get(unit)
-            cells.append(f"{alone.own.value:.2f} / {alone.others.value:.2f}" if alone else "–")
+            drawn = f" of {alone.drawn:.2f} drawn" if alone and alone.drawn is not None else ""
+            cells.append(f"{alone.own.value:.2f}{drawn} / {alone.others.value:.2f}" if alone else "–")
         grid.add_row(unit, *(cell.replace("nan", "–") for cell in cells))
     return grid
 

@@ -1,4 +1,5 @@
-"""The judge of action units: fitted once per face set to the training people's real faces, and stored with it.
+"""The judge of action units: fitted once per face set to real faces of the training people, and of those who are
+there for it alone, and stored with it.
 
 It is no network of the method, and stands beside the others of a face set, so that those stay what they are.
 """
@@ -18,6 +19,7 @@ from visage.errors import UserError
 from visage.faces.action_units import action_units
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
+from visage.faces.split import READING
 from visage.judging.linear import fit_unit_judge
 from visage.judging.train import resized
 from visage.models.judges import Trunk, UnitJudge
@@ -43,7 +45,7 @@ def unit_judge(faces: FaceSet, judge: Judge) -> UnitJudge:
     text, path = json.dumps(wanted, sort_keys=True), faces.dir / FILE
     if not _load(network, path, text):
         network.trunk = Trunk.pretrained()
-        learn = faces.part("train")
+        learn = np.concatenate([faces.part("train"), faces.part(READING)])
         known = torch.from_numpy(np.stack([value[learn] for value in values.values()], axis=1))
         fit_unit_judge(network, resized(faces, learn), known, judge.images, judge.seed)
         part = path.with_name(f".{FILE}.{os.getpid()}")

@@ -32,7 +32,8 @@ from visage.models.disentangler import Disentangler, Features
 @dataclass(frozen=True)
 class SwapBatch:
     """Unpaired pictures. face, driver: N,3,S,S in [-1, 1], of two people. aus, driver_aus: N,U in 0..1, NaN where one
-    is not known. positive, driver_positive: other pictures of the same two people."""
+    is not known. positive, driver_positive: other pictures of the same two people. by_side: the labels of all four,
+    4N,2U, on the image's left and then on its right, where a method asks for them."""
 
     face: Tensor
     driver: Tensor
@@ -40,6 +41,7 @@ class SwapBatch:
     driver_aus: Tensor
     positive: Tensor
     driver_positive: Tensor
+    by_side: Tensor | None = None
 
 
 class Swapped(NamedTuple):

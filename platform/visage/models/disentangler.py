@@ -7,16 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.models.basis import OVER, Basis, fine_flow, painted, wide_window
 from visage.models.layers import ConditionedNorm, ConditionEmbedding, Norm
 from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, upsampled_conv
 
 EMBEDDING = 64
 BLOCKS = 2  # of the decoder at its coarsest
+NARROW = 8  # channels of the AU-free feature where the source's own pixels are moved
 DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 
 
 class Features(NamedTuple):
-    """related: N,R, what the face's action units do. free: N,4W,S/4,S/4, everything else of it."""
+    """related: N,R, what the face's action units do. free: N,C,S/4,S/4, everything else of it."""
 
     related: Tensor
     free: Tensor
@@ -37,8 +39,9 @@ class RelatedEncoder(nn.Module):
     """The AU-related feature. It sees the inner face only, in grey, of one brightness and contrast: hair, background,
     colour and light say who and where it is, and nothing of AUs."""
 
-    def __init__(self, size: int, width: int, related: int) -> None:
+    def __init__(self, size: int, width: int, related: int, bounded: bool = False) -> None:
         super().__init__()
+        self.bounded = bounded
         channels = [1]
         while size >> (len(channels) - 1) > BOTTLENECK:
             channels.append(width * min(2 ** (len(channels) - 1), WIDEST))
@@ -51,17 +54,18 @@ class RelatedEncoder(nn.Module):
         grey, weight = faces.mean(1, keepdim=True), self.window / self.window.sum()
         middle = (grey * weight).sum((2, 3), keepdim=True)
         spread = ((grey - middle).square() * weight).sum((2, 3), keepdim=True)
-        return self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
+        found = self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
+        return found.float().sigmoid() if self.bounded else found
 
 
 class FreeEncoder(nn.Module):
     """The AU-free feature: a coarse picture of many channels, without skip connections around it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.downs = nn.Sequential(Halving(width, 2 * width), Halving(2 * width, 4 * width))
-        self.last, self.norm = nn.Conv2d(4 * width, 4 * width, 3, padding=1), Norm(4 * width)
+        self.last, self.norm = nn.Conv2d(4 * width, channels, 3, padding=1), Norm(channels)
 
     def forward(self, faces: Tensor) -> Tensor:
         return self.norm(self.last(self.downs(F.leaky_relu(self.stem(faces), 0.2))))
@@ -94,21 +98,29 @@ class Doubling(nn.Conv2d):
 class Decoder(nn.Module):
     """An AU-free feature and an AU-related one to the channels of a face; the latter sets the normalisation."""
 
-    def __init__(self, width: int, related: int, channels: int) -> None:
+    def __init__(self, width: int, related: int, channels: int, free: int | None = None) -> None:
         super().__init__()
         self.condition = ConditionEmbedding(related, EMBEDDING)
+        self.first = nn.Identity() if free is None else nn.Conv2d(free, 4 * width, 1)
         self.blocks = nn.ModuleList(Residual(4 * width) for _ in range(BLOCKS))
         self.ups = nn.ModuleList(Doubling(a, b) for a, b in pairwise((4 * width, 2 * width, width)))
         self.norms = nn.ModuleList(ConditionedNorm(b, EMBEDDING) for b in (2 * width, width))
         self.out = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, free: Tensor, related: Tensor) -> Tensor:
-        embedding, x = self.condition(related), free
+        embedding, x = self.condition(related), self.first(free)
         for block in self.blocks:
             x = block(x, embedding)
         for conv, norm in zip(self.ups, self.norms, strict=True):
             x = norm(conv(x), embedding)
         return self.out(x)
+
+
+class Told(nn.Module):
+    """The reader of a feature that is the units themselves: N,2U in 0..1, by side, to the logits N,2U that it is of."""
+
+    def forward(self, related: Tensor) -> Tensor:
+        return torch.logit(related.float(), eps=1e-5)
 
 
 class Disentangler(nn.Module):
@@ -117,36 +129,80 @@ class Disentangler(nn.Module):
     size, width, mask, warp: as of the U-Net. related: numbers R of the AU-related feature. units: action units that
     are read from it, which it is taught by. With mask (extension) the source's own pixels show outside the mask, and
     so do not pass through the AU-free feature.
+
+    basis: (extension) the AU-related feature is the units themselves, on the image's left and on its right, 2U numbers
+    in 0..1; the source is moved and tinted by its change, times maps that all people share, and by what the decoder
+    adds for this person. The AU-free feature is of the source with its own units taken back by those maps.
     """
 
-    def __init__(self, size: int, width: int, related: int, units: int, mask: bool = False, warp: bool = False) -> None:
+    def __init__(
+        self, size: int, width: int, related: int, units: int, mask: bool = False, warp: bool = False,
+        basis: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
+        if basis and related != 2 * units:
+            raise ValueError(f"related {related}: with a basis it is {2 * units}, the {units} units by side")
         self.size, self.width, self.units, self.mask, self.warp = size, width, units, mask, warp
         self.dimensions = related
-        self.related = RelatedEncoder(size, width, related)
-        self.free = FreeEncoder(width)
-        self.decoder = Decoder(width, related, 3 + mask + 2 * warp)
-        self.reader = nn.Linear(related, units)
+        self.related = RelatedEncoder(size, 2 * width if basis else width, related, basis)  # reading is the harder half
+        self.free = FreeEncoder(width, NARROW if basis else 4 * width)
+        self.basis = Basis(related, size) if basis else None
+        if basis:
+            self.decoder = Decoder(width, 2 * related, 5, NARROW)  # three colours, and a flow
+            nn.init.zeros_(self.decoder.out.weight)
+            nn.init.zeros_(self.decoder.out.bias)  # type: ignore[arg-type]
+        else:
+            self.decoder = Decoder(width, related, 3 + mask + 2 * warp)
+        self.reader: nn.Module = Told() if basis else nn.Linear(related, units)
         self.window: Tensor
-        self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1, 1), persistent=False)
+        window = face_window(size) if mask or warp else torch.ones(1, 1, 1, 1)
+        self.register_buffer("window", wide_window(size) if basis else window, persistent=False)
 
     def forward(self, face: Tensor, driver: Tensor) -> Tensor:
         """The faces N,3,S,S in [-1, 1] with the expressions of the drivers, N,3,S,S. Returns N,3,S,S, float32."""
-        return self.compose(Features(self.related(driver), self.free(face)), face)
+        return self.compose(Features(self.related(driver), self.left(face)), face)
 
     def features(self, faces: Tensor) -> Features:
         """faces: N,3,S,S in [-1, 1]."""
-        return Features(self.related(faces), self.free(faces))
+        return Features(self.related(faces), self.left(faces))
+
+    def left(self, faces: Tensor) -> Tensor:
+        """The AU-free feature of faces N,3,S,S."""
+        if self.basis is None:
+            return self.free(faces)
+        with torch.no_grad():
+            shared = self.basis(-self.related(faces))
+            rest = self.changed(torch.zeros_like(shared), shared, faces)
+        return self.free(rest)
 
     def intensities(self, related: Tensor) -> Tensor:
-        """The action units that are read from AU-related features N,R: N,units in 0..1."""
+        """The action units that are read from AU-related features N,R: N,units in 0..1, of the stronger side."""
+        if self.basis is not None:
+            return related.float().unflatten(1, (2, self.units)).amax(1)
         return self.reader(related).float().sigmoid()
 
     def compose(self, features: Features, face: Tensor) -> Tensor:
-        """The face of these features; `face`: where the AU-free one is from, seen with `mask` alone."""
+        """The face of these features; `face`: where the AU-free one is from, seen with `mask` or `basis` alone."""
+        if self.basis is not None:
+            return self.exchanged(features.free, self.related(face), features.related, face).clamp(-1, 1)
         return self.shown(self.decoder(features.free, features.related), face)
+
+    def exchanged(self, free: Tensor, own: Tensor, other: Tensor, face: Tensor) -> Tensor:
+        """With `basis`, the face under `other` units N,2U in place of its `own`, before it is held to [-1, 1]."""
+        assert self.basis is not None
+        change = other - own
+        added = self.decoder(free, torch.cat([change, own], dim=1))
+        return self.changed(added.float(), self.basis(change), face)
+
+    def changed(self, own: Tensor, shared: Tensor, face: Tensor) -> Tensor:
+        """The face N,3,S,S under the decoder's colours and flow and those of the basis, N,5,S,S each.
+
+        It goes a little beyond [-1, 1], where a clamp would leave a training without a gradient.
+        """
+        made = painted(face, fine_flow(own[:, 3:], shared[:, 3:]), own[:, :3] + shared[:, :3], self.window)
+        return made.clamp(-OVER, OVER)
 
     def shown(self, out: Tensor, face: Tensor) -> Tensor:
         """The face of the decoder's channels, as of `compose`."""
@@ -166,4 +222,4 @@ class Disentangler(nn.Module):
             "units": self.units,
             "mask": self.mask,
             "warp": self.warp,
-        }
+        } | ({} if self.basis is None else {"basis": True})

@@ -243,7 +243,7 @@ def _networks(card: Card) -> "dict[str, nn.Module]":
     from visage.models.generator import build_generator
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, build_judge
-    from visage.models.unit_map import UnitMap
+    from visage.models.unit_map import unit_map_of
 
     if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
         raise ValueError(f"{architecture.encoder} describes no compact encoder")
@@ -258,7 +258,7 @@ def _networks(card: Card) -> "dict[str, nn.Module]":
     if UNITS in card.files:
         if not isinstance(generator, Disentangler):
             raise ValueError(f"{architecture.generator} describes no transfer, which alone has {UNITS}")
-        networks["unit_map"] = UnitMap(generator.units, generator.dimensions)
+        networks["unit_map"] = unit_map_of(generator)
     return networks
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from visage.config.experiment import Train
-from visage.faces.action_units import action_units
+from visage.faces.action_units import action_units, by_side, learning_faces
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import one_sided
 from visage.faces.sampling import Swaps, Tuples
@@ -93,15 +93,19 @@ class SwapBatches:
     def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
         self.device, self.pictures = device, Pictures(faces, device)
         self.units = action_units(faces).values
-        self.swaps = Swaps(faces.identity, faces.expression, faces.part("train"), train.augment, train.seed)
+        self.by_side = by_side(self.units, faces.lopsided)
+        self.swaps = Swaps(faces.identity, faces.expression, learning_faces(faces), train.augment, train.seed)
 
     def at(self, first: int, count: int) -> SwapBatch:
         """The pairs first .. first + count - 1 as a batch."""
         pictures, augmentation = self.swaps.batch(first, count)
-        faces = self.pictures.at(pictures.reshape(-1), np.concatenate([*augmentation, *augmentation]))
+        changes = np.concatenate([*augmentation, *augmentation])
+        faces, sides = self.pictures.at(pictures.reshape(-1), changes), self.by_side[pictures.reshape(-1)]
+        mirrored = changes[:, 0] < 0
+        sides[mirrored] = np.roll(sides[mirrored], sides.shape[1] // 2, axis=1)
         face, driver, positive, driver_positive = faces.chunk(len(pictures))
         aus, driver_aus = (self.pictures.moved(self.units[some]) for some in pictures[:2])
-        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive)
+        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, self.pictures.moved(sides))
 
 
 def fits(count: int, device: torch.device) -> bool:

@@ -17,6 +17,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.train import FaceNetworks
 from visage.methods.eft import EFT
+from visage.methods.eft_basis import BasisEFT
 from visage.methods.terms import Method, Parts, weight, without_discriminator
 from visage.methods.ucgan import UCGAN
 from visage.models.basis import ExpressionReader
@@ -210,7 +211,8 @@ def method_of(
 ) -> tuple[Method, type[Batches] | type[SwapBatches]]:
     """The networks of the experiment's method for these faces, and what its batches are."""
     if experiment.method.name == "eft":
-        return EFT(experiment.method, experiment.loss, faces.size, len(AUS), embedding), SwapBatches
+        kind = BasisEFT if experiment.method.basis else EFT
+        return kind(experiment.method, experiment.loss, faces.size, len(AUS), embedding), SwapBatches
     count = len(faces.expressions)
     return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding, reader), Batches
 

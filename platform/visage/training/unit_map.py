@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from visage.faces.action_units import ActionUnits, action_units
+from visage.faces.action_units import ActionUnits, action_units, learning_faces
 from visage.faces.faceset import FaceSet
 from visage.judging.fit import BATCH, real_inputs
 from visage.models.disentangler import Disentangler
-from visage.models.unit_map import UnitMap
+from visage.models.unit_map import UnitMap, unit_map_of
 
 PICTURES = 4_096  # at most; the map has a few thousand numbers
 RIDGE = 0.01  # of the mean variance: units that are always shown together share what they do
@@ -19,17 +19,20 @@ def fit_unit_map(generator: Disentangler, faces: FaceSet) -> UnitMap:
 
     It is a ridge regression of their AU-related features on the units that the generator itself reads from them, and
     not on the labels: what is asked for and what stays as it is read are then on one scale. The labels only say which
-    units it knows: those that some training face shows clearly, and others do not.
+    units it knows: those that some training face shows clearly, and others do not. Where the feature is the units
+    themselves, that is all there is to find.
     """
     device = next(generator.parameters()).device
-    learn = faces.part("train")
+    learn = learning_faces(faces)
     labels = action_units(faces)
     known = ActionUnits(labels.values[learn], labels.source).known
+    found = unit_map_of(generator).to(device)
+    found.known.copy_(torch.from_numpy(known))
+    if generator.basis is not None:
+        return found.eval().requires_grad_(False)
     chosen = learn[np.unique(np.linspace(0, len(learn) - 1, min(PICTURES, len(learn))).astype(int))]
     batches = np.array_split(chosen, -(-len(chosen) // BATCH))
     related = torch.cat([generator.related(real_inputs(faces, some, device)).float() for some in batches])
-    found = UnitMap(generator.units, generator.dimensions).to(device)
-    found.known.copy_(torch.from_numpy(known))
     read = generator.intensities(related)[:, found.known]
     middle, start = read.mean(0), related.mean(0)
     x = read - middle

@@ -13,9 +13,11 @@ class Row:
     """One picture: whose face, with which expression.
 
     `intensity` is 1 for a full expression; `aus` holds one intensity in 0..1 for each of facs.AUS, NaN where it is not
-    known, or nothing where none is. `lopsided`, -1 to 1: the share by which they are weaker on the image's right
+    known, or nothing where none is. `expression` is empty for a picture that
+    shows action units and none by name. `lopsided`, -1 to 1: the share by which they are weaker on the image's right
     (negative) or left. Empty text means not known. `published` is the part, train or test, that the data set's own
-    protocol puts the person in; empty where the shares decide.
+    protocol puts the person in, or one of those in `split` for people without expressions; empty where the shares
+    decide.
     """
 
     path: Path

@@ -1,6 +1,6 @@
 """A face set's worth of procedural people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +18,8 @@ _STRAY = 0.06
 _SHOT = 0.2
 # How one-sided an expression on one side alone is.
 _LOPSIDED = (0.7, 1.0)
+# Of random action units: how many a face shows at most, how strongly, how often one-sided, and by how much.
+_MOST, _SHOWN, _ONE_SIDED, _WEAKER = 7, (0.1, 1.0), 0.4, (0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,34 @@ def picture_of(
     lopsided = float(own.choice((-1, 1)) * own.uniform(*_LOPSIDED)) if variant == "one-sided" else 0.0
     name = f"s{seed}-p{person:04d}"
     row = SyntheticRow(name, expression, session, au_vector(aus), degrees if turn else None, lopsided)
+    return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+
+
+def drawn_with(aus: Mapping[int, float], person: int, size: int, seed: int, turn: float = 0.0) -> np.ndarray:
+    """A person with these action units by FACS number, in a setting of the person's own: uint8 size,size,3."""
+    setting = Nuisance.drawn(sitting := np.random.default_rng([0x56, seed, person]))
+    if turn:
+        setting = replace(setting, turn=float(sitting.uniform(-turn, turn)) / TURN_DEGREES)
+    return draw(traits(person_seed(seed, person)), aus, size, setting)
+
+
+def unit_picture(
+    person: int, shot: int, size: int, seed: int, nuisance: float = 1.0, turn: float = 0.0
+) -> tuple[SyntheticRow, np.ndarray]:
+    """A picture of a person with random action units, none to seven, some stronger on one side: (row, uint8
+    size,size,3); arguments as of `picture_of`.
+
+    All shots of a person are of one setting and pose, so that two differ by their action units alone: each is the true
+    face of the other under its units. The row's expression is empty.
+    """
+    sitting, own = np.random.default_rng([0x56, seed, person]), np.random.default_rng([0x57, seed, person, shot])
+    setting, degrees = Nuisance.drawn(sitting).scaled(nuisance), float(sitting.uniform(-turn, turn))
+    if turn:
+        setting = replace(setting, turn=degrees / TURN_DEGREES)
+    shown = own.choice(AUS, own.integers(0, _MOST + 1), replace=False).tolist()
+    aus = {au: float(own.uniform(*_SHOWN)) for au in shown}
+    lopsided = float(own.choice((-1, 1)) * own.uniform(*_WEAKER)) if own.random() < _ONE_SIDED else 0.0
+    row = SyntheticRow(f"s{seed}-p{person:04d}", "", shot, au_vector(aus), degrees if turn else None, lopsided)
     return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
 
 

@@ -1,0 +1,119 @@
+"""EFT on a basis of 2D blendshapes (extension): each action unit has its own flow and colours, left and right apart.
+
+The AU-related feature r is the units themselves, 2U numbers in 0..1 that the encoder reads from a picture; G moves and
+tints the source I_a by the change r_b - r_a. It learns from two pictures of one person, I and J, whose units u are
+known: G(f_J, u_I - u_J) is I. Units that no label tells are those that the encoder reads.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from visage.config.method import Loss, Method
+from visage.methods.eft import SwapBatch, action_unit_loss, frozen
+from visage.methods.terms import Parts, total, triplet_loss
+from visage.models.disentangler import NARROW, Disentangler
+from visage.models.probe import FeatureProbe
+
+
+class Exchanged(NamedTuple):
+    """Everything a step makes of N tuples. made: 2N faces, the positives with the units of face and driver. free: 2N,
+    the AU-free features that these are of. read: 4N,2U logits of face, driver and the two positives; read_made: 2N,2U
+    of what was made, or None."""
+
+    made: Tensor
+    free: Tensor
+    read: Tensor
+    read_made: Tensor | None
+
+
+class Exchange(nn.Module):
+    """One forward pass over all that the losses need, as data-parallel training allows one for each backward pass."""
+
+    def __init__(self, network: Disentangler, carried: bool) -> None:
+        super().__init__()
+        self.network, self.carried = network, carried
+
+    def forward(self, pictures: Tensor, others: Tensor, units: Tensor, others_units: Tensor) -> Exchanged:
+        """pictures, others: 2N,3,S,S of the same people; the labels of each, 2N,2U, NaN where one is not known."""
+        network = self.network
+        related = network.related(torch.cat([pictures, others]))
+        own, other = related.detach().chunk(2)
+        own, other = torch.where(units.isnan(), own, units), torch.where(others_units.isnan(), other, others_units)
+        free = network.left(others)
+        made = network.exchanged(free, other, own, others)
+        # What reads the made faces is held still: else encoder and decoder would agree on a sign that nobody sees.
+        read_made = network.reader(frozen(network.related, made)) if self.carried else None
+        return Exchanged(made, free, network.reader(related), read_made)
+
+
+class BasisEFT:
+    """The networks of the method, and what each pays on a batch; see `terms.Method`.
+
+    units: number U of action units.
+    """
+
+    def __init__(self, method: Method, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
+        self.loss = loss
+        self.generator = Disentangler(size, method.width, 2 * units, units, basis=True)
+        self.trained: nn.Module = Exchange(self.generator, loss.action_units.weight * loss.action_units.carried > 0)
+        self.probe = FeatureProbe(method.discriminator_width, NARROW, 2 * units)
+        self.discriminator: nn.Module = self.probe
+        self.embedding = embedding
+
+    def generate(self, trained: nn.Module, batch: SwapBatch) -> Exchanged:
+        return trained(*_both(batch), *_labels(batch))
+
+    @property
+    def adversarial(self) -> bool:
+        return self.loss.feature_adversarial.weight > 0
+
+    @staticmethod
+    def pixels(generated: Exchanged) -> Tensor:
+        return generated.made
+
+    def for_discriminator(
+        self, discriminator: nn.Module, batch: SwapBatch, generated: Exchanged
+    ) -> tuple[Tensor, Parts]:
+        free, units = generated.free.detach(), _labels(batch)[1]
+        self.probe.learn(free, units)
+        missed = (discriminator(free) - units).square() / self.probe.variances()
+        parts = {"d_feature": torch.where(units.isnan(), 0, missed).mean()}
+        return parts["d_feature"], parts
+
+    def for_generator(self, batch: SwapBatch, generated: Exchanged) -> tuple[Tensor, Parts]:
+        """w_au [BCE(C(r), u) + BCE(C(r of G), u)] + w_f |D_f(f) - mean u|^2 + w_paired |G(f_J, u_I - u_J) - I|_1
+        (+ w_tri triplet, extension)."""
+        loss, (pictures, others), (units, others_units) = self.loss, _both(batch), _labels(batch)
+        parts: Parts = {}
+        if loss.action_units.weight:
+            parts["action_units"] = action_unit_loss(generated.read, torch.cat([units, others_units]))
+            if generated.read_made is not None:
+                carried = action_unit_loss(generated.read_made, units)
+                parts["action_units"] = parts["action_units"] + loss.action_units.carried * carried
+        if loss.paired.weight:
+            weights = 1 + loss.paired.change * (pictures - others).abs().mean(1, keepdim=True)
+            parts["paired"] = ((generated.made - pictures).abs() * weights).mean()
+        if loss.feature_adversarial.weight:
+            said = self.discriminator(generated.free) - self.probe.means()[self.probe.numbers :]
+            told = said.square() + self.probe.linear(generated.free).square()
+            parts["feature_adversarial"] = (told / self.probe.variances()).mean()
+        if loss.triplet.weight:
+            with torch.no_grad():
+                positive = self.embedding(others)
+            negative = positive.roll(len(batch.face), 0)
+            parts["triplet"] = triplet_loss(self.embedding(generated.made), positive, negative, loss.triplet.margin)
+        return total(parts, loss), parts
+
+
+def _both(batch: SwapBatch) -> tuple[Tensor, Tensor]:
+    """Face and driver, 2N; the positives of each, 2N."""
+    return torch.cat([batch.face, batch.driver]), torch.cat([batch.positive, batch.driver_positive])
+
+
+def _labels(batch: SwapBatch) -> tuple[Tensor, Tensor]:
+    """The labels of these, 2N,2U each."""
+    assert batch.by_side is not None
+    pictures, others = batch.by_side.chunk(2)
+    return pictures, others
