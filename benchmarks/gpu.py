@@ -33,7 +33,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 EXPRESSIONS = ("neutral", "happy", "surprise")
-METHODS = {"ucgan": {}, "eft": {"name": "eft"}}
+METHODS: dict[str, dict[str, Any]] = {"ucgan": {}, "basis": {"basis": True}, "eft": {"name": "eft"}}
 
 
 class Bench:
@@ -120,6 +120,7 @@ class Bench:
 
 def untaught(faces: Any) -> Any:
     from visage.judging.train import FaceNetworks
+    from visage.models.basis import ExpressionReader
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
 
@@ -129,6 +130,7 @@ def untaught(faces: Any) -> Any:
         "expression_judge": ExpressionJudge(faces.expressions),
         "encoder": CompactEncoder(dimensions=16),
         "check": ExpressionCheck(faces.expressions),
+        "reader": ExpressionReader(len(faces.expressions)),
     }
     still: Any = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
     return FaceNetworks(**still, expressions=faces.expressions, report={}, doubts={}, sha256="0" * 64)
@@ -137,6 +139,7 @@ def untaught(faces: Any) -> Any:
 def parity(bench: Bench) -> dict[str, Any]:
     """The same losses and golden pictures as on the CPU, in float32."""
     from visage.editing import Editor
+    from visage.models.basis import BasisGenerator
     from visage.models.unet import UNet
     from visage.registry.golden import make_golden
 
@@ -149,9 +152,14 @@ def parity(bench: Bench) -> dict[str, Any]:
         apart = {name: abs(float(near[name]) - float(far[name])) / max(1e-3, abs(float(near[name]))) for name in near}
         worst = max(apart, key=lambda name: apart[name])
         found[f"{method}: largest relative difference of a loss or gradient ({worst})"] = f"{apart[worst]:.1e}"
-    for name, kind in {"plain": (False, False), "mask": (True, False), "mask and warp": (True, True)}.items():
-        torch.manual_seed(1)
-        network = UNet(64, bench.width, len(EXPRESSIONS), *kind)
+    torch.manual_seed(1)
+    kinds = {
+        "plain": UNet(64, bench.width, len(EXPRESSIONS)),
+        "mask": UNet(64, bench.width, len(EXPRESSIONS), mask=True),
+        "mask and warp": UNet(64, bench.width, len(EXPRESSIONS), mask=True, warp=True),
+        "basis": BasisGenerator(64, bench.width, len(EXPRESSIONS)),
+    }
+    for name, network in kinds.items():
         golden = make_golden(network, 64, EXPRESSIONS)
         editor = Editor(bench.bundle(bench.size, network), device=str(bench.device))
         asked = {name: value.tolist() for name, value in golden.asked.items()}

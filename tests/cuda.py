@@ -2,7 +2,7 @@
 
 torch's FakeTensorMode has no values, so whatever reads one (a loss, a judge, a picture) stops there, and in torch 2.15
 its CUDA tensors have no backward pass without a driver. Here everything runs to its end, with the CPU's numbers, and
-what stands on the wrong device raises as on a GPU. Number formats are the CPU's: see `tests/models/test_precision.py`.
+what stands on the wrong device raises as on a GPU. Number formats are the CPU's: see `tests/models/test_networks.py`.
 """
 
 from collections.abc import Iterator
@@ -141,23 +141,35 @@ def _refuse_mixed(name: str, values: Any) -> None:
         raise RuntimeError(f"{name}: expected all tensors to be on the same device, but found cuda and cpu")
 
 
+class Gpu:
+    """peak: bytes that it held at most since that was last reset. emptied: times that its cache was given back."""
+
+    peak, emptied = 40 * 2**30, 0
+
+    def reset(self, *device: Any) -> None:
+        self.peak = 2**30
+
+    def empty(self) -> None:
+        self.emptied += 1
+
+
 @contextmanager
-def pretended() -> Iterator[None]:
-    """A machine with one GPU, for the time of the block."""
-    autocast = torch.autocast
+def pretended() -> Iterator[Gpu]:
+    """A machine with one GPU, in which others have used much of its memory, for the time of the block."""
+    autocast, gpu = torch.autocast, Gpu()
     with pytest.MonkeyPatch.context() as patch, Pretending():
         for name, answer in {
             "_lazy_init": None,
             "is_available": True,
             "device_count": 1,
             "mem_get_info": (FREE, FREE),
-            "max_memory_allocated": 2**30,
-            "reset_peak_memory_stats": None,
-            "empty_cache": None,
             "get_rng_state": None,
             "set_rng_state": None,
         }.items():
             patch.setattr(torch.cuda, name, lambda *args, answer=answer, **kwargs: answer)
+        patch.setattr(torch.cuda, "max_memory_allocated", lambda *device: gpu.peak)
+        patch.setattr(torch.cuda, "reset_peak_memory_stats", gpu.reset)
+        patch.setattr(torch.cuda, "empty_cache", gpu.empty)
         # Optimisers ask the driver whether a graph is being captured.
         patch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda optimiser: None)
         # What a module is moved to takes the place of its weights, as it is of another class.
@@ -165,4 +177,4 @@ def pretended() -> Iterator[None]:
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "autocast", lambda device, *args, **kwargs: autocast("cpu", *args, **kwargs))
         patch.setattr(Tensor, "pin_memory", lambda tensor, *args: tensor)
-        yield
+        yield gpu

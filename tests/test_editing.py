@@ -14,6 +14,7 @@ from visage.editing import FRAMES, Editor, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
+from visage.models.basis import BasisGenerator
 from visage.models.unet import UNet
 
 
@@ -65,9 +66,17 @@ def test_the_fast_number_format_keeps_the_faces(editor: Editor, bundle: Any) -> 
     assert np.abs(exact - quick).mean() <= 1.5
 
 
-@pytest.mark.parametrize(("mask", "warp"), [(False, False), (True, False), (True, True)])
-def test_on_a_gpu_faces_are_served_in_bfloat16(tmp_path: Path, mask: bool, warp: bool) -> None:
-    generator = UNet(SIZE, 8, len(EXPRESSIONS), mask=mask, warp=warp)
+@pytest.mark.parametrize(
+    "generator",
+    [
+        UNet(SIZE, 8, len(EXPRESSIONS)),
+        UNet(SIZE, 8, len(EXPRESSIONS), mask=True),
+        UNet(SIZE, 8, len(EXPRESSIONS), mask=True, warp=True),
+        BasisGenerator(SIZE, 8, len(EXPRESSIONS)),
+    ],
+    ids=["plain", "mask", "mask and warp", "basis"],
+)
+def test_on_a_gpu_faces_are_served_in_bfloat16(tmp_path: Path, generator: Any) -> None:
     bundle = make_bundle(tmp_path / "bundle", generator=generator)
     asked = (face()[None], [0, 0], [1, 2], [1.0, 0.5], [True, False])
     with pretended():

@@ -11,7 +11,7 @@ from visage.models.condition import conditions
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.generator import build_generator
 from visage.models.identity import CompactEncoder, FaceNet, load_embedding
-from visage.models.layers import ConditionedNorm, NormWithGradient
+from visage.models.layers import ConditionedNorm, Norm, NormWithGradient
 from visage.models.unet import UNet, upsampled_conv
 
 NETWORKS = {
@@ -48,6 +48,22 @@ def test_in_bfloat16_the_faces_are_nearly_the_same(mask: bool, warp: bool) -> No
         near = network.to(torch.bfloat16)(x.to(torch.bfloat16), condition.to(torch.bfloat16))
     assert near.dtype == torch.float32
     assert (near - exact).abs().mean() < 2 / 127.5
+
+
+def test_under_cudas_autocast_pictures_stay_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of CUDA's number formats FakeTensorMode knows as much as CUDA does."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    fake = FakeTensorMode()
+    with fake, torch.device("cuda"):
+        picture, embedding = torch.empty(2, 16, 8, 8, dtype=torch.bfloat16), torch.empty(2, 4)
+        norms = [ConditionedNorm(16, 4), Norm(16)]
+    for name in ("is_available", "is_bf16_supported"):  # or autocast does nothing on this machine
+        monkeypatch.setattr(torch.cuda, name, lambda *args, **kwargs: True)
+    with fake, torch.autocast("cuda", dtype=torch.bfloat16):
+        assert torch.nn.functional.group_norm(picture, 2).dtype == torch.float32
+        assert norms[0](picture, embedding).dtype == torch.bfloat16
+        assert norms[1](picture).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("size", [0, 16, 48, 1024])

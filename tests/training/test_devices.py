@@ -1,5 +1,6 @@
 """Which device a training takes, and that it is the only one: on a CUDA device that `tests.cuda` pretends."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.cuda import pretended
+from tests.cuda import CUDA, pretended
 from visage.config import Experiment, replaced
 from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
@@ -18,11 +19,13 @@ from visage.faces.picture import write_png
 from visage.judging.by_method import PICTURES
 from visage.judging.report import intensity_picture, units_picture
 from visage.judging.train import FaceNetworks
+from visage.models.basis import ExpressionReader
 from visage.models.disentangler import Disentangler
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
 from visage.registry.assemble import reference_quantiles
 from visage.registry.golden import golden_file, make_golden
+from visage.training import batches
 from visage.training.checkpoint import load_generator
 from visage.training.loop import train
 from visage.training.progress import Progress
@@ -32,6 +35,8 @@ from visage.training.unit_map import fit_unit_map
 Noise = tuple[FaceSet, FaceNetworks]
 EXPRESSIONS = ("neutral", "happy")
 EFT = {"name": "eft", "width": 8, "discriminator_width": 8, "related": 8}
+MASKED = {"width": 8, "discriminator_width": 8, "mask": True, "warp": True}
+BASIS = {"width": 8, "discriminator_width": 8, "basis": True}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Noise:
         "expression_judge": ExpressionJudge(faces.expressions),
         "encoder": CompactEncoder(dimensions=8),
         "check": ExpressionCheck(faces.expressions),
+        "reader": ExpressionReader(len(faces.expressions)),
     }
     still: Any = {name: network.eval().requires_grad_(False) for name, network in networks.items()}
     return faces, FaceNetworks(**still, expressions=faces.expressions, report={}, doubts={}, sha256="0" * 64)
@@ -68,14 +74,16 @@ def test_the_device_is_what_was_asked_for_and_not_what_is_seen(
     noise: Noise, tmp_path: Path, gpus: float, device: str
 ) -> None:
     points: list[Progress] = []
-    with pretended():
+    with pretended() as gpu:
         asked = replaced(settings(noise), {"train.gpus_per_worker": gpus})
         last = train(asked, noise[0], tmp_path, points.append, networks=noise[1])
-    assert ("memory/peak_gib" in last.losses) == (device == "cuda")
+    # Of this training, and not of what ran in this process before it; whose memory is given back first.
+    assert last.losses.get("memory/peak_gib") == (1 if device == "cuda" else None)
+    assert gpu.emptied == (device == "cuda")
     assert last.metrics
 
 
-@pytest.mark.parametrize("method", [{"width": 8, "discriminator_width": 8, "mask": True, "warp": True}, EFT])
+@pytest.mark.parametrize("method", [MASKED, BASIS, EFT])
 def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
     noise: Noise, tmp_path: Path, method: dict[str, Any]
 ) -> None:
@@ -99,6 +107,22 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
             write_png(tmp_path / "units.png", units_picture(generator, unit_map, faces, "test"))
         else:
             write_png(tmp_path / "intensity.png", intensity_picture(generator, faces, "test"))
+
+
+def test_a_mapped_face_set_goes_to_a_gpu_as_it_is_and_without_a_warning(
+    noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PART", 7)
+    torch.set_warn_always(True)
+    try:
+        with pretended(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            held = batches.Pictures(noise[0], CUDA).held
+            assert held is not None
+            assert held.device.type == "cuda"
+            assert np.array_equal(held.cpu().numpy(), noise[0].faces)
+    finally:
+        torch.set_warn_always(False)
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,9 @@ def resized(faces: Tensor, side: int) -> Tensor:
     """faces N,3,H,W scaled to N,3,side,side."""
     if faces.shape[-2:] == (side, side):
         return faces
-    return F.interpolate(faces, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    # A CPU scales nothing in bfloat16 with antialiasing.
+    made = F.interpolate(faces.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return made.to(faces.dtype)
 
 
 class FaceNet(nn.Module):

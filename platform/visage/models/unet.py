@@ -159,4 +159,4 @@ def moved(face: Tensor, flow: Tensor) -> Tensor:
     # shape[0] and not len(), which an export would take for a constant.
     identity = torch.eye(2, 3, device=face.device, dtype=flow.dtype).expand(face.shape[0], 2, 3)
     grid = F.affine_grid(identity, list(face.shape), align_corners=False) + flow.permute(0, 2, 3, 1)
-    return F.grid_sample(face, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(face.to(flow.dtype), grid, padding_mode="border", align_corners=False)

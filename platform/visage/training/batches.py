@@ -14,6 +14,7 @@ from visage.methods.eft import SwapBatch
 from visage.methods.ucgan import Batch
 from visage.models.condition import conditions
 
+PART = 1_024  # faces that are copied at once
 DEVICE_SHARE = 0.25  # of a GPU's free memory that the face set may take; the rest is for the networks
 
 
@@ -39,7 +40,7 @@ class Pictures:
 
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
         self.faces, self.device = faces, device
-        self.held = torch.from_numpy(np.asarray(faces.faces)).to(device) if fits(faces.faces.nbytes, device) else None
+        self.held = copied(faces.faces, device) if fits(faces.faces.nbytes, device) else None
 
     def at(self, pictures: np.ndarray, augmentation: np.ndarray) -> Tensor:
         """The faces at N indexes under N,10 parameters of `faces.sampling`: N,3,S,S."""
@@ -106,6 +107,14 @@ class SwapBatches:
         face, driver, positive, driver_positive = faces.chunk(len(pictures))
         aus, driver_aus = (self.pictures.moved(self.units[some]) for some in pictures[:2])
         return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, self.pictures.moved(sides))
+
+
+def copied(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Mapped bytes on a device, part by part: torch takes no memory that cannot be written without a warning."""
+    made = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), PART):
+        made[start : start + PART] = torch.from_numpy(np.array(pixels[start : start + PART]))
+    return made
 
 
 def fits(count: int, device: torch.device) -> bool:

@@ -43,6 +43,7 @@ def train(
     checkpoint is written first.
     """
     place = place or here(experiment.train)
+    forget_memory(place.device)
     trainer = Trainer(experiment, faces, networks, place)
     if resume:
         trainer.restore(resume)
@@ -135,8 +136,15 @@ class Means:
         return means
 
 
+def forget_memory(device: torch.device) -> None:
+    """Of a GPU: give back what an earlier trial of this process no longer uses, and count the peak anew."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # one that ran out of memory leaves it in pieces
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def memory(device: torch.device) -> dict[str, float]:
-    """The most that this process has held of a GPU's memory; nothing on a CPU."""
+    """The most that this training has held of a GPU's memory; nothing on a CPU."""
     if device.type != "cuda":
         return {}
     return {"memory/peak_gib": torch.cuda.max_memory_allocated(device) / GIB}
