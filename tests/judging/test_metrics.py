@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from visage.judging.metrics import estimates, genuine_and_impostors, score, verification
+from visage.judging.metrics import Estimate, estimates, genuine_and_impostors, score, verification
 
 unit = st.floats(0, 1)
 cosines = arrays.arrays(np.float64, st.integers(1, 300), elements=st.floats(-1, 1))
@@ -113,3 +113,14 @@ def test_pairs_without_a_true_face_count_where_none_is_needed() -> None:
     assert found["ssim"].value == pytest.approx(given_columns["ssim"][5:].mean())
     given_columns["ssim"][:] = np.nan
     assert "ssim" not in estimates(given_columns, [f"p{k}" for k in range(10)], 200)
+
+
+def test_what_could_not_be_measured_comes_back_from_json_as_such() -> None:
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(Estimate)
+    nothing = adapter.validate_json(adapter.dump_json(Estimate(float("nan"), 0.25, float("nan"))))
+    assert np.isnan([nothing.value, nothing.high]).all()
+    assert nothing.low == 0.25
+    with pytest.raises(ValueError, match="valid number"):
+        adapter.validate_python({"value": "x", "low": 0, "high": 0})

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 Numbers = NDArray[np.float64]
+Measured = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,11 @@ def expression_change(change: float | Numbers, true_change: float | Numbers) -> 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval."""
+    """A figure and its 95 % interval; NaN, which JSON writes as null, where nothing could be measured."""
 
-    value: float
-    low: float
-    high: float
+    value: Measured
+    low: Measured
+    high: Measured
 
 
 def means_over_people(
