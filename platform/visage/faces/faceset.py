@@ -74,7 +74,6 @@ class FaceSet:
     @classmethod
     def open(cls, folder: Path, address: str | None = None) -> "FaceSet":
         """The face set in `folder`, its pixels and labels checked by hash; UserError when missing or damaged."""
-        folder = Path(folder)
         if not (folder / "set.json").is_file():
             raise UserError(f"{folder}: holds no face set; give the folder of one, as `visage prepare` makes it.")
         facts = {}
@@ -104,8 +103,7 @@ class FaceSet:
             def column(name: str) -> np.ndarray:
                 return np.array([line[name] for line in table] if name in known else [""] * count, str)
 
-            known_units = f"au_{AUS[0]}" in known
-            aus = [[float(line[f"au_{au}"] or "nan") for au in AUS] for line in table] if known_units else None
+            units = [f"au_{au}" for au in AUS] if f"au_{AUS[0]}" in known else []
             return cls(
                 folder,
                 facts["name"],
@@ -121,7 +119,7 @@ class FaceSet:
                 np.array([float(line.get("intensity") or 1) for line in table], np.float32),
                 column("group"),
                 column("path"),
-                None if aus is None else np.array(aus, np.float32),
+                np.array([[float(line[au] or "nan") for au in units] for line in table], np.float32) if units else None,
                 _degrees(column("angle")),
                 np.array([float(line.get("lopsided") or 0) for line in table], np.float32),
                 facts,
