@@ -109,7 +109,8 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
         words = line.split()
         if words[:1] == ["errorfile"] or words[:2] in (["timeout", "client"], ["timeout", "http-request"]):
             continue
-        if words[:1] == ["bind"] and len(words) == 2 and words[1].startswith((":", "*:")):
+        behind = lines[-1:] != ["frontend http_frontend"]  # which listens where the endpoint is told to
+        if behind and words[:1] == ["bind"] and len(words) == 2 and words[1].startswith((":", "*:")):
             line = f"    bind 127.0.0.1:{words[1].rpartition(':')[2]}"
             placed["ports of metrics and statistics"] += 1
         lines.append(line)

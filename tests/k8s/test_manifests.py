@@ -187,13 +187,16 @@ def test_what_the_endpoint_fetches_lies_where_its_pods_may_write(rendered: Docum
             assert given[HOME] in writable, where
 
 
-def test_haproxy_is_set_up_as_the_code_does(rendered: Documents) -> None:
+def test_haproxy_is_set_up_as_the_code_does(rendered: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
     import tomllib
 
     from serve_app.haproxy import BINARY, SLEEPS, UPLOAD_SECONDS
     from serve_app.ingress import environment
     from visage.config import Serving
 
+    for name in [name for name in os.environ if name.startswith("RAY_SERVE_")]:
+        monkeypatch.delenv(name)  # an endpoint of this process left its own
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for folder in DEPLOYED:
         service = named(rendered[folder], "RayService")["visage-endpoint"]

@@ -16,16 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[int], Path]:
-    """Serve's own configuration for so many replicas, and the head's proxy behind them."""
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Serve's own configuration for so many replicas on a host, and the head's proxy behind them."""
     from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+    from ray.serve.config import HTTPOptions
 
-    def write(replicas: int) -> Path:
+    def write(replicas: int, host: str = "127.0.0.1") -> Path:
         path = tmp_path / "haproxy.cfg"
         servers = [ServerConfig(f"SERVE_REPLICA_{n}", "127.0.0.1", 30000 + n) for n in range(replicas)]
         behind = ServerConfig("SERVE_PROXY_ACTOR-1", "127.0.0.1", 8000)
         backend = BackendConfig("http-visage", "/", app_name="visage", servers=servers, fallback_server=behind)
-        config = HAProxyConfig(socket_path=str(tmp_path / "admin.sock"))
+        config = HAProxyConfig(socket_path=str(tmp_path / "admin.sock"), http_options=HTTPOptions(host=host))
         HAProxyApi(config, {"http-visage": backend}, str(path))._generate_config_file_internal()
         return path
 
@@ -33,11 +34,11 @@ def written(tmp_path: Path) -> Callable[[int], Path]:
 
 
 @pytest.mark.skipif(not haproxy_available(), reason="there is no HAProxy")
-@pytest.mark.parametrize("replicas", [0, 2])
+@pytest.mark.parametrize(("replicas", "host", "listens"), [(0, "127.0.0.1", "127.0.0.1"), (2, "0.0.0.0", "*")])
 def test_the_command_of_the_manifests_puts_in_every_rule_and_haproxy_takes_them(
-    written: Callable[[int], Path], replicas: int, tmp_path: Path
+    written: Callable[..., Path], replicas: int, host: str, listens: str, tmp_path: Path
 ) -> None:
-    path = written(replicas)
+    path = written(replicas, host)
     command = [sys.executable, "-c", "from serve_app.haproxy import as_told; as_told()", "-c", "-f", str(path)]
     # As on a pod, where Serve is told to start this command for HAProxy.
     told = {**os.environ, SLEEPS: "0", UPLOAD_SECONDS: "15", BINARY: "/opt/visage/bin/visage-haproxy"}
@@ -49,11 +50,13 @@ def test_the_command_of_the_manifests_puts_in_every_rule_and_haproxy_takes_them(
     assert text.count("acl awake") == max(1, replicas)
     assert all(f"del-header {name}" in text for name in STEERING)
     assert all((tmp_path / f"{status}.http").is_file() and f"errorfile {status} " in text for status in FAULTS)
-    open_to_all = [bind for bind in re.findall(r"^ *bind (\S+)", text, re.MULTILINE) if bind.startswith(("*", ":"))]
-    assert not open_to_all
+    binds = re.findall(r"^ *bind (\S+)", text, re.MULTILINE)
+    assert len(binds) == 3
+    assert f"frontend http_frontend\n    bind {listens}:8000\n" in text  # where the endpoint was told to
+    assert [bind for bind in binds if bind.startswith(("*", ":"))] == ["*:8000"] * (listens == "*")
 
 
-def test_the_command_says_what_it_was_not_told(written: Callable[[int], Path]) -> None:
+def test_the_command_says_what_it_was_not_told(written: Callable[..., Path]) -> None:
     command = [sys.executable, "-c", "from serve_app.haproxy import as_told; as_told()", "-c", "-f", str(written(1))]
     told = {name: value for name, value in os.environ.items() if name != UPLOAD_SECONDS} | {SLEEPS: "0"}
     done = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, timeout=300)
@@ -71,7 +74,7 @@ def test_the_command_says_what_it_was_not_told(written: Callable[[int], Path]) -
     ],
 )
 def test_a_configuration_without_a_place_for_a_rule_starts_nothing(
-    written: Callable[[int], Path], old: str, new: str, missing: str
+    written: Callable[..., Path], old: str, new: str, missing: str
 ) -> None:
     text = written(2).read_text()
     assert amended(text, "/tmp", sleeps=False, upload_seconds=15)
