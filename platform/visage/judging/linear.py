@@ -32,7 +32,7 @@ def fit_identity(embedding: Embedding, faces: Tensor, people: Tensor, pictures: 
     faces: uint8 N,3,S,S. people: N, whose face it is, 0 to P - 1. The head keeps the directions in which people differ
     more than the pictures of one person do, light, place, expression and blur of augmented pictures among them.
     """
-    features, chosen = _features(embedding.features, faces, pictures, seed, erase=True)
+    features, chosen = _features(embedding.to(faces.device).features, faces, pictures, seed, erase=True)
     label = people.to(features.device)[chosen]
     mean, whiten = _whitening(features, seed)
     x = (features - mean) @ whiten
@@ -59,7 +59,7 @@ def fit_expression_judge(judge: Reading, faces: Tensor, expression: Tensor, pict
 
     faces: uint8 N,3,S,S. expression: N, 0 to K - 1.
     """
-    features, chosen = _features(judge.features, faces, pictures, seed, erase=False)
+    features, chosen = _features(judge.to(faces.device).features, faces, pictures, seed, erase=False)
     label = expression.to(features.device)[chosen]
     mean, whiten = _whitening(features, seed)
     # Whitened columns have variance 1; without this, rare directions would count as much as common ones.
@@ -91,7 +91,7 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
 
     faces: uint8 N,3,S,S. values: N,T, what is to be read, NaN where it is not known.
     """
-    features, chosen = _features(judge.features, faces, pictures, seed, erase=False, mirror=False)
+    features, chosen = _features(judge.to(faces.device).features, faces, pictures, seed, erase=False, mirror=False)
     mean, whiten = _whitening(features, seed)
     x, wanted = (features - mean) @ whiten, values.to(features.device)[chosen].float()
     weights = torch.zeros(x.shape[1], wanted.shape[1], device=x.device)
