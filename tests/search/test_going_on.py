@@ -15,6 +15,7 @@ from visage.search.ledger import Ledger
 from visage.search.log import StudyLog
 from visage.search.optuna_search import StudySearch
 from visage.search.study import counted, load_study, note_cut_off, open_study, result_of, unfinished
+from visage.search.trial import mark
 
 RESULT = {"images": GOAL, "score": 0.5, "identity_similarity": 0.4, "expression_probability": 0.6}
 
@@ -126,6 +127,7 @@ def test_what_a_trial_raises_is_told_and_its_folder_goes_on(tmp_path: Path, monk
             raise faults.pop()
         return images / GOAL
 
+    mark(tmp_path, "one")  # as the driver does
     trial = trials(behaviour)(experiment(tmp_path, ""), tmp_path)
     config = {"number": 0, "values": {}, "study": "one"}
     trial(config)
