@@ -235,13 +235,11 @@ def test_two_workers_go_on_on_another_machine(
 
 @pytest.mark.ray
 @pytest.mark.soak
-@pytest.mark.parametrize("search", [{"scheduler": "pbt", "sampler": "none", "grace_images": 16}, {}])
-def test_trials_of_either_kind_leave_a_model_in_the_bucket(
-    local_ray: None, experiment: Experiment, machine: Machine, search: dict[str, object]
+def test_trials_of_several_workers_leave_a_model_in_the_bucket(
+    local_ray: None, experiment: Experiment, machine: Machine
 ) -> None:
     machine("only")
-    values = {f"search.{name}": value for name, value in search.items()} or {"train.workers": 2}
-    asked = replaced(experiment, {**values, "search.trials": 2})
+    asked = replaced(experiment, {"train.workers": 2, "search.trials": 2})
     tune_and_publish(asked, resume=False)
     shutil.rmtree(study_folder(asked))
     train_and_publish(replaced(asked, {"train.workers": 1}), Path("runs/train/after"), None)

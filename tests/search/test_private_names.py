@@ -9,14 +9,12 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.storages._rdb import models
 from ray.train.v2._internal import constants
-from ray.tune.schedulers import PopulationBasedTraining
 
 from tests.search.fakes import GOAL, experiment
 from visage.errors import UserError
 from visage.search import optuna_private, ray_private
 from visage.search.ledger import Ledger
 from visage.search.optuna_search import StudySearch
-from visage.search.strategy import scheduler
 from visage.search.study import open_study
 
 
@@ -35,10 +33,6 @@ def search(study: optuna.Study) -> Any:
     return StudySearch(Ledger(study, asked, GOAL), asked, RandomSampler())
 
 
-def brackets(study: optuna.Study) -> Any:
-    return scheduler(experiment(Path("none"), "", scheduler="asha", grace_images=100))
-
-
 # The owner of a name, the name, and the function that it stands behind, given a study and the owner.
 Row = tuple[Callable[[optuna.Study], Any], str, Callable[[optuna.Study, Any], object]]
 NAMES: list[Row] = [
@@ -51,9 +45,6 @@ NAMES: list[Row] = [
     (lambda study: models, "StudyUserAttributeModel", lambda study, owner: optuna_private.attribute(study, "x")),
     (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: optuna_private.is_not_found(KeyError("x"))),
     (search, "_ot_trials", lambda study, owner: ray_private.keep_trials_in(owner, {})),
-    (brackets, "_brackets", lambda study, owner: ray_private.put_in_bracket(owner, "x", 1)),
-    (brackets, "_trial_info", lambda study, owner: ray_private.put_in_bracket(owner, "x", 1)),
-    (lambda study: PopulationBasedTraining, "_get_new_config", lambda study, owner: ray_private.require_new_config()),
     (lambda study: constants, "ENV_VARS_TO_PROPAGATE", lambda study, owner: ray_private.hand_on("RAY_ADDRESS")),
 ]
 

@@ -17,7 +17,7 @@ from visage.search.endings import Ending, State
 from visage.search.ledger import Ledger
 from visage.search.optuna_search import StudySearch
 from visage.search.space import Space
-from visage.search.strategy import InTurn, sampler, scheduler
+from visage.search.strategy import sampler, scheduler
 from visage.search.study import feasible, load_study, open_study
 from visage.search.summary import summarise
 
@@ -60,27 +60,13 @@ def test_samplers_that_learn_turn_to_what_is_better_and_allowed(tmp_path: Path, 
     )
 
 
-def test_hyperband_gives_grace_periods_in_turn(tmp_path: Path) -> None:
-    made = scheduler(experiment(tmp_path, "", scheduler="hyperband", grace_images=100, reduction=3))
-    assert isinstance(made, InTurn)
-    trials = [SimpleNamespace(trial_id=str(number), config={"number": number}) for number in range(6)]
-    for trial in trials:
+def test_asha_stops_the_worse_of_two_at_each_rung(tmp_path: Path) -> None:
+    made = scheduler(experiment(tmp_path, "", scheduler="asha", grace_images=100, reduction=3))
+    good, poor = (SimpleNamespace(trial_id=name, config={}) for name in ("good", "poor"))
+    for trial in (good, poor):
         made.on_trial_add(None, trial)
-
-    def stopped_at(trial: Any) -> int | None:
-        """When a trial that is worse than another of its bracket ends."""
-        other = SimpleNamespace(trial_id=f"good {trial.trial_id}", config=trial.config)
-        made.on_trial_add(None, other)
-        for images in range(100, 900, 100):
-            made.on_trial_result(None, other, {"images": images, "score": 0.9})
-            if made.on_trial_result(None, trial, {"images": images, "score": 0.1}) == "STOP":
-                return images
-        return None
-
-    assert [stopped_at(trial) for trial in trials[:3]] == [100, 300, 100]  # a third at 900 would be the end
-    plain = scheduler(experiment(tmp_path, "", scheduler="asha", grace_images=100))
-    assert isinstance(plain, InTurn)
-    assert len(plain._brackets) == 1
+    assert made.on_trial_result(None, good, {"images": 100, "score": 0.9}) == "CONTINUE"
+    assert made.on_trial_result(None, poor, {"images": 100, "score": 0.1}) == "STOP"
 
 
 def test_without_a_scheduler_or_with_all_the_grace_nothing_is_stopped(tmp_path: Path) -> None:

@@ -112,18 +112,10 @@ class Search(Section):
         default_factory=dict, description='metric: ">= BOUND" or "<= BOUND"; the best trial is one that meets all'
     )
     space: dict[str, Dimension] = Field(default_factory=dict, description="dotted path: dimension")
-    sampler: Literal["tpe", "nsga2", "random", "qmc", "none"] = Field(
-        "tpe", description="qmc: a scrambled Sobol sequence; none: for pbt"
-    )
-    scheduler: Literal["asha", "hyperband", "none", "pbt"] = Field(
-        "asha",
-        description="asha stops poor trials early, on the score; hyperband: asha with several grace periods; pbt: poor "
-        "trials take over good ones and change their weights while they train (kept in MLflow alone)",
-    )
-    grace_images: int = Field(
-        5_000, ge=1, description="asha, hyperband: images before a trial may be stopped; pbt: between looks at a trial"
-    )
-    reduction: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on at each rung")
+    sampler: Literal["tpe", "nsga2", "random", "qmc"] = Field("tpe", description="qmc: a scrambled Sobol sequence")
+    scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
+    grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")
+    reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
     concurrency: int | None = Field(None, ge=1, description="trials side by side; none: as the resources allow")
     seed: int = Field(0, ge=0)
     final: dict[str, Any] = Field(
@@ -139,6 +131,15 @@ class Search(Section):
         None, description="an earlier study in the same storage: its best trials are the first to be tried"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_more(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("scheduler") in ("pbt", "hyperband"):
+            raise ValueError(
+                f"scheduler {tree['scheduler']} is there no more; leave scheduler and sampler out, for asha and tpe"
+            )
+        return tree
+
     @field_validator("objectives")
     @classmethod
     def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
@@ -153,17 +154,6 @@ class Search(Section):
             for metric, rule in constraints.items():
                 Constraint.read(str(metric), str(rule))
         return constraints
-
-    @model_validator(mode="after")
-    def _population(self) -> "Search":
-        if (self.scheduler == "pbt") != (self.sampler == "none"):
-            raise ValueError(
-                f"scheduler {self.scheduler} and sampler {self.sampler} do not go together; pbt needs sampler none and "
-                "no other scheduler does"
-            )
-        if self.scheduler == "pbt" and (self.trials < 2 or self.warm_start or self.final):
-            raise ValueError("scheduler pbt needs trials of 2 or more, its population, no warm_start and no final")
-        return self
 
     def bounds(self) -> list[Constraint]:
         """The constraints, read."""
@@ -236,8 +226,4 @@ class Experiment(Section):
         check_space(self)
         check_final(self)
         check_variants(self)
-        if self.search.scheduler == "pbt" and self.train.workers > 1:
-            raise ValueError(
-                f"search.scheduler pbt needs train.workers 1, not {self.train.workers}; set train.workers=1"
-            )
         return self

@@ -47,13 +47,6 @@ class Dimension(BaseModel):
         low, high = self.uniform or self.log_uniform or (math.inf, -math.inf)
         return low <= value <= high
 
-    def nearest(self, value: Any) -> Any:
-        """The value itself, or the end of the range that it went beyond."""
-        if self.choice is not None:
-            return value
-        low, high = self.ends()
-        return min(max(value, low), high)
-
 
 def check_space(experiment: "Experiment") -> None:
     """Raise ValueError if a path of the space leads nowhere or a value of it would be refused."""
@@ -61,8 +54,6 @@ def check_space(experiment: "Experiment") -> None:
         head = path.split(".")[0]
         if head not in SEARCHABLE:
             raise ValueError(f"search.space: {path} cannot be searched; use paths under {', '.join(SEARCHABLE)}")
-        if experiment.search.scheduler == "pbt" and head == "method":
-            raise ValueError(f"search.space: {path} cannot change while a run trains, as with search.scheduler = pbt")
         for value in dimension.ends():
             try:
                 replaced(experiment, {path: value}, check=False)

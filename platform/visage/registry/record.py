@@ -66,11 +66,6 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
             file = Path(client.download_artifacts(run_id, EXPERIMENT, folder))
         own = f"train.storage={Train().storage or 'null'}"  # a bucket of the cluster may not be this machine's to use
         experiment = read_config(Experiment, file, [own, *settings, f"registry.tracking_uri={uri}"])
-    if kind == "trial" and experiment.search.scheduler == "pbt":
-        raise UserError(
-            f"run {run_id}: is a trial of a population, whose values changed while it trained, so no setting would "
-            f"repeat it; repeat the study with `visage tune` and the {EXPERIMENT} of its run."
-        )
     return RunRecord(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
 
 

@@ -89,7 +89,7 @@ def locked(search: Search) -> Iterator[Lock | None]:
 
     Raises UserError when another process holds it, also `NOTICE_SECONDS` later: that of a machine that died is gone.
     """
-    if search.scheduler == "pbt" or not search.storage.startswith("postgresql"):
+    if not search.storage.startswith("postgresql"):
         yield None
         return
     with closing(Lock(search)) as lock:
@@ -149,8 +149,8 @@ class Claim:
 
 
 @contextmanager
-def claimed(study: "Study", lock: Lock | None, *, shared: bool) -> Iterator[Claim | None]:
-    """This process's claim on a study, looked at while the block lasts; None of a study that no database keeps.
+def claimed(study: "Study", lock: Lock | None, *, shared: bool) -> Iterator[Claim]:
+    """This process's claim on a study, looked at while the block lasts.
 
     From now on whoever had a claim can write nothing. shared: trials keep files where another machine's driver does;
     one that may still be alive is given the time to see that its claim is gone.
@@ -159,9 +159,6 @@ def claimed(study: "Study", lock: Lock | None, *, shared: bool) -> Iterator[Clai
     from sqlalchemy.exc import SQLAlchemyError
 
     engine = optuna_private.engine_of(study)
-    if engine is None:
-        yield None
-        return
     claim, ended, alive = Claim(study, engine, lock), threading.Event(), runs_now(study)
     study.set_user_attr(CLAIM, claim.name)
     event.listen(engine, "commit", claim.before_commit)

@@ -72,7 +72,7 @@ class StudyLog(Callback):
     @guarded
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, values = trial.config["number"], trial.config["values"]
-        if number in self.runs:  # it goes on: its process died, or it had made room for another of a population
+        if number in self.runs:  # it goes on: its process died
             return
         begun = self.ledger.noted(trial.trial_id, "run_id")
         if begun:  # cut off with an earlier part of the study
@@ -115,15 +115,11 @@ class StudyLog(Callback):
             patiently(lambda: run.picture(written(changed).encode(), EXPERIMENT))  # the run is repeated from it
             patiently(lambda: run.tag("visage.retried", result[RETRIED]))
             self.ledger.note(trial.trial_id, RETRIED, result[RETRIED])
-        population = self.experiment.search.scheduler == "pbt"
-        if images <= self.reached.get(number, 0) and not population:  # told once more, as nobody may have heard it
+        if images <= self.reached.get(number, 0):  # told once more, as nobody may have heard it
             return
         history = result.get("history", [(images, result.get("losses", {}))])
         points = [(at, {f"loss/{name}": value for name, value in losses.items()}) for at, losses in history]
         points.append((images, metrics_of(result)))
-        if population:
-            chosen = {name: value for name, value in trial.config["values"].items() if isinstance(value, (int, float))}
-            points.append((images, {f"setting/{name}": value for name, value in chosen.items()}))
         if "warning" in result:
             patiently(lambda: run.tag("visage.warning", result["warning"]))
         if "faces" in result:
@@ -192,8 +188,6 @@ class StudyLog(Callback):
         said = f"Trial {number}, {ending.state.value}{f': {ending.reason}' if ending.reason else ''}."
         if RETRIED in result:  # MLflow lets nobody change a parameter
             said += f" The parameter {BATCH} is the one asked for: {result[RETRIED]}."
-        if self.experiment.search.scheduler == "pbt":
-            return reason | {NOTE: f"{said}\n\nIts values changed while it trained: see setting/ among its curves."}
         return reason | {NOTE: f"{said}\n\nRepeat it: `visage train --from-run {run.run_id}`"}
 
     def _tell(self) -> None:
@@ -219,7 +213,7 @@ def _error_of(trial: Any) -> BaseException | None:
 class StudyStopper(Stopper):
     """Ends a trial that says so, and the study when a store is away, the disk is full, or the claim on it is gone."""
 
-    def __init__(self, ledger: Ledger, claim: Claim | None) -> None:
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
         self.ledger, self.claim = ledger, claim
 
     def __getstate__(self) -> dict[str, Any]:
@@ -229,6 +223,6 @@ class StudyStopper(Stopper):
         return bool(divergence(result)) or FAILED in result or HALTED in result
 
     def stop_all(self) -> bool:
-        if self.claim and self.claim.fault:
+        if self.claim.fault:
             self.ledger.fault = self.claim.fault
         return self.ledger.fault is not None

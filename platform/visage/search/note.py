@@ -29,12 +29,7 @@ def _winner(summary: Summary) -> str:
     reached = "\n".join(f"- {name}: {value:.4f}" for name, value in {"score": best.score, **best.values}.items())
     return (
         f"## Trial {best.number} won\n\n{' '.join(summary.why)}\n\n{reached}\n\n"
-        + (
-            f"Repeat it: `{summary.repeat}`"
-            if summary.repeat
-            else "Its values changed while it trained, so its model is kept and no setting would repeat it."
-        )
-        + f"\n\n{summary}."
+        f"Repeat it: `{summary.repeat}`\n\n{summary}."
     )
 
 
@@ -102,5 +97,5 @@ def _more(summary: Summary) -> str:
         "and experiment.yaml: `visage tune experiment.yaml --set search.name=ANOTHER` does the whole study again.\n"
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
-        + ("" if summary.population else f"- In a terminal: `{summary.look}`.")  # no database holds one
+        f"- In a terminal: `{summary.look}`."
     )

@@ -17,14 +17,9 @@ def storage_of(study: "Study") -> "BaseStorage":
     return storage
 
 
-def engine_of(study: "Study") -> "Engine | None":
-    """The engine through which a study reads and writes its database; None of one in memory."""
-    from optuna.storages import InMemoryStorage
-
-    storage = storage_of(study)
-    if isinstance(storage, InMemoryStorage):
-        return None
-    engine: Engine = private(private(storage, "_backend"), "engine")  # a database's stands behind a cache
+def engine_of(study: "Study") -> "Engine":
+    """The engine through which a study reads and writes its database."""
+    engine: Engine = private(private(storage_of(study), "_backend"), "engine")  # behind a cache
     return engine
 
 

@@ -1,8 +1,5 @@
 """How a study searches: which values it tries next, and which trials it stops early."""
 
-import math
-from typing import Any
-
 import numpy as np
 from optuna import Study
 from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
@@ -11,7 +8,6 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from visage.config import Experiment
 from visage.config.experiment import Search
-from visage.search.ray_private import put_in_bracket
 
 STARTUP_TRIALS = 10  # at most so many random trials before TPE learns from them
 POPULATION = 50  # of NSGA-II at most; a short study has time for some generations of fewer
@@ -48,24 +44,12 @@ def scheduler(experiment: Experiment) -> TrialScheduler:
     search, last = experiment.search, experiment.train.images - 1  # a rung at the very end would stop what is finished
     if search.scheduler == "none" or search.grace_images > last:
         return FIFOScheduler()
-    brackets = 1
-    if search.scheduler == "hyperband":
-        brackets += int(math.log(last / search.grace_images) / math.log(search.reduction))
-    return InTurn(
+    return AsyncHyperBandScheduler(
         time_attr="images",
         metric="score",
         mode="max",
         grace_period=search.grace_images,
         max_t=last,
         reduction_factor=search.reduction,
-        brackets=brackets,
         stop_last_trials=False,
     )
-
-
-class InTurn(AsyncHyperBandScheduler):
-    """Its brackets get trials in turn: Tune draws them from numpy's own generator, which no seed of ours reaches."""
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, trial)
-        put_in_bracket(self, trial.trial_id, trial.config["number"])

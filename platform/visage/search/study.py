@@ -94,8 +94,6 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     from visage.search.optuna_private import storage_of
 
     study = find_study(experiment, resume=resume)
-    if experiment.search.scheduler == "pbt":
-        return _create(experiment, optuna.storages.InMemoryStorage())
     if study:
         if study.get_trials(deepcopy=False):
             return study
@@ -113,10 +111,6 @@ def find_study(experiment: Experiment, *, resume: bool) -> "Study | None":
     import optuna
 
     search = experiment.search
-    if search.scheduler == "pbt":
-        if resume:
-            raise UserError("search.scheduler = pbt: a population cannot be resumed; leave --resume out to begin anew.")
-        return None
     storage, place = open_database(search.storage), without_passwords(search.storage)
     try:
         study = optuna.load_study(study_name=search.name, storage=storage)
@@ -273,7 +267,7 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         number=trial.number,
         score=trial.user_attrs["score"],
         values=dict(zip(study.metric_names or (), trial.values, strict=True)),
-        params={path: trial.user_attrs.get(path, value) for path, value in trial.params.items()},  # a population's last
+        params=trial.params,
         checkpoint=trial.user_attrs["checkpoint_path"],
         run_id=trial.user_attrs["run_id"],
         batch=trial.user_attrs.get(BATCH),

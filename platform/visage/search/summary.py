@@ -47,7 +47,7 @@ class Summary:
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
     differences in score, by path. space: by path, in words. outcome: of the final training and the gate, if it came
-    to that. registry, storage: where it is kept. population: of pbt, whose values change while it trains.
+    to that. registry, storage: where it is kept.
     """
 
     name: str
@@ -64,13 +64,10 @@ class Summary:
     outcome: dict[str, Any]
     registry: str
     storage: str
-    population: bool
 
     @property
     def repeat(self) -> str:
-        """The command that trains the best trial's setting again; empty without one, as for a trial of a population."""
-        if self.population:
-            return ""
+        """The command that trains the best trial's setting again; empty without one."""
         option = "" if self.registry == Registry().tracking_uri else f" --registry {self.registry}"
         return f"visage train --from-run {self.best.run_id}{option}" if self.best else ""
 
@@ -116,7 +113,6 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         outcome=study.user_attrs.get("outcome", {}),
         registry=experiment["registry"]["tracking_uri"],
         storage=search["storage"],
-        population=search["scheduler"] == "pbt",
     )
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,6 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         from visage.training.loop import here, train
 
         torch.set_num_threads(worker_threads(experiment.train))
-        population = experiment.search.scheduler == "pbt"
         history: list[tuple[int, dict[str, float]]] = []
         last: dict[str, Any] = {}
         store = storage_of(experiment, study, config)
@@ -70,10 +68,8 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         def report(point: Progress) -> None:
             history.append((point.images, point.losses))
             if point.metrics is not None:
-                # Of a population, a trial goes on from the checkpoint that Tune gives it: its own or another's.
-                kept = tune.Checkpoint.from_directory(str(point.checkpoint)) if population else None
                 result = as_result(point, store) | {"history": list(history)}
-                tune.report(told(result, last, folder_of(study, config["number"]), store), checkpoint=kept)
+                tune.report(told(result, last, folder_of(study, config["number"]), store))
                 history.clear()
 
         def attempt(chosen: Experiment, out: Path) -> None:
@@ -82,13 +78,10 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
                 experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
             )
             own = out / CHECKPOINT if resumable(out) else None
-            given = tune.get_checkpoint()
-            with given.as_directory() if given else nullcontext() as place:
-                start = Path(place) if place else own
-                missed = evaluation_in(load(own)) if own and not population else None
-                if missed and missed.images > last.get("images", 0):  # killed before it was told
-                    report(missed)
-                train(chosen, faces, out, report, networks=networks, resume=start, judges=judges)
+            missed = evaluation_in(load(own)) if own else None
+            if missed and missed.images > last.get("images", 0):  # killed before it was told
+                report(missed)
+            train(chosen, faces, out, report, networks=networks, resume=own, judges=judges)
 
         with_endings(attempt, experiment, study, config, last, store)
 
@@ -210,7 +203,7 @@ def with_endings(
             smaller = int((out / SMALLER).read_text())
             chosen = replaced(asked, {BATCH: smaller})
             last.update({RETRIED: f"out of memory with {BATCH} = {batch}, began anew with {smaller}", BATCH: smaller})
-        if (out / TOLD).is_file() and experiment.search.scheduler != "pbt":
+        if (out / TOLD).is_file():
             for result in json.loads((out / TOLD).read_text()):
                 last.update(result)
                 tune.report(dict(last))

@@ -31,7 +31,6 @@ from visage.search.study import (
 from visage.search.trial import RESTARTS, Trainable, mark, resources, training
 from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import concurrency, require_seen, room, this_machine
-from visage.training.run import kept_at
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -83,11 +82,6 @@ def tune(
             _run(experiment, study, claim, trainable, folder, at_once, progress, tags)
         result = result_of(study)
     if result.trials < experiment.search.trials:
-        if experiment.search.scheduler == "pbt":
-            raise UserError(
-                f"search.scheduler = pbt: the population was cut off after {result.trials} of "
-                f"{experiment.search.trials} trials and cannot be resumed; begin anew with the same command."
-            )
         raise KeyboardInterrupt(
             f"the study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
             "which are kept"
@@ -121,7 +115,7 @@ def _require_sound(experiment: Experiment) -> None:
 
 
 def _run(
-    experiment: Experiment, study: "Study", claim: Claim | None, trainable: Trainable, folder: Path, at_once: int,
+    experiment: Experiment, study: "Study", claim: Claim, trainable: Trainable, folder: Path, at_once: int,
     watch: Watch | None, tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told."""
@@ -131,7 +125,6 @@ def _run(
     from visage.search.ledger import Ledger
     from visage.search.log import StudyLog, StudyStopper
     from visage.search.optuna_search import StudySearch
-    from visage.search.population import CHECKPOINTS, Population
     from visage.search.strategy import sampler, scheduler
     from visage.search.study_run import record_study
 
@@ -152,21 +145,12 @@ def _run(
     study.set_user_attr("trials", search.trials)
     try:
         if remaining > 0:
-            choice: dict[str, Any]
-            if search.scheduler == "pbt":
-                population = Population(ledger, search)
-                first, choice = population.first_settings(), {"scheduler": population}
-            else:
-                suggester = StudySearch(ledger, search, sampler(study, search), unfinished(study))
-                first, choice = (
-                    {},
-                    {"scheduler": scheduler(experiment), "search_alg": suggester, "num_samples": remaining},
-                )
             tune.Tuner(
                 tune.with_resources(trainable, resources(experiment.train)),
-                param_space=first,
                 tune_config=tune.TuneConfig(
-                    **choice,
+                    search_alg=StudySearch(ledger, search, sampler(study, search), unfinished(study)),
+                    scheduler=scheduler(experiment),
+                    num_samples=remaining,
                     max_concurrent_trials=at_once,
                     # A nested trainer's process waits for its workers and cannot be handed to another trial.
                     reuse_actors=experiment.train.workers == 1,
@@ -174,12 +158,11 @@ def _run(
                 ),
                 run_config=tune.RunConfig(
                     name=f"{time.time_ns()}",
-                    storage_path=_tune_place(experiment, folder),
+                    storage_path=str(folder / "tune"),
                     callbacks=[log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
                     stop=StudyStopper(ledger, claim),
-                    checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS),
                     verbose=0,
                 ),
             ).fit()
@@ -193,13 +176,11 @@ def _run(
             pass
         if not isinstance(ledger.fault, Overtaken):  # whose runs are the other's now
             log.cut_off()
-    if isinstance(ledger.fault, Overtaken):
-        raise UserError(f"{str(ledger.fault).rstrip('.')}; then go on with --resume.")
     if ledger.fault:
-        with suppress(UserError):
-            run.finish("killed")
-        then = "begin anew" if search.scheduler == "pbt" else "go on with --resume"
-        raise UserError(f"{str(ledger.fault).rstrip('.')}; then {then}.")
+        if not isinstance(ledger.fault, Overtaken):
+            with suppress(UserError):
+                run.finish("killed")
+        raise UserError(f"{str(ledger.fault).rstrip('.')}; then go on with --resume.")
     try:
         record_study(study, run)
     except StoreRefused:
@@ -221,12 +202,6 @@ def _keep(study: "Study", run: "RunLog", place: str) -> None:
         with suppress(UserError):
             run.finish("failed")
         raise
-
-
-def _tune_place(experiment: Experiment, folder: Path) -> str:
-    """Where Tune keeps what is its own: a population's checkpoints go through it from trial to trial."""
-    shared = kept_at(experiment.train, f"studies/{folder.name}/tune")
-    return shared.uri if shared and experiment.search.scheduler == "pbt" else str(folder / "tune")
 
 
 def _trial_name(trial: Any) -> str:
