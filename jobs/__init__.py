@@ -1,1 +1,1 @@
-"""What runs on a cluster: one short script a job, which calls the library and has no logic of its own."""
+"""What runs on a cluster: a command of Visage as a job, which calls the library and has no logic of its own."""

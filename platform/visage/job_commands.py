@@ -49,7 +49,7 @@ def submit(
     given = list(context.args)
     config = _checked(context, command, given)
     arguments = [config.name if config and Path(each) == config else each for each in given]
-    entrypoint = shlex.join(["python", "-m", f"jobs.{command}", *arguments])
+    entrypoint = shlex.join(["python", "-m", "jobs.run", command, *arguments])
     name = re.sub(r"[^\w-]+", "-", f"visage-{command}" + (f"-{config.stem}" if config else ""))
     with runtime_env(config, variables or (), image=image, command=typed()) as env:
         cluster = Cluster(address)

@@ -61,7 +61,7 @@ def test_a_script_runs_as_it_is_under_ray_job_submit(head: Head, tmp_path: Path)
     options = ["--address", head.address, "--working-dir", str(ROOT), "--runtime-env-json", json.dumps(env)]
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options, "--"]
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    script = [*command, "python", "jobs/tune.py", "not-here.yaml"]
+    script = [*command, "python", "jobs/run.py", "tune", "not-here.yaml"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 1
     assert "visage: not-here.yaml: there is no such file" in done.stdout + done.stderr

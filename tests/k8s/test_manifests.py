@@ -66,7 +66,7 @@ def test_versions_are_those_of_the_project(rendered: Documents) -> None:
 
 
 def test_the_code_reads_what_the_settings_say(rendered: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.script import HOME
+    from jobs.run import HOME
     from visage.config import Experiment, Serving
     from visage.config.data import STORAGE
 

@@ -164,7 +164,7 @@ def ask_to_stop(user: User, job: str, config: str) -> None:
 def kill_driver(user: User, job: str, config: str) -> None:
     """As a preemption does."""
     processes = psutil.process_iter(["cmdline"])
-    [driver] = [each for each in processes if {"jobs.tune", config} <= {*(each.info["cmdline"] or ())}]
+    [driver] = [each for each in processes if {"jobs.run", "tune", config} <= {*(each.info["cmdline"] or ())}]
     driver.kill()
 
 

@@ -1,4 +1,7 @@
-"""How each script of this folder runs its command."""
+"""`visage COMMAND` as a job: the same arguments, run on the cluster that the job was submitted to.
+
+python -m jobs.run tune configs/kdef.yaml
+"""
 
 import os
 import sys
@@ -8,22 +11,28 @@ from visage.cli import main
 from visage.config.data import HOME
 from visage.errors import UserError
 
+GO_ON = {"train", "tune"}  # submitted again, these go on where they stopped; the others do so by themselves
 
-def run(command: str, *options: str) -> None:
-    """`visage COMMAND OPTIONS` with this process's arguments, in the folder that all nodes of the cluster see.
+
+def run(arguments: list[str]) -> None:
+    """`visage ARGUMENTS` in the folder that all nodes of the cluster see.
 
     The cluster names that folder in VISAGE_HOME; what a command keeps under runs/ lies there, while the folder that a
     job starts in goes with the job. Files that came with the job are given their whole paths.
     """
-    arguments = sys.argv[1:]
+    command, rest = arguments[:1], arguments[1:]
     home = os.environ.get(HOME)
     if home:
-        arguments = [str(Path(each).absolute()) if Path(each).is_file() else each for each in arguments]
+        rest = [str(Path(each).absolute()) if Path(each).is_file() else each for each in rest]
         try:
             os.chdir(home)
         except OSError as error:
             fault = UserError(f"{HOME} = {home}: {error.strerror}; mount the storage that all nodes share there.")
             print(f"visage: {fault}", file=sys.stderr)
             raise SystemExit(2) from None
-    sys.argv[1:] = [command, *options, *arguments]
+    sys.argv[1:] = [*command, *(["--restartable"] if set(command) & GO_ON else []), *rest]
     main()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

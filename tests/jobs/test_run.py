@@ -1,4 +1,4 @@
-"""A script of jobs/ in the folder that all nodes see."""
+"""A command as a job in the folder that all nodes see."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def test_a_job_works_in_the_shared_folder(tmp_path: Path, there: bool) -> None:
         home.mkdir()
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "VISAGE_HOME": str(home)}
     environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, str(ROOT / "jobs" / "train.py"), "mine.yaml"]
+    command = [sys.executable, str(ROOT / "jobs" / "run.py"), "train", "mine.yaml"]
     done = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     # It found the file that came with it, and looked for the faces in the shared folder.
