@@ -117,3 +117,21 @@ def test_a_flow_goes_no_farther_than_it_may(value: float) -> None:
 def test_a_mask_beside_it_is_refused() -> None:
     with pytest.raises(ValidationError, match="leave mask and warp out"):
         Method(basis=True, mask=True)
+
+
+def test_exaggeration_carries_on_the_way_of_the_change_and_is_not_trained() -> None:
+    plain, twice = generator(learned=0.002), generator(learned=0.002)
+    twice.exaggeration = 2.0
+    x, condition = faces(2) / 2, torch.eye(KINDS)[:2]
+    with torch.no_grad():
+        colours = [made(x, condition) - x for made in (plain, twice)]
+        assert (colours[1].abs().mean() / colours[0].abs().mean()).item() == pytest.approx(2, rel=0.15)
+        torch.testing.assert_close(twice.train()(x, condition), plain.train()(x, condition))
+    assert build_generator(twice.architecture()).exaggeration == 2
+    before = {name: value for name, value in plain.architecture().items() if name != "exaggeration"}
+    assert build_generator(before).exaggeration == 1  # a bundle of the time before
+
+
+def test_exaggeration_needs_the_basis() -> None:
+    with pytest.raises(ValidationError, match="exaggeration"):
+        Method(exaggeration=1.5)

@@ -35,8 +35,17 @@ class Method(Section):
         "which the AU-related feature then consists; learns by loss.paired",
     )
 
+    exaggeration: float = Field(
+        1.0,
+        ge=1,
+        le=3,
+        description="(extension) ucgan with basis: how many times the change that was learnt a trained generator makes",
+    )
+
     @model_validator(mode="after")
     def _basis(self) -> "Method":
+        if self.exaggeration != 1 and not self.basis:
+            raise ValueError("exaggeration is of what the basis makes; set basis: true, or leave it out")
         if self.basis and (self.mask or self.warp):
             raise ValueError("basis moves and colours the input by itself; leave mask and warp out")
         return self
@@ -175,7 +184,10 @@ class Loss(Section):
 
 # The sections of the loss, and fields of the method, that say something about one method alone.
 OWN_FIELDS: dict[MethodName, dict[str, tuple[str, ...]]] = {
-    "ucgan": {"loss": ("pairing", "pixel", "feature_matching", "wrong_input", "classification", "perceptual")},
+    "ucgan": {
+        "loss": ("pairing", "pixel", "feature_matching", "wrong_input", "classification", "perceptual"),
+        "method": ("exaggeration",),
+    },
     "eft": {
         "loss": ("action_units", "feature_adversarial", "reconstruction", "cross_cycle", "swap", "paired"),
         "method": ("related", "taught"),

@@ -105,7 +105,7 @@ class UCGAN:
         self.loss = loss
         self.generator: UNet | BasisGenerator
         if method.basis:
-            self.generator = BasisGenerator(size, method.width, conditions)
+            self.generator = BasisGenerator(size, method.width, conditions, method.exaggeration)
             if reader is not None:
                 self.generator.reader.load_state_dict(reader.state_dict())
         else:

@@ -67,14 +67,16 @@ class BasisGenerator(Levels):
 
     The input is moved by a flow and then coloured: both are the basis under (condition - what the input shows) plus
     what the U-Net adds for this face. The U-Net sees the face at half the side, each 2x2 pixels as 12 channels.
-    size, width, conditions: as of `UNet`.
+    size, width, conditions: as of `UNet`. exaggeration: when it is not trained, how many times flow and colour are
+    taken: where the data does not tell how much of an expression a face will show, the middle is learnt, which is less
+    than most faces show.
     """
 
-    def __init__(self, size: int, width: int, conditions: int) -> None:
+    def __init__(self, size: int, width: int, conditions: int, exaggeration: float = 1.0) -> None:
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
         super().__init__(size // 2, width, conditions, 12, 14)
-        self.size, self.width, self.conditions = size, width, conditions
+        self.size, self.width, self.conditions, self.exaggeration = size, width, conditions, exaggeration
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         self.basis = Basis(conditions, size)
@@ -89,7 +91,8 @@ class BasisGenerator(Levels):
         own = self.levels(F.pixel_unshuffle(face, 2), condition)
         shared = self.basis(condition - shown)
         colour = F.pixel_shuffle(own[:, :12], 2) + shared[:, :3]
-        made = painted(face, fine_flow(own[:, 12:], shared[:, 3:]), colour, self.window)
+        much = 1.0 if self.training else self.exaggeration
+        made = painted(face, much * fine_flow(own[:, 12:], shared[:, 3:]), much * colour, self.window)
         return made.clamp(-OVER, OVER) if self.training else made.clamp(-1, 1)
 
     def reachable(self, target: Tensor, face: Tensor) -> Tensor:
@@ -98,7 +101,13 @@ class BasisGenerator(Levels):
 
     def architecture(self) -> dict[str, Any]:
         """What `build_generator` needs to make this network again."""
-        return {"name": "basis", "size": self.size, "width": self.width, "conditions": self.conditions}
+        return {
+            "name": "basis",
+            "size": self.size,
+            "width": self.width,
+            "conditions": self.conditions,
+            "exaggeration": self.exaggeration,
+        }
 
 
 def painted(face: Tensor, flow: Tensor, colour: Tensor, window: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ KINDS: dict[str, tuple[type[Network], frozenset[str]]] = {
     "unet": (UNet, frozenset({"size", "width", "conditions", "mask", "warp"})),
     "disentangler": (Disentangler, frozenset({"size", "width", "related", "units", "mask", "warp"})),
 }
-LATER = frozenset({"basis"})  # named by a network that has one; older ones know nothing of it
+LATER = frozenset({"basis", "exaggeration"})  # named by a network that has one; older ones know nothing of it
 
 
 def build_generator(architecture: dict[str, Any]) -> Network:
