@@ -44,8 +44,15 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
 
     for part in ("validation", "test"):  # before hours are spent
         check_people(faces, part, paired=paired)
+    fresh = False
     with going_on_with(typed), bar("judges") as update:
-        networks = face_networks(faces, judge, lambda name, done, of: update(f"judges: {name}", done, of))
+
+        def show(name: str, done: int, of: int) -> None:
+            nonlocal fresh
+            fresh = True
+            update(f"judges: {name}", done, of)
+
+        networks = face_networks(faces, judge, show)
     shown = {"expression_judge_accuracy": "expression accuracy", "identity_judge_verification": "identity verification"}
     reached = ", ".join(
         f"{word} {networks.report[name]:.3f}" for name, word in shown.items() if name in networks.report
@@ -53,10 +60,16 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
     console.print(f"judges, on real faces of {networks.report['people']:.0f} validation people: {reached}")
     for note in choice_notes(networks.judged_by, networks.report):
         console.print(note)
+    if fresh:
+        _print_doubts(networks)
+    return networks
+
+
+def _print_doubts(networks: "FaceNetworks") -> None:
+    """Name the people whose pictures to look at first."""
     for kind, words in (("one_name", "least alike under one name"), ("two_names", "most alike under two names")):
         found = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in networks.doubts[kind])
         console.print(f"look whether the names are right: {words} are {found}")
-    return networks
 
 
 def faces_and_judges(experiment: Experiment) -> "tuple[FaceSet, FaceNetworks]":

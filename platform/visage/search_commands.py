@@ -83,7 +83,7 @@ def publish_chosen(
 
     from visage.registry.tracking import Tracking
 
-    chosen = replaced(experiment, {**best.settings, **experiment.search.final})
+    chosen = replaced(experiment, {**best.params, **experiment.search.final})
     name = f"{result.name}-final-{best.number:04d}"
     decides = json.dumps(chosen.decides())
     out = folder / f"final-{best.number:04d}-{sha256(decides.encode()).hexdigest()[:8]}"

@@ -20,7 +20,7 @@ from visage.judging.train import FaceNetworks
 from visage.registry.models import Registry
 from visage.registry.record import read_record, seen
 from visage.search.study import load_study
-from visage.search.trial import SMALLER, folder_of, training
+from visage.search.trial import training
 from visage.search.tune import tune
 from visage.search_commands import repeat_run, tune_and_publish
 from visage.training.checkpoint import load, load_generator
@@ -77,28 +77,6 @@ def test_endings_are_found_by_a_search_on_the_store(tmp_path: Path) -> None:
     assert read_record(uri, result.best.run_id).experiment.loss.pixel.weight == result.best.params["loss.pixel.weight"]
 
 
-def with_room_for(tuples: int) -> Callable[[Experiment, Path], Any]:
-    """Real trials in a container whose memory holds a step of so many tuples."""
-
-    def make(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
-        trial = training(experiment, folder)
-
-        def cramped(config: dict[str, Any]) -> None:
-            from visage.training import memory
-
-            whole = memory.machine_memory
-            memory.machine_memory = lambda: 0 if batch_of(folder, config) > tuples else whole()
-            trial(config)
-
-        def batch_of(folder: Path, config: dict[str, Any]) -> int:
-            smaller = folder_of(folder, config["number"]) / SMALLER
-            return int(smaller.read_text()) if smaller.exists() else experiment.train.batch
-
-        return cramped
-
-    return make
-
-
 def dying(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     """Real trials whose process dies once, after its first checkpoint and before it tells anybody of it."""
     trial = training(experiment, folder)
@@ -133,19 +111,15 @@ def test_a_point_that_was_not_told_before_its_trial_died_is_told_after(judged: J
         assert {16, 32} <= {point.step for point in curve}, metric
 
 
-@pytest.mark.parametrize("room", [8, 4])
 def test_a_trial_is_repeated_from_its_record_to_the_bit(
-    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: int
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also one that ran out of memory with the batch that was asked for."""
     import torch
 
     monkeypatch.chdir(tmp_path)
     asked = experiment(judged[0], tmp_path)
-    best = tune(asked, tags=seen(*judged), trials=with_room_for(room)).best
+    best = tune(asked, tags=seen(*judged)).best
     assert best is not None
-    assert best.settings == best.params | ({} if room == 8 else {"train.batch": 4})
-    assert read_record(asked.registry.tracking_uri, best.run_id).experiment.train.batch == room
     before = torch.get_num_threads()
     try:
         repeat_run(best.run_id, [], asked.registry.tracking_uri, Path("again"), False)

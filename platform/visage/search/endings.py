@@ -10,8 +10,6 @@ from visage.cluster import root
 
 # Keys of a result with which a trial ends itself, and why; the last one stops the study, and the trial goes on later.
 DIVERGED, FAILED, HALTED = "diverged", "failed", "halted"
-# Keys of a result, and of a trial in the database: why it began anew with a smaller batch, and with which.
-RETRIED, BATCH = "retried", "train.batch"
 RUNNING, CUT_OFF = "running", "cut off"  # states of trials without an ending; the second one nobody runs at present
 
 
@@ -34,7 +32,7 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a result: its numbers, without the position and without what Tune adds."""
     from ray.tune.result import AUTO_RESULT_KEYS
 
-    left_out = {*AUTO_RESULT_KEYS, "images", BATCH}
+    left_out = {*AUTO_RESULT_KEYS, "images"}
     return {
         name: float(value)
         for name, value in result.items()

@@ -11,7 +11,7 @@ from optuna.trial import Trial, TrialState
 from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.search.database import database_faults
-from visage.search.endings import BATCH, HALTED, RETRIED, Ending, State, ending_of, metrics_of
+from visage.search.endings import HALTED, Ending, State, ending_of, metrics_of
 from visage.search.patience import Answer, patiently
 
 STATES = {
@@ -111,5 +111,5 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
 def kept(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the database keeps of a trial's last result, whatever its ending."""
     finite = {name: value for name, value in metrics_of(result).items() if math.isfinite(value)}
-    places = ("images", "checkpoint_path", "time_total_s", RETRIED, BATCH)
+    places = ("images", "checkpoint_path", "time_total_s")
     return finite | {name: result[name] for name in places if name in result}

@@ -14,12 +14,10 @@ from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
 from visage.search.driver import Claim
 from visage.search.endings import (
-    BATCH,
     CUT_OFF,
     DIVERGED,
     FAILED,
     HALTED,
-    RETRIED,
     RUNNING,
     Ending,
     State,
@@ -94,9 +92,8 @@ class StudyLog(Callback):
             self.ledger.note(trial.trial_id, "run_id", run.run_id)
         self.runs[number] = run
         # By itself, and once more of a trial that goes on: the store of files may be away while the runs' is there.
-        if not self.ledger.noted(trial.trial_id, RETRIED):
-            chosen = written(replaced(self.experiment, values)).encode()
-            patiently(lambda: run.picture(chosen, EXPERIMENT))
+        chosen = written(replaced(self.experiment, values)).encode()
+        patiently(lambda: run.picture(chosen, EXPERIMENT))
         self._tell()
 
     @guarded
@@ -109,12 +106,6 @@ class StudyLog(Callback):
         if FAILED in result or DIVERGED in result:  # the rest of it was reported before
             return
         run = self.runs[number]
-        if RETRIED in result and not self.ledger.noted(trial.trial_id, RETRIED):
-            self.reached[number] = 0
-            changed = replaced(self.experiment, trial.config["values"] | {BATCH: result[BATCH]})
-            patiently(lambda: run.picture(written(changed).encode(), EXPERIMENT))  # the run is repeated from it
-            patiently(lambda: run.tag("visage.retried", result[RETRIED]))
-            self.ledger.note(trial.trial_id, RETRIED, result[RETRIED])
         if images <= self.reached.get(number, 0):  # told once more, as nobody may have heard it
             return
         history = result.get("history", [(images, result.get("losses", {}))])
@@ -186,8 +177,6 @@ class StudyLog(Callback):
         """The tags of a trial that ended: its description, and the reason where it is not complete."""
         reason = {"visage.reason": ending.reason} if ending.reason else {}
         said = f"Trial {number}, {ending.state.value}{f': {ending.reason}' if ending.reason else ''}."
-        if RETRIED in result:  # MLflow lets nobody change a parameter
-            said += f" The parameter {BATCH} is the one asked for: {result[RETRIED]}."
         return reason | {NOTE: f"{said}\n\nRepeat it: `visage train --from-run {run.run_id}`"}
 
     def _tell(self) -> None:

@@ -16,7 +16,7 @@ from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.search.database import SQLITE, open_database
-from visage.search.endings import BATCH, CUT_OFF, State
+from visage.search.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -34,8 +34,7 @@ WHOLE = ("search.space", "search.objectives", "search.constraints", "search.fina
 class BestTrial:
     """Of the complete trials that meet all constraints, the one of the highest score.
 
-    values: by objective. params: the searched values by dotted path. checkpoint: its folder's path or address. batch:
-    the smaller `train.batch` that it had, None where it had the one asked for.
+    values: by objective. params: the searched values by dotted path. checkpoint: its folder's path or address.
     """
 
     number: int
@@ -44,12 +43,6 @@ class BestTrial:
     params: dict[str, Any]
     checkpoint: str
     run_id: str
-    batch: int | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What it was trained with, by dotted path, where that is not the experiment's."""
-        return self.params | ({BATCH: self.batch} if self.batch else {})
 
 
 @dataclass(frozen=True)
@@ -270,7 +263,6 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         params=trial.params,
         checkpoint=trial.user_attrs["checkpoint_path"],
         run_id=trial.user_attrs["run_id"],
-        batch=trial.user_attrs.get(BATCH),
     )
 
 

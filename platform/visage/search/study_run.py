@@ -1,7 +1,6 @@
 """What the study's run in MLflow holds: a description for people, figures, and all trials as a table."""
 
 import csv
-import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -52,9 +51,8 @@ def conclude(experiment: Experiment, result: StudyResult, promotion: Promotion) 
 
 
 def write_record(study: "Study", folder: Path) -> None:
-    """What the study's run holds: trials.csv, trials.json, figures.html, and each figure as JSON."""
+    """What the study's run holds: trials.csv and figures.html."""
     rows = table(study)
-    (folder / "trials.json").write_text(json.dumps(rows, indent=1))
     with (folder / "trials.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
@@ -62,6 +60,4 @@ def write_record(study: "Study", folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         drawn = plots.figures(study)
-    for name, figure in drawn.items():
-        figure.write_json(folder / f"{name}.json")
     (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))

@@ -1,7 +1,6 @@
 """What Tune runs for a trial: the training loop with the suggested values, in one process or under Ray Train."""
 
 import errno
-import gc
 import json
 import shutil
 import socket
@@ -16,7 +15,7 @@ from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
 from visage.faces.picture import write_whole
-from visage.search.endings import BATCH, DIVERGED, FAILED, HALTED, RETRIED, reason_of
+from visage.search.endings import DIVERGED, FAILED, HALTED, reason_of
 from visage.search.patience import patiently
 from visage.storage import Store
 from visage.training.progress import Diverged, Progress
@@ -27,9 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
-# Files of a trial's folder: the study that it belongs to, and its batch where it ran out of memory with the one asked,
-# and its last results, which nobody may have kept.
-STUDY, SMALLER, TOLD = "study", "batch", "told.json"
+# Files of a trial's folder: the study that it belongs to, and its last results, which nobody may have kept.
+STUDY, TOLD = "study", "told.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -129,14 +127,12 @@ def _require_seen(study: Path, config: Mapping[str, Any]) -> None:
         raise NotWritten(f"{socket.gethostname()}: {unseen(study)}")
 
 
-def _begin(out: Path, config: Mapping[str, Any], store: Store | None, smaller: int | None = None) -> None:
-    """An empty folder for a trial, with its mark. smaller: the batch that it has from now on."""
+def _begin(out: Path, config: Mapping[str, Any], store: Store | None) -> None:
+    """An empty folder for a trial, with its mark."""
     shutil.rmtree(out, ignore_errors=True)
     if store:
         patiently(store.drop)
     out.mkdir(parents=True)
-    if smaller:
-        (out / SMALLER).write_text(str(smaller))
     mark(out, config["study"])
 
 
@@ -161,15 +157,14 @@ def picture_place(picture: Path, store: Store | None) -> str:
 
 
 def told(result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None = None) -> dict[str, Any]:
-    """The result with what a trial that began anew tells beside it; `last`, and the trial's folder, keep it.
+    """Keep the result as the trial's last one, in `last` and in the trial's folder, and return it.
 
     A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
     they were kept: Tune takes a result and lets the trial train on while it looks at it.
     """
     before = [dict(last)] if "images" in last else []
-    again = {name: last[name] for name in (RETRIED, BATCH) if name in last}
     last.clear()
-    last.update(result, **again)
+    last.update(result)
     write_whole(out / TOLD, json.dumps([*before, last], default=float).encode())
     if store:
         patiently(lambda: store.push(out, skip=NOT_KEPT))
@@ -186,37 +181,22 @@ def with_endings(
 ) -> None:
     """Run a trial, and tell Tune as a result how it ended when it did not reach its end: its process is sound.
 
-    So what Tune takes for a failure is the death of a process, which it starts again. A trial that runs out of memory
-    begins anew, once, with half the batch: what two batches made is no setting that could be repeated. run: given the
-    trial's experiment and its folder. last: the last result, as `told` keeps it.
+    So what Tune takes for a failure is the death of a process, which it starts again. run: given the trial's experiment
+    and its folder. last: the last result, as `told` keeps it.
     """
     from ray import tune
 
-    asked = replaced(experiment, config["values"])
-    batch, workers = asked.train.batch, asked.train.workers
-    half = batch // 2 // workers * workers
+    chosen = replaced(experiment, config["values"])
 
     def attempt() -> None:
         out = begun(study, config, store)
-        chosen = asked
-        if (out / SMALLER).is_file():  # from an earlier start of this trial on
-            smaller = int((out / SMALLER).read_text())
-            chosen = replaced(asked, {BATCH: smaller})
-            last.update({RETRIED: f"out of memory with {BATCH} = {batch}, began anew with {smaller}", BATCH: smaller})
         if (out / TOLD).is_file():
             for result in json.loads((out / TOLD).read_text()):
                 last.update(result)
                 tune.report(dict(last))
         run(chosen, out)
 
-    ending = _ending(attempt)
-    if ending and ending[0] == RETRIED and half and BATCH not in last:
-        gc.collect()  # of the error's frames, which hold the networks and the batch
-        last.clear()
-        ending = _ending(lambda: _begin(folder_of(study, config["number"]), config, store, half)) or _ending(attempt)
-    if ending and ending[0] == RETRIED:
-        ending = FAILED, f"out of memory with {BATCH} = {batch}{f' and with {half}' if half else ''}: {ending[1]}"
-    if ending:
+    if ending := _ending(attempt):
         name, reason = ending
         tune.report(last | {name: reason})
 
@@ -233,7 +213,7 @@ def _ending(run: Callable[[], object]) -> tuple[str, str] | None:
         if isinstance(inner, Diverged):
             return DIVERGED, str(inner)
         if isinstance(inner, OutOfMemory):
-            return RETRIED, str(inner)
+            return FAILED, f"out of memory: {inner}"
         if isinstance(inner, NotWritten):
             return HALTED, str(inner)
         if isinstance(inner, OSError) and inner.errno in FULL:
