@@ -40,7 +40,7 @@ def empty(experiment: Experiment, study: Path) -> Callable[[dict[str, Any]], Non
 
 def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
 
-    from visage.cluster import local_ray
+    from visage.infra.ray_session import local_ray
     from visage.search.tune import tune
 
     with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder, local_ray():

@@ -138,7 +138,7 @@ def untaught(faces: Any) -> Any:
 
 def parity(bench: Bench) -> dict[str, Any]:
     """The same losses and golden pictures as on the CPU, in float32."""
-    from visage.editing import Editor
+    from visage.editing.expression import Editor
     from visage.models.basis import BasisGenerator
     from visage.models.unet import UNet
     from visage.registry.golden import make_golden
@@ -275,7 +275,7 @@ def step(bench: Bench) -> dict[str, Any]:
 
 def endpoint(bench: Bench) -> dict[str, Any]:
     """Faces a second of `Editor.run`, what a replica's batches call, and its share of the bare network."""
-    from visage.editing import Editor
+    from visage.editing.expression import Editor
     from visage.models.unet import UNet
 
     found: dict[str, Any] = {}

@@ -46,7 +46,7 @@ def bare(folder: Path, seconds: float) -> dict[str, float]:
     """Decode, generator in batches and encode, in this process alone: faces a second, and CPU ms of one."""
     import torch
 
-    from visage.editing import Editor
+    from visage.editing.expression import Editor
     from visage.faces.picture import read_picture, write_png
     from visage.registry.bundle import read_bundle
 

@@ -60,9 +60,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray runs its workers at nice 15; the bare loop has 0
 
-    from visage.cluster import local_ray
     from visage.config import Experiment
     from visage.faces.prepare import prepare_if_absent
+    from visage.infra.ray_session import local_ray
     from visage.judging.train import face_networks
     from visage.training.ray_train import torch_trainer
 

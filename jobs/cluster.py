@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from visage.cluster import TOKEN, TOKEN_PATH, token
 from visage.errors import UserError, one_line
+from visage.infra.ray_session import TOKEN, TOKEN_PATH, token
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

@@ -19,12 +19,12 @@ from serve_app.gate import Pixels, Share
 from serve_app.model import Model
 from serve_app.problems import Problem
 from serve_app.written import document, encode, require_few_pixels, transfer_document
-from visage.editing import Edited, Located, expression_index, locate, not_square, on_the_way
+from visage.editing.expression import Edited, Located, expression_index, locate, not_square, on_the_way
+from visage.editing.transfer import Transferer
 from visage.errors import UserError
 from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Detector
 from visage.faces.facs import AUS
 from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
-from visage.transfer import Transferer
 
 ORIGIN = "image"
 SMALL_SIDE = 128

@@ -55,7 +55,7 @@ class Endpoint:
         from serve_app.metrics import Meters
         from serve_app.rates import SharedLimiter
         from serve_app.shadow import Quiet, Watch
-        from visage.transfer import Transferer
+        from visage.editing.transfer import Transferer
 
         serving = Serving.model_validate(settings)
         configure(serving.log)
@@ -148,7 +148,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     and resources that this machine does not have.
     """
     from serve_app.keys import Keys
-    from visage.cluster import start_ray
+    from visage.infra.ray_session import start_ray
     from visage.registry.models import Registry
     from visage.training.resources import this_machine
 
@@ -200,7 +200,7 @@ def _is_served(url: str) -> bool:
     """Whether the Ray of this process, or that of RAY_ADDRESS, serves at this address already."""
     import ray
 
-    from visage.cluster import start_ray
+    from visage.infra.ray_session import start_ray
 
     if not ray.is_initialized():
         if not os.environ.get("RAY_ADDRESS"):

@@ -14,7 +14,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from serve_app.problems import Problem
-from visage.editing import View, checked_intensity
+from visage.editing.expression import View, checked_intensity
 from visage.errors import UserError
 
 FIELDS = ("image", "expression", "intensity", "view", "format", "aligned", "version")

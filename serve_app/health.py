@@ -15,8 +15,8 @@ from serve_app.contest import Held
 from serve_app.form import Form
 from serve_app.logs import logger
 from serve_app.model import Model
-from visage.editing import Located
-from visage.transfer import Transferer
+from visage.editing.expression import Located
+from visage.editing.transfer import Transferer
 
 GOLDEN_SECONDS = 60.0
 Run = Callable[[Sequence[Job]], Sequence[Done]]

@@ -11,11 +11,11 @@ from serve_app.health import end_if_unusable
 from serve_app.logs import logger
 from serve_app.model import Model, load
 from visage.config import Serving
-from visage.editing import Editor
+from visage.editing.expression import Editor
+from visage.editing.transfer import Transferer
 from visage.errors import StoreRefused, UserError
 from visage.registry.bundle import ModelFacts
 from visage.registry.models import NoSuchModel, Registry
-from visage.transfer import Transferer
 
 POLL_SECONDS = 2.0
 # A refused version may only have met a full disk or a store that was away, so it is tried again: soon where there is no

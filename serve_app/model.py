@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Serving
-from visage.editing import Editor, View
+from visage.editing.expression import Editor, View
+from visage.editing.transfer import Transferer
 from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
 from visage.registry.golden import Golden, make_golden
-from visage.transfer import Transferer
 
 if TYPE_CHECKING:
     from visage.registry.models import Registry

@@ -14,7 +14,7 @@ from serve_app.form import Form
 from serve_app.logs import logger
 from serve_app.model import Model
 from serve_app.records import Record, Values
-from visage.editing import Edited, Located
+from visage.editing.expression import Edited, Located
 
 # Requests that wait for their unseen run; more are skipped, as they must take neither memory nor time from answers.
 WAITING = 32

@@ -10,7 +10,7 @@ import numpy as np
 from serve_app.form import Form
 from serve_app.model import Model
 from serve_app.problems import Problem
-from visage.editing import Edited, Located
+from visage.editing.expression import Edited, Located
 from visage.faces.facs import AUS
 from visage.faces.picture import encode_animation, write_png
 

@@ -93,8 +93,8 @@ def test_a_wrong_store_is_told_before_faces_are_made(config: Path, tmp_path: Pat
 
 
 def test_ctrl_c_names_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from visage.commands import going_on_with, typed
     from visage.errors import UserError
+    from visage.workflows.training import going_on_with, typed
 
     monkeypatch.setattr(sys, "argv", ["visage", "train", "a b.yaml"])
     said = pytest.raises(UserError, match=r"cut off.*: visage train 'a b\.yaml' --resume$")

@@ -17,7 +17,7 @@ from visage.training.resources import cautions, concurrency, this_machine
 
 def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
     # In a process of its own: in this one another test may have started Ray, which is then used.
-    code = "from visage.cluster import start_ray; start_ray()"
+    code = "from visage.infra.ray_session import start_ray; start_ray()"
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:9", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert "UserError: RAY_ADDRESS = 127.0.0.1:9: no Ray answers" in done.stderr
@@ -76,7 +76,7 @@ ENDING = """
 import asyncio
 import time
 import ray
-from visage.cluster import local_ray
+from visage.infra.ray_session import local_ray
 
 with local_ray(dashboard=False):
     @ray.remote(max_restarts=-1, max_task_retries=-1)
@@ -113,7 +113,7 @@ APART = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net"
 LISTENING = """
 import json, os
 import httpx, psutil, ray
-from visage.cluster import local_ray
+from visage.infra.ray_session import local_ray
 
 with local_ray():
     # As a command on the next node of the network would.
@@ -157,7 +157,7 @@ def test_a_local_ray_asks_for_a_token_and_listens_on_loopback(tmp_path: Path) ->
 
 JOINED = """
 import ray
-from visage.cluster import local_ray
+from visage.infra.ray_session import local_ray
 
 @ray.remote
 class Actor:

@@ -13,9 +13,9 @@ from tests.browser import chromium, opened_browser
 from tests.evaluations import sample
 from visage.calls import Answer
 from visage.config import Experiment, read_config
-from visage.demo.report import write_report
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.picture import write_png
+from visage.workflows.demo.report import write_report
 
 
 @pytest.mark.soak

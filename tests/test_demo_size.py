@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visage.config import Experiment, read_config
-from visage.demo import size
+from visage.workflows.demo import size
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from serve_app.model import compare_golden
 from tests.cuda import pretended
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
-from visage.editing import FRAMES, Editor, edit, locate
+from visage.editing.expression import FRAMES, Editor, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from visage.commands import train_and_publish
 from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, sent
+from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
 from visage.search import ablation
 from visage.search.ablation import ablate
-from visage.storage import Store
 from visage.training import checkpoint
 from visage.training.progress import Progress, append
 from visage.training.run import held, kept_at, run
+from visage.workflows.training import train_and_publish
 
 Judged = tuple[FaceSet, FaceNetworks]
 VARIANTS = {"seeds": [0], "variants": {"whole": {}, "flat": {"loss.pixel.weight": 0}}}

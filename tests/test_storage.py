@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visage.errors import NotWritten, UserError
-from visage.storage import Store, content, local
+from visage.infra.remote_store import Store, content, local
 
 
 @pytest.fixture(params=["s3", "file"])

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from visage.terminal import console
+from visage.workflows.terminal import console
 
 
 def test_names_with_brackets_are_printed_as_they_are() -> None:

@@ -11,11 +11,11 @@ from serve_app.model import compare_golden
 from tests.cuda import pretended
 from tests.faces.photos import face, photograph, save
 from tests.serve_app.samples import make_bundle
-from visage.editing import edit
+from visage.editing.expression import edit
+from visage.editing.transfer import Transferer, tell, transfer
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
-from visage.pictures import transfer_photo
-from visage.transfer import Transferer, tell, transfer
+from visage.workflows.pictures import transfer_photo
 
 
 @pytest.fixture(scope="module")

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visage.commands import train_and_publish
 from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare, prepare_if_absent
 from visage.faces.shared import opened, sent
+from visage.infra.remote_store import Store
 from visage.judging import train as judges
 from visage.judging.train import FaceNetworks, face_networks, fingerprints
 from visage.search.study import study_folder
-from visage.search.trial import training
+from visage.search.trainable import training
 from visage.search.tune import tune
-from visage.search_commands import tune_and_publish
-from visage.storage import Store
 from visage.training import checkpoint
 from visage.training.progress import Progress
 from visage.training.run import held, kept_at, place_of, run
+from visage.workflows.search import tune_and_publish
+from visage.workflows.training import train_and_publish
 
 Judged = tuple[FaceSet, FaceNetworks]
 Machine = Callable[[str], Path]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from visage.editing import Editor
+from visage.editing.expression import Editor
 from visage.registry.bundle import read_bundle
 
 

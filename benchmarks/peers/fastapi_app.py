@@ -13,7 +13,7 @@ import torch
 from fastapi import FastAPI, Form, Response, UploadFile
 from PIL import Image
 
-from visage.editing import Editor
+from visage.editing.expression import Editor
 from visage.registry.bundle import read_bundle
 
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ import torch
 from fastapi import Request, Response
 from PIL import Image
 
-from visage.editing import Editor
+from visage.editing.expression import Editor
 from visage.registry.bundle import read_bundle
 
 

@@ -7,7 +7,7 @@ from test_cli import ROOT
 
 from jobs.package import runtime_env
 from visage.errors import UserError
-from visage.terminal import typed
+from visage.workflows.terminal import typed
 
 
 def test_the_code_and_the_configuration_travel_and_nothing_else(

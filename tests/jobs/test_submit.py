@@ -137,7 +137,7 @@ def test_a_cluster_of_another_version_is_one_sentence(tmp_path: Path, what: str,
 @pytest.mark.ray
 def test_a_command_without_an_address_has_a_ray_of_its_own(head: Head, tmp_path: Path) -> None:
     """By itself Ray would join the head that it finds on the machine, whose token this command has not."""
-    code = "from visage.cluster import local_ray\nwith local_ray(dashboard=False):\n    print('its own')"
+    code = "from visage.infra.ray_session import local_ray\nwith local_ray(dashboard=False):\n    print('its own')"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("RAY_ADDRESS", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)

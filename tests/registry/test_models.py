@@ -172,7 +172,7 @@ def test_the_list_fits_a_terminal(registry: Registry, add, monkeypatch: pytest.M
 
     from rich.console import Console
 
-    from visage import model_commands
+    from visage.workflows import models as model_commands
 
     registry.promote(f"visage-ucgan/{add()}", force=True)
     out = io.StringIO()

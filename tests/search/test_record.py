@@ -20,10 +20,10 @@ from visage.judging.train import FaceNetworks
 from visage.registry.models import Registry
 from visage.registry.record import read_record, seen
 from visage.search.study import load_study
-from visage.search.trial import training
+from visage.search.trainable import training
 from visage.search.tune import tune
-from visage.search_commands import repeat_run, tune_and_publish
 from visage.training.checkpoint import load, load_generator
+from visage.workflows.search import repeat_run, tune_and_publish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 Judged = tuple[FaceSet, FaceNetworks]

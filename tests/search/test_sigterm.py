@@ -66,7 +66,7 @@ def runs(folder: Path) -> list[Run]:
 def test_it_waits_for_the_end_of_what_must_not_be_cut() -> None:
     script = """if True:
         import signal
-        from visage.interrupt import end_by_sigterm_too, uninterrupted
+        from visage.infra.signals import end_by_sigterm_too, uninterrupted
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_by_sigterm_too()
         try:

@@ -102,8 +102,8 @@ class Held:
 
 def held(bundle: Any) -> Held:
     from serve_app.model import Model
-    from visage.editing import Editor
-    from visage.transfer import Transferer
+    from visage.editing.expression import Editor
+    from visage.editing.transfer import Transferer
 
     networks = Editor if bundle.card.method == "ucgan" else Transferer
     model = Model(networks(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00", bundle.golden())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from serve_app import written
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, opened, png
-from visage.editing import FRAMES, Editor
+from visage.editing.expression import FRAMES, Editor
 
 Ask = Callable[..., httpx.Response]
 

@@ -28,7 +28,7 @@ from tests.servers import running
 from visage.cli import app as commands
 from visage.client import Client, ClientError
 from visage.config.serving import Challenger, Limits
-from visage.editing import Editor
+from visage.editing.expression import Editor
 from visage.faces.provenance import read_provenance
 from visage.judging.live import REQUESTS
 from visage.registry.bundle import ModelFacts

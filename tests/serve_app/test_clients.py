@@ -13,7 +13,7 @@ from PIL import Image
 from tests.serve_app.samples import EXPRESSIONS, face, held, opened, png, run_alone
 from tests.servers import running
 from visage.client import AsyncClient, Client, ClientError
-from visage.editing import FRAMES
+from visage.editing.expression import FRAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +68,7 @@ def test_its_faults_are_sentences(url: str) -> None:
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
 def test_editing_by_an_address_keeps_the_provenance(url: str, london: Path, tmp_path: Path, ending: str) -> None:
     from visage.faces.provenance import Provenance, read_provenance
-    from visage.pictures import edit_photo
+    from visage.workflows.pictures import edit_photo
 
     photo, out = min((london / "neutral_front").glob("*.jpg")), tmp_path / f"out{ending}"
     edit_photo(photo, "happy", out, 1.0, "", url, "photo", "")
@@ -80,7 +80,7 @@ def test_editing_by_an_address_keeps_the_provenance(url: str, london: Path, tmp_
 def test_an_animation_by_the_client_and_by_the_command(url: str, london: Path, tmp_path: Path) -> None:
     from visage.errors import UserError
     from visage.faces.provenance import read_provenance
-    from visage.pictures import edit_photo
+    from visage.workflows.pictures import edit_photo
 
     with Client(url, timeout=300) as client:
         (result,) = client.expressions(png(face()), ["happy"], aligned=True, format="webp").results

@@ -13,8 +13,8 @@ from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph
 from tests.serve_app.samples import UNITS, Held, face, forge, held, make_bundle, not_numbers, opened, png
 from visage.config import Serving, validated
+from visage.editing.transfer import Transferer
 from visage.faces.provenance import read_provenance
-from visage.transfer import Transferer
 
 Post = Callable[..., httpx.Response]
 ALIGNED = {"aligned": "true"}
@@ -71,7 +71,7 @@ def test_several_drivers_are_answered_in_their_order_each_as_if_alone(transfer: 
 def test_requests_that_meet_in_a_batch_get_their_own(carrier: Any, transfer: Post) -> None:
     from serve_app.answers import Job, run_jobs
     from serve_app.form import Form
-    from visage.editing import locate
+    from visage.editing.expression import locate
 
     model = held(carrier).model
     jobs = []

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from visage.storage import address_fault, is_address
+from visage.infra.remote_store import address_fault, is_address
 
 HOME = "VISAGE_HOME"  # names the folder that runs/ lies in, where a process may not write in the one it works in
 STORAGE = "VISAGE_STORAGE"  # names the address that nodes without a shared folder have in common

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visage.cluster import local_ray, root
 from visage.errors import UserError, one_line
 from visage.faces.align import EYES
 from visage.faces.picture import read_picture
+from visage.infra.ray_session import local_ray, root
 
 if TYPE_CHECKING:
     from visage.faces.align import Detector

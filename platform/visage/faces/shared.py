@@ -6,7 +6,7 @@ import shutil
 from visage.config.data import Data
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet, staged
-from visage.storage import Store
+from visage.infra.remote_store import Store
 
 MARK = "set.json"  # sent last, so that an address which has it has the whole set
 

@@ -21,6 +21,7 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
+from visage.infra.remote_store import Store
 from visage.judging.fit import Tick, fit_check, seeded
 from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.names import Doubts, doubts
@@ -30,7 +31,6 @@ from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 from visage.models.outside import OUTSIDE, OutsideExpression, build_outside
-from visage.storage import Store
 
 FORMAT = 6
 CARD = "networks.json"

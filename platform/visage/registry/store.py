@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from visage.errors import StoreRefused, UserError, one_line
-from visage.interrupt import uninterrupted
+from visage.infra.signals import uninterrupted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.picture import write_whole
+from visage.infra.remote_store import Store
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import FLOORS, Evaluation, FaceResult
 from visage.search.patience import patiently
-from visage.storage import Store
 from visage.training.progress import JOURNAL, Diverged, Progress, append
 from visage.training.run import NOT_KEPT, copying, go_on, held, kept_at, level, resumable
 
@@ -210,7 +210,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
     """Each waiting run as a task of Ray; returns when all have ended, and raises the first fault after that."""
     import ray
 
-    from visage.cluster import local_ray, root
+    from visage.infra.ray_session import local_ray, root
     from visage.training.resources import require_seen, room
 
     of = sum(run.experiment.train.images for run in runs)

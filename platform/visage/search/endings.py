@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from visage.cluster import root
+from visage.infra.ray_session import root
 
 # Keys of a result with which a trial ends itself, and why; the last one stops the study, and the trial goes on later.
 DIVERGED, FAILED, HALTED = "diverged", "failed", "halted"

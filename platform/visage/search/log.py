@@ -10,6 +10,7 @@ from ray.tune import Callback, Stopper
 
 from visage.config import Experiment, replaced, written
 from visage.errors import UserError
+from visage.infra.remote_store import content
 from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
 from visage.search.driver import Claim
@@ -31,7 +32,6 @@ from visage.search.progress import StudyProgress, Watch
 from visage.search.study import StudyResult, counted, flat
 from visage.search.study_run import describe
 from visage.search.summary import summarise
-from visage.storage import content
 from visage.training.resources import worker_threads
 
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs

@@ -9,15 +9,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visage.cluster import root
 from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
 from visage.faces.picture import write_whole
+from visage.infra.ray_session import root
+from visage.infra.remote_store import Store
 from visage.search.endings import DIVERGED, FAILED, HALTED, reason_of
 from visage.search.patience import patiently
-from visage.storage import Store
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import unseen, worker_threads
 from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable
@@ -36,16 +36,6 @@ Trainable = Callable[[dict[str, Any]], None]
 def folder_of(study: Path, number: int) -> Path:
     """Where a trial keeps its checkpoint and pictures."""
     return study / f"trial-{number:04d}"
-
-
-def training(experiment: Experiment, study: Path) -> Trainable:
-    """The trial function of an experiment, with its face set and judges made ready here, once for all trials."""
-    from visage.faces.prepare import prepare_if_absent
-    from visage.judging.train import face_networks
-    from visage.search.workers import on_workers
-
-    face_networks(prepare_if_absent(experiment.data), experiment.judge)
-    return in_process(experiment, study) if experiment.train.workers == 1 else on_workers(experiment, study)
 
 
 def in_process(experiment: Experiment, study: Path) -> Trainable:

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visage.cluster import local_ray
 from visage.config import Experiment, replaced
 from visage.errors import Overtaken, StoreRefused, UserError
+from visage.infra.ray_session import local_ray
 from visage.search.database import database_faults
 from visage.search.driver import Claim, claimed, held, locked
 from visage.search.progress import Watch
@@ -28,7 +28,8 @@ from visage.search.study import (
     study_folder,
     unfinished,
 )
-from visage.search.trial import RESTARTS, Trainable, mark, resources, training
+from visage.search.trainable import training
+from visage.search.trial import RESTARTS, Trainable, mark, resources
 from visage.search.warm_start import check_warm_start, warm_start
 from visage.training.resources import concurrency, require_seen, room, this_machine
 

@@ -8,7 +8,7 @@ import torch
 from visage.config import Experiment
 from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
-from visage.interrupt import uninterrupted
+from visage.infra.signals import uninterrupted
 from visage.judging.judges import Judges
 from visage.judging.train import FaceNetworks
 from visage.methods.terms import Parts

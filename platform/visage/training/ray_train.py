@@ -12,7 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from visage.config import Experiment
 from visage.config.experiment import Train
-from visage.storage import Store, local
+from visage.infra.remote_store import Store, local
 from visage.training.progress import Diverged, Progress, append
 from visage.training.resources import worker_threads
 

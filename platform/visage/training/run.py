@@ -14,8 +14,8 @@ from visage.config.experiment import Train
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_whole
+from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
-from visage.storage import Store
 from visage.training.checkpoint import FILE, evaluation_in, load
 from visage.training.progress import JOURNAL, Progress, Report, append
 from visage.training.resources import worker_threads
@@ -181,8 +181,8 @@ def resumable(out: Path) -> bool:
 def _under_ray(
     experiment: Experiment, faces: FaceSet, out: Path, report: Report, start: Path | None, store: Store | None
 ) -> Progress:
-    from visage.cluster import local_ray, root
     from visage.config import replaced
+    from visage.infra.ray_session import local_ray, root
     from visage.training.ray_train import Journal, train_on_ray
     from visage.training.resources import room
 

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from visage.errors import UserError
-from visage.terminal import console
+from visage.workflows.terminal import console
 
 MEANINGS = {
     "compositeWithTrainedAlgorithmicMedia": "a photograph with a generated face in it",
@@ -26,7 +26,7 @@ def edit_photo(
     if animation:
         check_animation(out)
     if url is None:
-        from visage.editing import edit
+        from visage.editing.expression import edit
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
@@ -71,8 +71,8 @@ def transfer_photo(
         except OSError as error:
             raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder.") from None
     if url is None:
+        from visage.editing.transfer import tell, transfer
         from visage.registry.models import Registry
-        from visage.transfer import tell, transfer
 
         bundle = Registry(registry).fetch(model)
         if units is None:

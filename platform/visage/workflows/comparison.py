@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from visage.errors import UserError
-from visage.terminal import console
+from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
     from visage.calls import Difference, ModelReference

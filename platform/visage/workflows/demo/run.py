@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import judges_of, prepare_faces, print_published
 from visage.config import Access, Experiment, Serving, read_config
 from visage.errors import UserError
-from visage.model_commands import print_promotion
-from visage.search_commands import publish_best
-from visage.terminal import console
+from visage.workflows.models import print_promotion
+from visage.workflows.search import publish_best
+from visage.workflows.terminal import console
+from visage.workflows.training import judges_of, prepare_faces, print_published
 
 if TYPE_CHECKING:
     from visage.client import Answer
@@ -28,14 +28,14 @@ OUT = Path("runs/demo")
 def run(keep: bool = False) -> None:
     """Write runs/demo/ anew: result.json, report.html, faces.png. keep: leave the endpoint on until Ctrl-C."""
     from serve_app.app import serve, stop
-    from visage.cluster import local_ray
-    from visage.demo.report import write_report
-    from visage.demo.size import sized
+    from visage.infra.ray_session import local_ray
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.progress import progress_bar
     from visage.search.study_run import conclude
     from visage.search.tune import tune
+    from visage.workflows.demo.report import write_report
+    from visage.workflows.demo.size import sized
 
     experiment = read_config(Experiment, CONFIG)
     if OUT.exists():

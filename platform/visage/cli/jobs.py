@@ -44,7 +44,7 @@ def submit(
     """
     from jobs.cluster import Cluster
     from jobs.package import runtime_env
-    from visage.terminal import console, typed
+    from visage.workflows.terminal import console, typed
 
     given = list(context.args)
     config = _checked(context, command, given)
@@ -70,7 +70,7 @@ def jobs(
 ) -> None:
     """List the jobs of a Ray cluster, show one, follow its output, or stop it; what a stopped one reached is kept."""
     from jobs.cluster import Cluster
-    from visage.terminal import console
+    from visage.workflows.terminal import console
 
     if action in ("logs", "stop") and not job:
         raise UserError(f"visage jobs {action}: takes the ID of a job; `visage jobs` lists them.")
@@ -113,7 +113,7 @@ def _checked(context: typer.Context, command: str, given: Sequence[str]) -> Path
 
 
 def _follow(cluster: Any, job: str) -> None:
-    from visage.terminal import console
+    from visage.workflows.terminal import console
 
     here = f"--address {cluster.address}"
     try:
@@ -134,7 +134,7 @@ def _list(found: "list[JobDetails]") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from visage.terminal import console
+    from visage.workflows.terminal import console
 
     if not found:
         console.print("no job was submitted yet; submit one with `visage submit`.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from visage.editing import Edited, View, locate
+from visage.editing.expression import Edited, View, locate
 from visage.errors import UserError
 from visage.faces import align as alignment
 from visage.faces.facs import AUS

@@ -6,19 +6,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visage.commands import faces_and_judges, print_published, train_and_publish, train_run
 from visage.config import Experiment, replaced
 from visage.errors import UserError
-from visage.model_commands import print_promotion
-from visage.storage import local
-from visage.terminal import bar, console, going_on_with, judged_later, typed
+from visage.infra.remote_store import local
+from visage.workflows.models import print_promotion
+from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
+from visage.workflows.training import faces_and_judges, print_published, train_and_publish, train_run
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
-    from visage.publish import Published
     from visage.registry.models import Registry
     from visage.search.study import BestTrial, StudyResult
+    from visage.workflows.publish import Published
 
 
 def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = False) -> None:
@@ -106,8 +106,8 @@ def publish_best(
     experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks"
 ) -> "Published":
     """Register the model of a study's best trial under that trial's run."""
-    from visage.publish import publish
     from visage.registry.tracking import Tracking
+    from visage.workflows.publish import publish
 
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     log = tracking.continue_run(best.run_id)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from visage.terminal import console
+from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
     from visage.registry.models import Promotion

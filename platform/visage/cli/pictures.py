@@ -1,14 +1,29 @@
-"""Commands on single pictures, for `visage.cli`; heavy imports happen inside."""
+"""The commands on single pictures; heavy imports happen inside."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-LOCAL_STORE = "sqlite:///runs/mlflow.db"
-Store = Annotated[
-    str, typer.Option("--registry", envvar="MLFLOW_TRACKING_URI", help="MLflow server or SQLite database")
-]
+from visage.cli.options import LOCAL_STORE, Store
+
+
+def edit(
+    photo: Annotated[Path, typer.Argument(help="Photograph with one face", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp", show_default=False)],
+    intensity: Annotated[float, typer.Option(help="0 to 1.5")] = 1.0,
+    model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle")] = "visage-ucgan@champion",
+    url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
+    view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
+    animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Give the face in a photograph another expression."""
+    from visage.workflows.pictures import edit_photo
+
+    edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
+    typer.echo(f"{out}: written.")
 
 
 def transfer(
@@ -30,7 +45,7 @@ def transfer(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph the expression of a face in another, or action units."""
-    from visage.pictures import transfer_photo
+    from visage.workflows.pictures import transfer_photo
 
     for written in transfer_photo(photo, drivers or [], out, model, url, view, registry, au):
         typer.echo(f"{written}: written.")
@@ -40,6 +55,6 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Picture: PNG, JPEG, WebP", show_default=False)],
 ) -> None:
     """Show what a picture says of itself: the model that made it, and what kind of picture it is."""
-    from visage.pictures import inspect_picture
+    from visage.workflows.pictures import inspect_picture
 
     inspect_picture(file)

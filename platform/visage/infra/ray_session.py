@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
 from visage.errors import UserError, one_line
-from visage.interrupt import sigterm_kept
+from visage.infra.signals import sigterm_kept
 
 KNOCK_SECONDS = 10
 MODE, TOKEN, TOKEN_PATH, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"

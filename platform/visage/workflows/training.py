@@ -9,17 +9,17 @@ from visage.config import Experiment
 from visage.config.data import Data
 from visage.config.experiment import Judge
 from visage.errors import UserError
-from visage.terminal import bar, console, going_on_with, judged_later, typed
+from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator
     from visage.judging.train import FaceNetworks
-    from visage.publish import Published
     from visage.registry.bundle import Bundle
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
+    from visage.workflows.publish import Published
 
 
 def prepare_faces(data: Data) -> "FaceSet":
@@ -147,10 +147,10 @@ def train_run(
 
     parent: the run_id of its study.
     """
-    from visage.publish import publish
     from visage.registry.record import seen
     from visage.training.progress import Diverged
     from visage.training.run import run
+    from visage.workflows.publish import publish
 
     log = _run_of(out, experiment, tracking, resume, name or out.name, {**tags, **seen(faces, networks)}, parent)
     state: Literal["complete", "diverged", "failed", "killed"] = "failed"

@@ -1,0 +1,76 @@
+"""The commands of models, registered or in a bundle; heavy imports happen inside."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from visage.cli.options import LOCAL_STORE, Model, Store
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[str, typer.Option(help="Folder, or s3:// address, of the face set", show_default=False)],
+    inception: Annotated[Path | None, typer.Option(help="Inception weights of torch-fidelity: adds FID")] = None,
+    beside: Annotated[str | None, typer.Option(help="eft: a UC-GAN model that is told the driver's class")] = None,
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
+    from visage.workflows.training import evaluate_model
+
+    evaluate_model(model, data, registry, inception, beside)
+
+
+def models(registry: Store = LOCAL_STORE) -> None:
+    """List the registered versions, their aliases and figures."""
+    from visage.workflows.models import list_models
+
+    list_models(registry)
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="name@alias or name/version", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Move the alias whatever the gate says")] = False,
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Make a version the champion, if the gate finds it better."""
+    from visage.workflows.models import promote_model
+
+    promote_model(model, force, registry)
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(help="Registered model, such as visage-ucgan", show_default=False)],
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Make the previous champion the champion again."""
+    from visage.registry.models import Registry
+
+    facts = Registry(registry).rollback(name)
+    typer.echo(f"{facts.name}: version {facts.version} is the champion again.")
+
+
+def ui(
+    registry: Store = LOCAL_STORE,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1", min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's pages on the configured store; Ctrl-C ends them."""
+    from visage.registry.ui import pages
+
+    with pages(registry, port) as (url, process):
+        typer.echo(f"MLflow's pages are at {url}; Ctrl-C ends them.")
+        process.wait()
+
+
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="File to write, such as model.onnx", show_default=False)],
+    kind: Annotated[Literal["onnx"], typer.Option("--format", help="Kind of file")] = "onnx",
+    registry: Store = LOCAL_STORE,
+) -> None:
+    """Write a model as one file that runs without Visage, proven to give the same faces."""
+    from visage.registry.export import export_onnx
+    from visage.registry.models import Registry
+
+    found = export_onnx(Registry(registry).fetch(model), out)
+    typer.echo(f"{out}: written; in onnxruntime it differs from torch by {127.5 * found:.2g} of 255 levels at most.")

@@ -1,0 +1,46 @@
+"""The commands of studies and ablations; heavy imports happen inside."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visage.cli.options import Config, Restartable, Settings, read_experiment
+
+LOCAL_STUDIES = "sqlite:///runs/optuna.db"
+
+
+def tune(
+    config: Config,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish a study that was cut off, or extend one")] = False,
+    restartable: Restartable = False,
+) -> None:
+    """Search loss weights and triplet margin, then register the best setting's model and let the gate judge it."""
+    from visage.workflows.search import tune_and_publish
+
+    tune_and_publish(read_experiment(config, settings), resume, restartable)
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="Name of the study, search.name in its configuration")],
+    storage: Annotated[
+        str, typer.Option(envvar="OPTUNA_STORAGE", help="The study's database, search.storage")
+    ] = LOCAL_STUDIES,
+) -> None:
+    """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
+    from visage.workflows.search import show_study
+
+    show_study(name, storage)
+
+
+def ablate(
+    config: Config,
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/ablation/NAME by default")] = None,
+) -> None:
+    """Train variants of a model, several seeds each, and hold them against one another; goes on where it stopped."""
+    from visage.workflows.search import ablate_and_record
+
+    experiment = read_experiment(config, settings)
+    ablate_and_record(experiment, out or Path("runs/ablation") / experiment.ablation.name)

@@ -1,0 +1,46 @@
+"""The commands of the endpoint, and the demo, which ends there; heavy imports happen inside."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visage.cli.options import Settings
+
+
+def compare(
+    name: Annotated[str, typer.Argument(help="Served model, such as visage-ucgan", show_default=False)],
+    url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
+) -> None:
+    """Show what a running endpoint's self-check says of the challenger against the champion."""
+    from visage.workflows.comparison import compare_models
+
+    compare_models(name, url)
+
+
+def serve(
+    config: Annotated[Path | None, typer.Argument(help="YAML file of the endpoint, such as configs/serve.yaml")] = None,
+    settings: Settings = None,
+) -> None:
+    """Deploy the champion as an endpoint on Ray Serve."""
+    from serve_app.app import serve as serve_app
+    from visage.config.read import read_serving
+
+    serve_app(read_serving(config, settings or ()), block=True)
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as logs and metrics name it", show_default=False)],
+    keys: Annotated[Path | None, typer.Option(help="Add it to this file, access.keys of the endpoint")] = None,
+) -> None:
+    """Make an API key of the endpoint and show it once; only its hash is kept."""
+    from serve_app.keys import print_key
+
+    print_key(name, keys)
+
+
+def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the endpoint on until Ctrl-C")] = False) -> None:
+    """The whole road on procedural faces: prepare, tune, register, gate, serve, query, report."""
+    from visage.workflows.demo.run import run
+
+    run(keep)
