@@ -44,17 +44,17 @@ class Endpoint:
     ) -> None:
         import torch
 
-        from serve_app.answers import Answers, faces_of, run_jobs
-        from serve_app.around import Around
-        from serve_app.batches import Batches
-        from serve_app.contest import Contest
+        from serve_app.api_keys import Keys
+        from serve_app.batcher import Batches
+        from serve_app.challenger.contest import Contest
+        from serve_app.challenger.shadow import Quiet, Watch
         from serve_app.health import Health
-        from serve_app.holder import Holder
-        from serve_app.keys import Keys
+        from serve_app.inference import Answers, faces_of, run_jobs
         from serve_app.logs import configure
         from serve_app.metrics import Meters
-        from serve_app.rates import SharedLimiter
-        from serve_app.shadow import Quiet, Watch
+        from serve_app.middleware import Around
+        from serve_app.model_reloader import Holder
+        from serve_app.rate_limit import SharedLimiter
         from visage.editing.transfer import Transferer
 
         serving = Serving.model_validate(settings)
@@ -100,8 +100,8 @@ def build(serving: Serving) -> "Application":
     """The application of a serving configuration."""
     from ray import serve
 
-    from serve_app.rates import Rates
-    from serve_app.records import Records
+    from serve_app.challenger.records import Records
+    from serve_app.rate_limit import Rates
 
     replicas = serving.replicas
     deployment = serve.deployment(
@@ -147,7 +147,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     replica. Raises UserError, before anything is started, for a model that the registry does not have, a port in use,
     and resources that this machine does not have.
     """
-    from serve_app.keys import Keys
+    from serve_app.api_keys import Keys
     from visage.infra.ray_session import start_ray
     from visage.registry.models import Registry
     from visage.training.resources import this_machine

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import torch
 
-from serve_app.answers import Done, Job
-from serve_app.contest import Held
-from serve_app.form import Form
+from serve_app.challenger.contest import Held
+from serve_app.inference import Done, Job
+from serve_app.loaded_model import Model
 from serve_app.logs import logger
-from serve_app.model import Model
+from serve_app.request_form import Form
 from visage.editing.expression import Located
 from visage.editing.transfer import Transferer
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from serve_app import haproxy
+from serve_app.api_keys import VARIABLE
 from serve_app.haproxy import BINARY
-from serve_app.keys import VARIABLE
 from visage.config import Serving
 from visage.errors import UserError
 

@@ -10,10 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from ray.serve.metrics import Gauge
 
-    from serve_app.answers import Done, Job
-    from serve_app.batches import Batches
-    from serve_app.holder import Event
-    from serve_app.model import Model
+    from serve_app.batcher import Batches
+    from serve_app.inference import Done, Job
+    from serve_app.loaded_model import Model
+    from serve_app.model_reloader import Event
 
     Run = Callable[[Sequence[Job]], Sequence[Done]]
 

@@ -10,10 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from serve_app.answers import Answers
-from serve_app.around import Around, surround
-from serve_app.contest import Choice, Contest, Held
-from serve_app.documents import (
+from serve_app.access import ANYBODY, CALLER
+from serve_app.admission import Gate
+from serve_app.challenger.contest import Choice, Contest, Held
+from serve_app.health import Health
+from serve_app.inference import Answers
+from serve_app.loaded_model import Model
+from serve_app.middleware import Around, surround
+from serve_app.openapi import (
     FORM,
     PICTURES,
     PNG,
@@ -25,13 +29,9 @@ from serve_app.documents import (
     add_docs,
     problems,
 )
-from serve_app.form import FIELDS, TRANSFER_FIELDS, read_form
-from serve_app.gate import Gate
-from serve_app.guard import ANYBODY, CALLER
-from serve_app.health import Health
-from serve_app.model import Model
 from serve_app.pages import add_page
 from serve_app.problems import Problem
+from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
 from visage.config.serving import Limits
 
 

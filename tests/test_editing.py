@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app.model import compare_golden
+from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
 from visage.editing.expression import FRAMES, Editor, edit, locate

@@ -13,8 +13,8 @@ from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, sent
 from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
-from visage.search import ablation
-from visage.search.ablation import ablate
+from visage.search.ablation import run as ablation
+from visage.search.ablation.run import ablate
 from visage.training import checkpoint
 from visage.training.progress import Progress, append
 from visage.training.run import held, kept_at, run
@@ -189,7 +189,7 @@ def test_a_copy_is_of_one_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
 def test_an_ablation_of_other_settings_stays_what_it_is(
     experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visage.search.ablation._on_ray", lambda *_: None)
+    monkeypatch.setattr("visage.search.ablation.run._on_ray", lambda *_: None)
     several = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
 
     def ablated(out: Path, path: str, value: object) -> None:

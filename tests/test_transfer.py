@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app.model import compare_golden
+from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
 from tests.faces.photos import face, photograph, save
 from tests.serve_app.samples import make_bundle

@@ -19,8 +19,8 @@ from visage.faces.shared import opened, sent
 from visage.infra.remote_store import Store
 from visage.judging import train as judges
 from visage.judging.train import FaceNetworks, face_networks, fingerprints
-from visage.search.study import study_folder
-from visage.search.trainable import training
+from visage.search.study.records import study_folder
+from visage.search.trials.trainable import training
 from visage.search.tune import tune
 from visage.training import checkpoint
 from visage.training.progress import Progress

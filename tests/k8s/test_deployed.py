@@ -11,8 +11,8 @@ import pytest
 import yaml
 from ray_head import TOKEN, Head
 
+from serve_app.api_keys import make_key
 from serve_app.ingress import free_ports
-from serve_app.keys import make_key
 from tests.serve_app.samples import make_bundle
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks

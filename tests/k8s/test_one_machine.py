@@ -75,7 +75,7 @@ class User:
 
     def ended(self, name: str) -> list[str]:
         """The states of the study's trials that ended, by their numbers; none where there is no study yet."""
-        from visage.search.study import counted, load_study
+        from visage.search.study.records import counted, load_study
 
         address, password = self.variables["OPTUNA_STORAGE"], self.variables["PGPASSWORD"]
         try:

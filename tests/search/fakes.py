@@ -39,7 +39,7 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
         def trial(config: dict[str, Any]) -> None:
             from ray import tune
 
-            from visage.search.trial import told, with_endings
+            from visage.search.trials.trial import told, with_endings
 
             last: dict[str, Any] = {}
 

@@ -11,8 +11,8 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
-from visage.search.ablation import AblationResult, Run, ablate, runs_of
-from visage.search.ablation_report import markdown, record
+from visage.search.ablation.report import markdown, record
+from visage.search.ablation.run import AblationResult, Run, ablate, runs_of
 from visage.training.run import held
 
 Judged = tuple[FaceSet, FaceNetworks]

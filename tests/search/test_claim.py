@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
 from visage.errors import Overtaken, UserError
-from visage.search import driver
-from visage.search.study import load_study, open_study
+from visage.search.study import lock as driver
+from visage.search.study.records import load_study, open_study
 from visage.search.tune import tune
 
 ANOTHER = "elsewhere:7:1"  # the claim of a driver on another machine

@@ -10,12 +10,12 @@ from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
-from visage.search.endings import CUT_OFF, FAILED, HALTED, State
-from visage.search.ledger import Ledger
-from visage.search.log import StudyLog
+from visage.search.mlflow_callback import StudyLog
+from visage.search.optuna_recorder import Ledger
 from visage.search.optuna_search import StudySearch
-from visage.search.study import counted, load_study, note_cut_off, open_study, result_of, unfinished
-from visage.search.trial import mark
+from visage.search.study.endings import CUT_OFF, FAILED, HALTED, State
+from visage.search.study.records import counted, load_study, note_cut_off, open_study, result_of, unfinished
+from visage.search.trials.trial import mark
 
 RESULT = {"images": GOAL, "score": 0.5, "identity_similarity": 0.4, "expression_probability": 0.6}
 

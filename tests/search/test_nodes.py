@@ -14,7 +14,7 @@ import pytest
 from k8s.servers import HOST, Server, listens
 from serve_app.ingress import free_ports
 from tests.search.fakes import GOAL, experiment
-from visage.search.study import open_study, table
+from visage.search.study.records import open_study, table
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray]
 

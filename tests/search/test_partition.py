@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from tests.search.fakes import GOAL, experiment
 from tests.search.partition import NODES, TRIALS
-from visage.search.study import open_study, table
+from visage.search.study.records import open_study, table
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray]
 

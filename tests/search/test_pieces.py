@@ -13,11 +13,11 @@ from tests.search.fakes import GOAL, experiment
 from visage.config import Dimension
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.search import plots
-from visage.search.endings import State, ending_of, reason_of
-from visage.search.progress import StudyProgress
+from visage.search.report import plots
 from visage.search.space import Space
-from visage.search.study import flat, open_study, study_folder
+from visage.search.study.endings import State, ending_of, reason_of
+from visage.search.study.progress import StudyProgress
+from visage.search.study.records import flat, open_study, study_folder
 from visage.training.resources import concurrency
 
 OBJECTIVES = ("identity_similarity", "score")

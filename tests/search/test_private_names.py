@@ -13,9 +13,9 @@ from ray.train.v2._internal import constants
 from tests.search.fakes import GOAL, experiment
 from visage.errors import UserError
 from visage.search import optuna_private, ray_private
-from visage.search.ledger import Ledger
+from visage.search.optuna_recorder import Ledger
 from visage.search.optuna_search import StudySearch
-from visage.search.study import open_study
+from visage.search.study.records import open_study
 
 
 @pytest.fixture(scope="module")

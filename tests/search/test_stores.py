@@ -12,7 +12,7 @@ from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.search import patience
-from visage.search.study import load_study
+from visage.search.study.records import load_study
 from visage.search.tune import tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]

@@ -13,13 +13,13 @@ from ray.tune.schedulers import FIFOScheduler
 from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
-from visage.search.endings import Ending, State
-from visage.search.ledger import Ledger
+from visage.search.optuna_recorder import Ledger
 from visage.search.optuna_search import StudySearch
 from visage.search.space import Space
 from visage.search.strategy import sampler, scheduler
-from visage.search.study import feasible, load_study, open_study
-from visage.search.summary import summarise
+from visage.search.study.endings import Ending, State
+from visage.search.study.records import feasible, load_study, open_study
+from visage.search.study.summary import summarise
 
 OBJECTIVES = {"identity_similarity": "max", "frechet": "min"}
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from tests.search.fakes import GOAL, experiment
 from visage.errors import UserError
 from visage.registry.tracking import TAG_LENGTH
-from visage.search.driver import CLAIM
-from visage.search.note import note
-from visage.search.show import follow, view
-from visage.search.study import load_study
-from visage.search.summary import summarise
+from visage.search.report.markdown import note
+from visage.search.report.terminal import follow, view
+from visage.search.study.lock import CLAIM
+from visage.search.study.records import load_study
+from visage.search.study.summary import summarise
 
 RANGES = {"loss.pixel.weight": FloatDistribution(1, 200, log=True), "loss.triplet.margin": FloatDistribution(0.05, 1.0)}
 

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import replaced
 from visage.errors import UserError
-from visage.search import driver
-from visage.search.study import open_study, require_same_faces, study_folder
+from visage.search.study import lock as driver
+from visage.search.study.records import open_study, require_same_faces, study_folder
 from visage.search.tune import tune
 
 ALL = list(range(100, GOAL + 1, 100))
@@ -152,7 +152,7 @@ def test_a_trial_whose_process_dies_goes_on_in_another(tmp_path: Path) -> None:
 
 
 def test_what_another_study_of_the_name_left_is_not_gone_on_from(tmp_path: Path) -> None:
-    from visage.search.trial import begun, mark
+    from visage.search.trials.trial import begun, mark
 
     mark(tmp_path, "one")
     first = begun(tmp_path, {"number": 0, "study": "one"})
@@ -166,7 +166,7 @@ def test_what_another_study_of_the_name_left_is_not_gone_on_from(tmp_path: Path)
 
 def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path) -> None:
     """Two databases, one bucket, and two machines, the first of which has both studies one after the other."""
-    from visage.search.trial import begun, storage_of
+    from visage.search.trials.trial import begun, storage_of
 
     asked = replaced(experiment(tmp_path, ""), {"train.storage": f"file://{tmp_path}/bucket"})
     folder, place = tmp_path / "studies" / "test", tmp_path / "bucket" / "studies"
@@ -196,7 +196,7 @@ def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path
 def test_a_node_that_joined_without_the_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray import tune
 
-    from visage.search.trial import with_endings
+    from visage.search.trials.trial import with_endings
 
     results: list[dict[str, Any]] = []
     monkeypatch.setattr(tune, "report", results.append)

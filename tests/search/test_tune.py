@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.errors import UserError
-from visage.search.study import load_study
+from visage.search.study.records import load_study
 from visage.search.tune import tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]

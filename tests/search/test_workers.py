@@ -46,7 +46,7 @@ def worker(settings: dict[str, Any]) -> None:
 
 def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
-        from visage.search.workers import run_workers
+        from visage.search.trials.workers import run_workers
         from visage.training import ray_train
 
         ray_train.RESTARTS = 0

@@ -18,7 +18,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def request_app(bundle: Any) -> Callable[..., httpx.Response]:
     """Ask the application: request_app(method, path, without_model=, forward=, seconds=, around=, **httpx's own)."""
-    from serve_app.answers import Answers
+    from serve_app.inference import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
 

@@ -101,7 +101,7 @@ class Held:
 
 
 def held(bundle: Any) -> Held:
-    from serve_app.model import Model
+    from serve_app.loaded_model import Model
     from visage.editing.expression import Editor
     from visage.editing.transfer import Transferer
 
@@ -112,7 +112,7 @@ def held(bundle: Any) -> Held:
 
 async def run_alone(job: Any) -> Any:
     """The networks, without a batch around them."""
-    from serve_app.answers import run_jobs
+    from serve_app.inference import run_jobs
 
     return run_jobs([job])[0]
 

@@ -12,12 +12,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from serve_app import app, keys, rates
-from serve_app.around import Around
-from serve_app.guard import OPEN_PATHS
-from serve_app.keys import Keys, make_key
+from serve_app import api_keys as keys
+from serve_app import app
+from serve_app import rate_limit as rates
+from serve_app.access import OPEN_PATHS
+from serve_app.api_keys import Keys, make_key
+from serve_app.middleware import Around
 from serve_app.problems import Problem
-from serve_app.rates import Buckets, SharedLimiter
+from serve_app.rate_limit import Buckets, SharedLimiter
 from tests.serve_app.samples import face, png
 from tests.serve_app.test_faults import problem_of
 from visage.config import Serving, validated

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app import written
+from serve_app import responses as written
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, opened, png
 from visage.editing.expression import FRAMES, Editor
 

@@ -15,14 +15,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from serve_app import records
-from serve_app.answers import Answers, run_jobs
-from serve_app.contest import Contest
-from serve_app.form import Form
-from serve_app.model import Model
-from serve_app.records import Record, Records
+from serve_app.challenger import records
+from serve_app.challenger.contest import Contest
+from serve_app.challenger.records import Record, Records
+from serve_app.challenger.shadow import WAITING, Quiet, Watch
+from serve_app.inference import Answers, run_jobs
+from serve_app.loaded_model import Model
+from serve_app.request_form import Form
 from serve_app.routes import build_app
-from serve_app.shadow import WAITING, Quiet, Watch
 from tests.serve_app.samples import EXPRESSIONS, Held, face, make_bundle, png, run_alone
 from tests.servers import running
 from visage.cli import app as commands

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def url(bundle: Any) -> Iterator[str]:
-    from serve_app.answers import Answers
+    from serve_app.inference import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
 

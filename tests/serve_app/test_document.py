@@ -13,7 +13,7 @@ from tests.serve_app.samples import held, make_bundle, run_alone
 def schema(bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     import schemathesis
 
-    from serve_app.answers import Answers
+    from serve_app.inference import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
 

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.answers import Answers
-from serve_app.batches import Batches
-from serve_app.gate import LARGEST_BODIES, OF_ONE_CALLER, Gate
+from serve_app.admission import LARGEST_BODIES, OF_ONE_CALLER, Gate
+from serve_app.batcher import Batches
+from serve_app.inference import Answers
 from serve_app.problems import Problem
 from serve_app.routes import build_app
 from tests.serve_app.samples import face, held, png, run_alone

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from serve_app import app, health
-from serve_app.answers import Answers, Job, faces_of, run_jobs
-from serve_app.batches import Batches
+from serve_app.batcher import Batches
 from serve_app.health import Health
+from serve_app.inference import Answers, Job, faces_of, run_jobs
 from serve_app.ingress import free_ports
 from serve_app.routes import build_app
 from tests.serve_app.samples import Held, face, held, make_bundle, png

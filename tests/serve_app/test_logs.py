@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from serve_app.around import Around
 from serve_app.logs import JsonLines, configure, logger
+from serve_app.middleware import Around
 from tests.serve_app.samples import face, held, png, run_alone
 from tests.serve_app.test_faults import problem_of
 
@@ -104,8 +104,8 @@ def test_a_line_tells_how_it_went_and_nothing_of_what_it_held(request_app: Ask, 
 
 
 def test_a_caller_who_leaves_is_in_the_log(lines: list[dict[str, Any]]) -> None:
-    from serve_app.around import Watch
     from serve_app.logs import RequestIds
+    from serve_app.middleware import Watch
 
     async def hang(*_: Any) -> None:
         await asyncio.sleep(600)
@@ -163,7 +163,7 @@ def opened_to_write() -> Iterator[list[str]]:
 
 
 def test_a_large_photograph_is_never_in_a_file(bundle: Any, opened_to_write: list[str]) -> None:
-    from serve_app.answers import Answers
+    from serve_app.inference import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
 

@@ -50,8 +50,8 @@ def running(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     import ray
 
     from serve_app import app
+    from serve_app.api_keys import make_key
     from serve_app.ingress import free_ports
-    from serve_app.keys import make_key
     from visage.config import Serving, validated
 
     folder = tmp_path_factory.mktemp("monitoring")

@@ -11,7 +11,7 @@ import pytest
 from servers import running
 
 from serve_app import pages
-from serve_app.answers import Answers
+from serve_app.inference import Answers
 from serve_app.routes import build_app
 from tests.serve_app.samples import Held, opened, run_alone
 from visage.config.serving import Limits

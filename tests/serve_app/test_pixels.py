@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from serve_app import gate
-from serve_app.answers import Answers, faces_of, run_jobs
-from serve_app.batches import Batches
-from serve_app.form import Form
+from serve_app import admission as gate
+from serve_app.batcher import Batches
+from serve_app.inference import Answers, faces_of, run_jobs
 from serve_app.problems import Problem
+from serve_app.request_form import Form
 from tests.serve_app.samples import face, held, run_alone
 from tests.serve_app.test_transfers import drawn, photograph
 from visage.faces.picture import read_picture

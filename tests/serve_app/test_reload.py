@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.holder import Holder
+from serve_app.model_reloader import Holder
 from tests.serve_app.samples import forge, make_bundle, not_numbers, without_golden
 from visage.config import Serving, validated
 from visage.registry.bundle_cache import CARD_HASH
@@ -163,7 +163,7 @@ def test_a_refused_version_is_tried_again_ever_more_rarely(
     told_at: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("serve_app.holder.REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr("serve_app.model_reloader.REFUSED_SECONDS", 0.5)
     source = Path(registry.client.get_model_version(NAME, "4").source.removeprefix("file://"))
     (source / "generator.safetensors").write_bytes(b"damaged")
     before = len(told)

@@ -69,8 +69,8 @@ def test_several_drivers_are_answered_in_their_order_each_as_if_alone(transfer: 
 
 
 def test_requests_that_meet_in_a_batch_get_their_own(carrier: Any, transfer: Post) -> None:
-    from serve_app.answers import Job, run_jobs
-    from serve_app.form import Form
+    from serve_app.inference import Job, run_jobs
+    from serve_app.request_form import Form
     from visage.editing.expression import locate
 
     model = held(carrier).model
@@ -198,7 +198,7 @@ def test_without_a_model_of_transfers_that_route_alone_says_so(
 
 @pytest.mark.parametrize("fault", ["other method", "broken"])
 def test_a_model_that_does_not_do_is_refused(tmp_path: Path, fault: str) -> None:
-    from serve_app.holder import Holder
+    from serve_app.model_reloader import Holder
 
     make_bundle(tmp_path / "bundle", method="ucgan" if fault == "other method" else "eft")
     if fault == "broken":

@@ -34,7 +34,7 @@ def key(
     keys: Annotated[Path | None, typer.Option(help="Add it to this file, access.keys of the endpoint")] = None,
 ) -> None:
     """Make an API key of the endpoint and show it once; only its hash is kept."""
-    from serve_app.keys import print_key
+    from serve_app.api_keys import print_key
 
     print_key(name, keys)
 

@@ -13,11 +13,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from visage.config.experiment import Search
 from visage.errors import UserError
-from visage.search.database import database_faults
-from visage.search.ledger import Ledger, guarded
 from visage.search.optuna_private import begun_trial, storage_of
+from visage.search.optuna_recorder import Ledger, guarded
 from visage.search.ray_private import keep_trials_in
 from visage.search.space import Space
+from visage.search.study.database import database_faults
 
 
 class StudySearch(OptunaSearch):

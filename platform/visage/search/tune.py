@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Experiment, replaced
 from visage.errors import Overtaken, StoreRefused, UserError
 from visage.infra.ray_session import local_ray
-from visage.search.database import database_faults
-from visage.search.driver import Claim, claimed, held, locked
-from visage.search.progress import Watch
-from visage.search.study import (
+from visage.search.study.database import database_faults
+from visage.search.study.lock import Claim, claimed, held, locked
+from visage.search.study.progress import Watch
+from visage.search.study.records import (
     StudyResult,
     counted,
     find_study,
@@ -28,9 +28,9 @@ from visage.search.study import (
     study_folder,
     unfinished,
 )
-from visage.search.trainable import training
-from visage.search.trial import RESTARTS, Trainable, mark, resources
-from visage.search.warm_start import check_warm_start, warm_start
+from visage.search.study.warm_start import check_warm_start, warm_start
+from visage.search.trials.trainable import training
+from visage.search.trials.trial import RESTARTS, Trainable, mark, resources
 from visage.training.resources import concurrency, require_seen, room, this_machine
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def _run(
     from ray import tune
 
     from visage.registry.tracking import Tracking
-    from visage.search.ledger import Ledger
-    from visage.search.log import StudyLog, StudyStopper
+    from visage.search.mlflow_callback import StudyLog, StudyStopper
+    from visage.search.optuna_recorder import Ledger
     from visage.search.optuna_search import StudySearch
+    from visage.search.report.mlflow_run import record_study
     from visage.search.strategy import sampler, scheduler
-    from visage.search.study_run import record_study
 
     search = experiment.search
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)

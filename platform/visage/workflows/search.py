@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
     from visage.registry.models import Registry
-    from visage.search.study import BestTrial, StudyResult
+    from visage.search.study.records import BestTrial, StudyResult
     from visage.workflows.publish import Published
 
 
@@ -28,9 +28,9 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     """
     from visage.registry.models import Registry
     from visage.registry.record import seen
-    from visage.search.progress import progress_bar
-    from visage.search.study import is_begun
-    from visage.search.study_run import conclude
+    from visage.search.report.mlflow_run import conclude
+    from visage.search.study.progress import progress_bar
+    from visage.search.study.records import is_begun
     from visage.search.tune import require_possible, tune
 
     resume = resume or (restartable and is_begun(experiment.search))
@@ -68,7 +68,7 @@ def publish_chosen(
     Its model is that of a new training with `search.final` over the setting, or without one the trial's own. A
     training that was cut off goes on; another best trial, or other settings, train in a folder of their own.
     """
-    from visage.search.study import study_folder
+    from visage.search.study.records import study_folder
     from visage.training.run import held, kept_at, place_of
 
     folder = Path("runs/tune") / study_folder(experiment).name
@@ -138,7 +138,7 @@ def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resum
 
 def show_study(name: str, storage: str) -> None:
     """Print a study; while it runs, follow it."""
-    from visage.search.show import follow
+    from visage.search.report.terminal import follow
 
     follow(name, storage, console)
 
@@ -146,8 +146,8 @@ def show_study(name: str, storage: str) -> None:
 def ablate_and_record(experiment: Experiment, out: Path) -> None:
     """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
     from visage.registry.tracking import Tracking
-    from visage.search.ablation import ablate, runs_of
-    from visage.search.ablation_report import record, table
+    from visage.search.ablation.report import record, table
+    from visage.search.ablation.run import ablate, runs_of
 
     runs_of(experiment, out)  # refuses what cannot be run before hours are spent
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)

@@ -33,8 +33,8 @@ def write_report(
     out: Path, result: dict[str, Any], experiment: Experiment, evaluation: "Evaluation", answer: "Answer", faces: Path
 ) -> None:
     """Write the page. result: as in result.json. answer: what the endpoint gave for one face. faces: the picture."""
-    from visage.search import plots
-    from visage.search.study import load_study, table
+    from visage.search.report import plots
+    from visage.search.study.records import load_study, table
 
     study = load_study(experiment.search.name, experiment.search.storage)
     with warnings.catch_warnings():

@@ -31,8 +31,8 @@ def run(keep: bool = False) -> None:
     from visage.infra.ray_session import local_ray
     from visage.registry.models import Registry
     from visage.registry.record import seen
-    from visage.search.progress import progress_bar
-    from visage.search.study_run import conclude
+    from visage.search.report.mlflow_run import conclude
+    from visage.search.study.progress import progress_bar
     from visage.search.tune import tune
     from visage.workflows.demo.report import write_report
     from visage.workflows.demo.size import sized

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from serve_app.form import Form
-from serve_app.gate import Pixels, Share
-from serve_app.model import Model
+from serve_app.admission import Pixels, Share
+from serve_app.loaded_model import Model
 from serve_app.problems import Problem
-from serve_app.written import document, encode, require_few_pixels, transfer_document
+from serve_app.request_form import Form
+from serve_app.responses import document, encode, require_few_pixels, transfer_document
 from visage.editing.expression import Edited, Located, expression_index, locate, not_square, on_the_way
 from visage.editing.transfer import Transferer
 from visage.errors import UserError

@@ -15,7 +15,7 @@ from visage.judging.comparison import at_equal_expression, over_seeds
 from visage.judging.metrics import Estimate
 from visage.judging.results import Intensity
 from visage.judging.table import ROWS
-from visage.search.ablation import FACES, AblationResult
+from visage.search.ablation.run import FACES, AblationResult
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,8 +13,10 @@ from visage.errors import UserError
 from visage.infra.remote_store import content
 from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
-from visage.search.driver import Claim
-from visage.search.endings import (
+from visage.search.optuna_recorder import Ledger, guarded
+from visage.search.patience import patiently
+from visage.search.report.mlflow_run import describe
+from visage.search.study.endings import (
     CUT_OFF,
     DIVERGED,
     FAILED,
@@ -26,12 +28,10 @@ from visage.search.endings import (
     metrics_of,
     reason_of,
 )
-from visage.search.ledger import Ledger, guarded
-from visage.search.patience import patiently
-from visage.search.progress import StudyProgress, Watch
-from visage.search.study import StudyResult, counted, flat
-from visage.search.study_run import describe
-from visage.search.summary import summarise
+from visage.search.study.lock import Claim
+from visage.search.study.progress import StudyProgress, Watch
+from visage.search.study.records import StudyResult, counted, flat
+from visage.search.study.summary import summarise
 from visage.training.resources import worker_threads
 
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs

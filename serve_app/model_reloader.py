@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from serve_app.health import end_if_unusable
+from serve_app.loaded_model import Model, load
 from serve_app.logs import logger
-from serve_app.model import Model, load
 from visage.config import Serving
 from visage.editing.expression import Editor
 from visage.editing.transfer import Transferer

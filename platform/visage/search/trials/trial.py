@@ -16,8 +16,8 @@ from visage.errors import NotWritten, one_line
 from visage.faces.picture import write_whole
 from visage.infra.ray_session import root
 from visage.infra.remote_store import Store
-from visage.search.endings import DIVERGED, FAILED, HALTED, reason_of
 from visage.search.patience import patiently
+from visage.search.study.endings import DIVERGED, FAILED, HALTED, reason_of
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import unseen, worker_threads
 from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable

@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from visage.search.database import database_faults
-from visage.search.driver import runs_now
-from visage.search.endings import CUT_OFF, RUNNING
-from visage.search.note import figure
-from visage.search.study import load_study
-from visage.search.summary import Summary, importances_of, summarise
+from visage.search.report.markdown import figure
+from visage.search.study.database import database_faults
+from visage.search.study.endings import CUT_OFF, RUNNING
+from visage.search.study.lock import runs_now
+from visage.search.study.records import load_study
+from visage.search.study.summary import Summary, importances_of, summarise
 
 LOOK_SECONDS = 2.0
 ROWS = 20

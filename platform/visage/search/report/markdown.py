@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from visage.search.summary import Line, Summary
+from visage.search.study.summary import Line, Summary
 
 ROWS = 10
 

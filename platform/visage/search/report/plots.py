@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from visage.search.endings import State
+from visage.search.study.endings import State
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -5,9 +5,9 @@ import math
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.keys import Keys
+from serve_app.api_keys import Keys
 from serve_app.problems import Problem
-from serve_app.rates import Limiter
+from serve_app.rate_limit import Limiter
 
 # The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config.experiment import Search
 from visage.errors import UserError
-from visage.search.endings import State
-from visage.search.study import feasible, load_study
+from visage.search.study.endings import State
+from visage.search.study.records import feasible, load_study
 
 if TYPE_CHECKING:
     from optuna import Study

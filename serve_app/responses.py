@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serve_app.form import Form
-from serve_app.model import Model
+from serve_app.loaded_model import Model
 from serve_app.problems import Problem
+from serve_app.request_form import Form
 from visage.editing.expression import Edited, Located
 from visage.faces.facs import AUS
 from visage.faces.picture import encode_animation, write_png
 
 if TYPE_CHECKING:
-    from serve_app.answers import Done
+    from serve_app.inference import Done
 
 # Of one answer, at some 9 bytes a pixel until it is sent; an animation's pictures are all in memory at once.
 WRITTEN_MEGAPIXELS = {"png": 100.0, "webp": 48.0}

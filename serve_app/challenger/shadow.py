@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serve_app.answers import Done, Job
-from serve_app.form import Form
+from serve_app.challenger.records import Record, Values
+from serve_app.inference import Done, Job
+from serve_app.loaded_model import Model
 from serve_app.logs import logger
-from serve_app.model import Model
-from serve_app.records import Record, Values
+from serve_app.request_form import Form
 from visage.editing.expression import Edited, Located
 
 # Requests that wait for their unseen run; more are skipped, as they must take neither memory nor time from answers.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
 from visage.config.experiment import Registry, Search
-from visage.search.endings import CUT_OFF, RUNNING, State
-from visage.search.study import feasible
+from visage.search.study.endings import CUT_OFF, RUNNING, State
+from visage.search.study.records import feasible
 
 if TYPE_CHECKING:
     from optuna import Study

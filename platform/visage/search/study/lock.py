@@ -23,7 +23,7 @@ from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import Overtaken, UserError
 from visage.search import optuna_private
-from visage.search.database import open_database
+from visage.search.study.database import open_database
 
 if TYPE_CHECKING:
     from optuna import Study

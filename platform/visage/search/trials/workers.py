@@ -12,7 +12,7 @@ from ray.tune.integration.ray_train import CHECKPOINT_PATH_KEY, TuneReportCallba
 from visage.config import Experiment
 from visage.infra.remote_store import Store
 from visage.search.ray_private import hand_on
-from visage.search.trial import Trainable, picture_place, storage_of, told, with_endings
+from visage.search.trials.trial import Trainable, picture_place, storage_of, told, with_endings
 
 PICTURE = "faces.png"  # in the checkpoints that `train_on_ray` reports
 

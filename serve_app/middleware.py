@@ -10,12 +10,12 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.guard import CALLER, OPEN_FOLDERS, Guard, is_open
-from serve_app.keys import Keys
+from serve_app.access import CALLER, OPEN_FOLDERS, Guard, is_open
+from serve_app.api_keys import Keys
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
 from serve_app.problems import Problem
-from serve_app.rates import Limiter
+from serve_app.rate_limit import Limiter
 
 # What nginx calls it when the caller has gone before there was an answer.
 GONE = 499

@@ -10,10 +10,10 @@ from serve_app.problems import Problem
 from visage.config.serving import Challenger
 
 if TYPE_CHECKING:
-    from serve_app.answers import Done
-    from serve_app.form import Form
-    from serve_app.model import Model
-    from serve_app.shadow import Wanted, Watch
+    from serve_app.challenger.shadow import Wanted, Watch
+    from serve_app.inference import Done
+    from serve_app.loaded_model import Model
+    from serve_app.request_form import Form
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 Compare = Callable[[str, str], Awaitable[dict[str, Any]]]

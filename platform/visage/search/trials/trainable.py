@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from visage.config import Experiment
-from visage.search.trial import Trainable, in_process
-from visage.search.workers import on_workers
+from visage.search.trials.trial import Trainable, in_process
+from visage.search.trials.workers import on_workers
 
 
 def training(experiment: Experiment, study: Path) -> Trainable:

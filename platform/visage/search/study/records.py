@@ -15,8 +15,8 @@ from visage.config import Experiment, shareable
 from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
-from visage.search.database import SQLITE, open_database
-from visage.search.endings import CUT_OFF, State
+from visage.search.study.database import SQLITE, open_database
+from visage.search.study.endings import CUT_OFF, State
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from visage.config import Experiment
 from visage.registry.models import Promotion
 from visage.registry.tracking import RunLog, Tracking
-from visage.search import plots
-from visage.search.note import note
-from visage.search.study import StudyResult, table
-from visage.search.summary import Summary, summarise
+from visage.search.report import plots
+from visage.search.report.markdown import note
+from visage.search.study.records import StudyResult, table
+from visage.search.study.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from optuna import Study
