@@ -10,14 +10,14 @@ from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
-from visage.faces.shared import opened, sent
+from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
 from visage.search.ablation import run as ablation
 from visage.search.ablation.run import ablate
 from visage.training import checkpoint
 from visage.training.progress import Progress, append
-from visage.training.run import held, kept_at, run
+from visage.training.run import kept_at, lock_run, run
 from visage.workflows.training import train_and_publish
 
 Judged = tuple[FaceSet, FaceNetworks]
@@ -52,7 +52,7 @@ def trained(
             raise KeyboardInterrupt
 
     store = kept_at(experiment.train, "run")
-    with held(out, resume=resume, store=store) as resumed, pytest.MonkeyPatch.context() as patch:
+    with lock_run(out, resume=resume, store=store) as resumed, pytest.MonkeyPatch.context() as patch:
         if away:
             gone = property(lambda self: (_ for _ in ()).throw(OSError("no route to it")))
             patch.setattr(Store, "_place", gone)
@@ -106,7 +106,7 @@ def test_a_run_that_is_refused_stays_what_it_is(experiment: Experiment, judged: 
 def test_another_folder_is_no_copy_of_the_address(judged: Judged, tmp_path: Path) -> None:
     """As a run's record names an address, and `--from-run RUN --set data.dir=DIR` lays a folder over it."""
     place = f"file://{tmp_path}/there"
-    sent(replace(judged[0], address=place))
+    upload(replace(judged[0], address=place))
     recorded = Data.model_validate({"dir": place})
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -145,7 +145,7 @@ def test_any_name_that_a_folder_has_an_address_has(
 def test_half_a_set_is_no_set(judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another set takes the place of the one at an address, and the bucket goes away between two files."""
     store = Store(f"file://{tmp_path}/there")
-    sent(replace(judged[0], address=store.address))
+    upload(replace(judged[0], address=store.address))
     (tmp_path / "there" / "set.json").write_text("{}")  # another one
     (tmp_path / "there" / "inner").mkdir()
     (tmp_path / "there" / "inner" / "set.json").write_text("of a set below")
@@ -159,7 +159,7 @@ def test_half_a_set_is_no_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Store, "_send", away)
     with pytest.raises(NotWritten):
-        sent(replace(judged[0], address=store.address))
+        upload(replace(judged[0], address=store.address))
     assert store.read("set.json") is None
     assert store.read("inner/set.json") == b"of a set below"
 
@@ -168,7 +168,7 @@ def test_a_copy_is_of_one_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
     """Another set takes the place of the one at an address while it is copied."""
     monkeypatch.chdir(tmp_path)
     there = tmp_path / "there"
-    sent(replace(judged[0], address=f"file://{there}"))
+    upload(replace(judged[0], address=f"file://{there}"))
     asked = Data.model_validate({"dir": f"file://{there}"})
     get = Store.get
 

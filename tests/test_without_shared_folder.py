@@ -15,7 +15,7 @@ from visage.config.data import Data
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare, prepare_if_absent
-from visage.faces.shared import opened, sent
+from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
 from visage.judging import train as judges
 from visage.judging.train import FaceNetworks, face_networks, fingerprints
@@ -24,7 +24,7 @@ from visage.search.trials.trainable import training
 from visage.search.tune import tune
 from visage.training import checkpoint
 from visage.training.progress import Progress
-from visage.training.run import held, kept_at, place_of, run
+from visage.training.run import kept_at, lock_run, place_of, run
 from visage.workflows.search import tune_and_publish
 from visage.workflows.training import train_and_publish
 
@@ -48,7 +48,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture
 def shared(judged: Judged, bucket: str) -> str:
     """The address of the judged faces."""
-    sent(replace(judged[0], address=f"{bucket}/faces"))
+    upload(replace(judged[0], address=f"{bucket}/faces"))
     return f"{bucket}/faces"
 
 
@@ -110,7 +110,7 @@ def test_another_set_at_the_address_takes_the_place_of_the_copy(bucket: str, mac
     assert prepare(asked).sha256 == before
     machine("third")
     other = prepare(Data.model_validate({**asked.model_dump(), "dir": tmp_path / "other", "address": None, "seed": 3}))
-    sent(replace(other, address=asked.address))
+    upload(replace(other, address=asked.address))
     assert opened(asked).sha256 == other.sha256 != before
 
 
@@ -120,7 +120,7 @@ def test_a_run_goes_on_on_another_machine(judged: Judged, experiment: Experiment
     def trained(resume: bool | None, report: Callable[[Progress], object]) -> Progress:
         faces = opened(experiment.data)
         store = kept_at(experiment.train, place_of(out))
-        with held(out, resume=resume, store=store) as resumed:
+        with lock_run(out, resume=resume, store=store) as resumed:
             return run(experiment, faces, judged[1], out, report, resume=resumed)  # type: ignore[arg-type]
 
     def cut(point: Progress) -> None:
@@ -181,7 +181,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_a_run_nothing(
 
     there = Store.__dict__["_place"]
     gone = property(lambda self: (_ for _ in ()).throw(OSError("no route to it")))
-    with held(out, resume=False, store=store):
+    with lock_run(out, resume=False, store=store):
         run(experiment, opened(experiment.data), judged[1], out, away, resume=False)
     warned = {point.images: point.warning for point in points if point.metrics is not None}
     assert not warned[48]
@@ -226,7 +226,7 @@ def test_two_workers_go_on_on_another_machine(
         machine(name)
         asked = replaced(two, {"train.images": images})
         points = list[Progress]()
-        with held(out, resume=None, store=kept_at(asked.train, place_of(out))) as resumed:
+        with lock_run(out, resume=None, store=kept_at(asked.train, place_of(out))) as resumed:
             last = run(asked, opened(asked.data), judged[1], out, points.append, resume=resumed)
         assert [point.images for point in points] == expected
     assert last.checkpoint

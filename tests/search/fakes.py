@@ -39,7 +39,7 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
         def trial(config: dict[str, Any]) -> None:
             from ray import tune
 
-            from visage.search.trials.trial import told, with_endings
+            from visage.search.trials.trial import save_result, with_endings
 
             last: dict[str, Any] = {}
 
@@ -59,7 +59,7 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                         "frechet": 2 - score,
                         "checkpoint_path": str(reached.parent),
                     }
-                    tune.report(told(result, last, out))
+                    tune.report(save_result(result, last, out))
 
             with_endings(attempt, experiment, folder, config, last)
 

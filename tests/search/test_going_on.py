@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
-from visage.search.mlflow_callback import StudyLog
-from visage.search.optuna_recorder import Ledger
+from visage.search.mlflow_callback import MLflowCallback
+from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
 from visage.search.study.endings import CUT_OFF, FAILED, HALTED, State
 from visage.search.study.records import counted, load_study, note_cut_off, open_study, result_of, unfinished
@@ -25,7 +25,7 @@ def part_of(asked: Experiment, *, resume: bool) -> StudySearch:
     if not resume:
         study.set_user_attr("run_id", "run of the study")
     return StudySearch(
-        Ledger(study, asked.search, GOAL), asked.search, RandomSampler(seed=int(resume)), unfinished(study)
+        OptunaRecorder(study, asked.search, GOAL), asked.search, RandomSampler(seed=int(resume)), unfinished(study)
     )
 
 
@@ -34,14 +34,14 @@ def test_a_trial_that_was_cut_off_goes_on_as_itself(tmp_path: Path) -> None:
     first = part_of(asked, resume=False)
     begun = [first.suggest(name) for name in "abc"]
     assert all(one and one["study"] == "run of the study" for one in begun)
-    first.ledger.note("b", "run_id", "run of b")
+    first.recorder.note("b", "run_id", "run of b")
     first.on_trial_complete("a", RESULT)
-    note_cut_off(first.ledger.study)
-    assert [trial.user_attrs["state"] for trial in unfinished(first.ledger.study)] == [CUT_OFF, CUT_OFF]
+    note_cut_off(first.recorder.study)
+    assert [trial.user_attrs["state"] for trial in unfinished(first.recorder.study)] == [CUT_OFF, CUT_OFF]
 
     second = part_of(asked, resume=True)
     assert [second.suggest("d"), second.suggest("e")] == begun[1:]
-    assert (second.ledger.noted("d", "run_id"), second.ledger.noted("e", "run_id")) == ("run of b", None)
+    assert (second.recorder.noted("d", "run_id"), second.recorder.noted("e", "run_id")) == ("run of b", None)
     new = second.suggest("f")
     assert new is not None
     assert new["number"] == 3
@@ -51,7 +51,7 @@ def test_a_trial_that_was_cut_off_goes_on_as_itself(tmp_path: Path) -> None:
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
     assert [trial.user_attrs["state"] for trial in trials] == ["complete"] * 4
     assert len({str(trial.params) for trial in trials}) == 4
-    assert len(counted(second.ledger.study)) == 4
+    assert len(counted(second.recorder.study)) == 4
 
 
 def test_a_halted_trial_has_no_ending_and_a_failed_one_has(tmp_path: Path) -> None:
@@ -79,13 +79,15 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     study = open_study(asked, resume=False)
     study.set_user_attr("run_id", tracking.start_run("test").run_id)
 
-    def part(name: str) -> tuple[StudySearch, StudyLog, Any]:
-        search = StudySearch(Ledger(study, asked.search, GOAL), asked.search, RandomSampler(seed=0), unfinished(study))
-        log = StudyLog(asked, search.ledger, tracking, result_of(study), None, {})
+    def part(name: str) -> tuple[StudySearch, MLflowCallback, Any]:
+        search = StudySearch(
+            OptunaRecorder(study, asked.search, GOAL), asked.search, RandomSampler(seed=0), unfinished(study)
+        )
+        log = MLflowCallback(asked, search.recorder, tracking, result_of(study), None, {})
         trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)
         return search, log, trial
 
-    def reported(log: StudyLog, trial: Any, images: int) -> None:
+    def reported(log: MLflowCallback, trial: Any, images: int) -> None:
         log.on_trial_result(0, [], trial, RESULT | {"images": images, "losses": {"pixel": 1 / images}})
 
     _, log, trial = part("first")
@@ -105,7 +107,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     reported(log, trial, GOAL)
     search.on_trial_complete(trial.trial_id, RESULT)
     log.on_trial_complete(0, [], trial)
-    assert log.ledger.fault is None
+    assert log.recorder.fault is None
     (ended,) = counted(study)
     assert ended.user_attrs["run_id"] == halted.user_attrs["run_id"]
     run = client.get_run(ended.user_attrs["run_id"])

@@ -13,7 +13,7 @@ from ray.train.v2._internal import constants
 from tests.search.fakes import GOAL, experiment
 from visage.errors import UserError
 from visage.search import optuna_private, ray_private
-from visage.search.optuna_recorder import Ledger
+from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
 from visage.search.study.records import open_study
 
@@ -30,7 +30,7 @@ def trial(study: optuna.Study) -> Any:
 
 def search(study: optuna.Study) -> Any:
     asked = experiment(Path("none"), "").search
-    return StudySearch(Ledger(study, asked, GOAL), asked, RandomSampler())
+    return StudySearch(OptunaRecorder(study, asked, GOAL), asked, RandomSampler())
 
 
 # The owner of a name, the name, and the function that it stands behind, given a study and the owner.

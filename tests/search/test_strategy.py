@@ -13,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler
 from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
-from visage.search.optuna_recorder import Ledger
+from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
 from visage.search.space import Space
 from visage.search.strategy import sampler, scheduler
@@ -80,15 +80,15 @@ def test_the_database_holds_each_ending(tmp_path: Path, database: str, request: 
     limits = {"identity": ">= 0.6", "frechet": "<= 3"}
     asked = experiment(tmp_path, "", storage=storage, name="endings", objectives=OBJECTIVES, constraints=limits)
     study = open_study(asked, resume=False)
-    ledger = Ledger(study, asked.search, GOAL)
-    search = StudySearch(ledger, asked.search, sampler(study, asked.search))
+    recorder = OptunaRecorder(study, asked.search, GOAL)
+    search = StudySearch(recorder, asked.search, sampler(study, asked.search))
     reached = {"identity_similarity": 0.5, "identity": 0.7, "frechet": 4.0, "score": 0.4, "images": GOAL}
     numbers = [search.suggest(f"tune {place}")["number"] for place in range(5)]
     search.on_trial_complete("tune 0", reached)
     search.on_trial_complete("tune 1", reached | {"images": 300})
     search.on_trial_complete("tune 2", reached | {"identity": math.nan})
     search.on_trial_complete("tune 3", error=True)
-    ledger.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
+    recorder.end("tune 3", Ending(State.FAILED, "MemoryError: no message"), {})
     search.on_trial_complete("tune 4", {name: value for name, value in reached.items() if name != "identity"})
 
     trials = load_study("endings", storage).trials

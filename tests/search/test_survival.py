@@ -152,21 +152,21 @@ def test_a_trial_whose_process_dies_goes_on_in_another(tmp_path: Path) -> None:
 
 
 def test_what_another_study_of_the_name_left_is_not_gone_on_from(tmp_path: Path) -> None:
-    from visage.search.trials.trial import begun, mark
+    from visage.search.trials.trial import mark, restore_or_reset
 
     mark(tmp_path, "one")
-    first = begun(tmp_path, {"number": 0, "study": "one"})
+    first = restore_or_reset(tmp_path, {"number": 0, "study": "one"})
     (first / "checkpoint").mkdir()
-    assert begun(tmp_path, {"number": 0, "study": "one"}) == first
+    assert restore_or_reset(tmp_path, {"number": 0, "study": "one"}) == first
     assert (first / "checkpoint").is_dir()
     mark(tmp_path, "another")
-    assert begun(tmp_path, {"number": 0, "study": "another"}) == first
+    assert restore_or_reset(tmp_path, {"number": 0, "study": "another"}) == first
     assert not (first / "checkpoint").exists()
 
 
 def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path) -> None:
     """Two databases, one bucket, and two machines, the first of which has both studies one after the other."""
-    from visage.search.trials.trial import begun, storage_of
+    from visage.search.trials.trial import restore_or_reset, storage_of
 
     asked = replaced(experiment(tmp_path, ""), {"train.storage": f"file://{tmp_path}/bucket"})
     folder, place = tmp_path / "studies" / "test", tmp_path / "bucket" / "studies"
@@ -175,7 +175,7 @@ def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path
         """What a trial finds when it begins, before it leaves a file of its own."""
         store = storage_of(asked, machine, config)
         assert store
-        out = begun(machine, config, store)
+        out = restore_or_reset(machine, config, store)
         found = {path.name for path in out.iterdir()}
         (out / name).touch()
         store.push(out)
@@ -229,7 +229,7 @@ def test_a_folder_that_cannot_hold_trials_is_one_sentence(tmp_path: Path) -> Non
     asked = experiment(tmp_path, "")
     with (
         pytest.raises(UserError, match=r"^search\.storage = .* cannot be opened \(Not a directory\)"),
-        driver.held(study_folder(asked), asked.search),
+        driver.lock_folder(study_folder(asked), asked.search),
     ):
         pass
 

@@ -17,7 +17,7 @@ from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.loop import crossed, train
 from visage.training.progress import Progress, append
-from visage.training.run import forget_after, held, run
+from visage.training.run import forget_after, lock_run, run
 from visage.training.trainer import Place, Trainer, rate_at
 
 Judged = tuple[FaceSet, FaceNetworks]
@@ -201,13 +201,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
 
 def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
     short = replaced(experiment, {"train.images": 8, "train.evaluate_every": 8})
-    with pytest.raises(UserError, match="no checkpoint to go on from"), held(tmp_path / "run", resume=True):
+    with pytest.raises(UserError, match="no checkpoint to go on from"), lock_run(tmp_path / "run", resume=True):
         pass
-    with held(tmp_path / "run", resume=False):
-        with pytest.raises(UserError, match="another process"), held(tmp_path / "run", resume=False):
+    with lock_run(tmp_path / "run", resume=False):
+        with pytest.raises(UserError, match="another process"), lock_run(tmp_path / "run", resume=False):
             pass
         run(short, *judged, tmp_path / "run", ignore)
-    with pytest.raises(UserError, match="--resume"), held(tmp_path / "run", resume=False):
+    with pytest.raises(UserError, match="--resume"), lock_run(tmp_path / "run", resume=False):
         pass
     longer = replaced(short, {"train.images": 16})
     assert run(longer, *judged, tmp_path / "run", ignore, resume=True).images == 16
@@ -219,7 +219,7 @@ def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text(Progress(8).to_json() + "\n" + Progress(16).to_json()[:20])
-    with held(tmp_path, resume=False):
+    with lock_run(tmp_path, resume=False):
         forget_after(tmp_path / "history.jsonl", 0)
     assert (tmp_path / "history.jsonl").read_text() == ""
 
@@ -255,7 +255,7 @@ def test_an_evaluation_that_only_the_checkpoint_knows_is_told_when_the_run_goes_
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="choose another --out"), held(tmp_path / "file" / "run", resume=False):
+    with pytest.raises(UserError, match="choose another --out"), lock_run(tmp_path / "file" / "run", resume=False):
         pass
     with pytest.raises(UserError, match="cannot be written"):
         append(tmp_path / "file", Progress(1))

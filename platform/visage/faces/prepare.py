@@ -22,7 +22,7 @@ from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.photographs import aligned, key, name_in
 from visage.faces.rendering import count, rendered
-from visage.faces.shared import fetched, opened, sent
+from visage.faces.shared import opened, replace_with_copy, upload
 from visage.faces.spool import Spool, spool
 
 Progress = Callable[[int, int], None]
@@ -40,12 +40,12 @@ def prepare(data: Data, progress: Progress = lambda done, total: None) -> FaceSe
     if data.layout is None:
         raise UserError(f"{data.dir}: no layout is given (data.layout); name how the source names its faces.")
     if data.address:
-        fetched(data)
+        replace_with_copy(data)
     kept = _kept(data)
     make = _procedural if data.layout == "synthetic" else _photographed
     faces = replace(make(data, kept, progress), address=data.address)
     check_parts(faces, data, kept)
-    sent(faces)
+    upload(faces)
     return faces
 
 
@@ -55,7 +55,7 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     A set that is there needs its photographs no more; where they are there too, it must be made of them. Raises
     UserError when the set is not there and cannot be made, or was made with other settings.
     """
-    there = fetched(data) if data.address else (data.dir / "set.json").is_file()
+    there = replace_with_copy(data) if data.address else (data.dir / "set.json").is_file()
     layout = data.layout
     if layout == "synthetic" or (layout and data.source and (data.source.is_dir() or not there)):
         return prepare(data, progress)

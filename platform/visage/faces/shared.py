@@ -16,12 +16,12 @@ def opened(data: Data) -> FaceSet:
 
     Raises UserError as `FaceSet.open`, and when the address holds no set or refuses.
     """
-    if data.address and not fetched(data):
+    if data.address and not replace_with_copy(data):
         raise UserError(f"{data.address}: holds no face set; make it with `visage prepare --out {data.address}`.")
     return FaceSet.open(data.dir, data.address)
 
 
-def fetched(data: Data) -> bool:
+def replace_with_copy(data: Data) -> bool:
     """Make the folder a copy of what is at the address, where it is not one already; false when nothing is there."""
     assert data.address
     store, own = Store(data.address), data.dir / MARK
@@ -42,7 +42,7 @@ def fetched(data: Data) -> bool:
     return True
 
 
-def sent(faces: FaceSet) -> None:
+def upload(faces: FaceSet) -> None:
     """Copy a face set to its address, where it is not there already."""
     if faces.address:
         store = Store(faces.address)

@@ -13,7 +13,7 @@ from visage.errors import UserError
 from visage.infra.remote_store import content
 from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
-from visage.search.optuna_recorder import Ledger, guarded
+from visage.search.optuna_recorder import OptunaRecorder, guarded
 from visage.search.patience import patiently
 from visage.search.report.mlflow_run import describe
 from visage.search.study.endings import (
@@ -37,7 +37,7 @@ from visage.training.resources import worker_threads
 DESCRIBE_SECONDS = 60  # between two descriptions of a study that runs
 
 
-class StudyLog(Callback):
+class MLflowCallback(Callback):
     """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending.
 
     tags: of every trial's run.
@@ -46,13 +46,13 @@ class StudyLog(Callback):
     def __init__(
         self,
         experiment: Experiment,
-        ledger: Ledger,
+        recorder: OptunaRecorder,
         tracking: Tracking,
         before: StudyResult,
         watch: Watch | None,
         tags: Mapping[str, str],
     ) -> None:
-        self.experiment, self.ledger, self.tracking, self.watch = experiment, ledger, tracking, watch
+        self.experiment, self.recorder, self.tracking, self.watch = experiment, recorder, tracking, watch
         self.before = before
         self.tags = {"visage.kind": "trial", "visage.study": experiment.search.name, **tags}
         self.tags[THREADS] = str(worker_threads(experiment.train))
@@ -72,9 +72,9 @@ class StudyLog(Callback):
         number, values = trial.config["number"], trial.config["values"]
         if number in self.runs:  # it goes on: its process died
             return
-        begun = self.ledger.noted(trial.trial_id, "run_id")
+        begun = self.recorder.noted(trial.trial_id, "run_id")
         if begun:  # cut off with an earlier part of the study
-            self.ledger.note(trial.trial_id, "state", RUNNING)
+            self.recorder.note(trial.trial_id, "state", RUNNING)
             run = patiently(lambda: self.tracking.continue_run(begun))
             patiently(lambda: run.tag("visage.reason", ""))
             curve = patiently(lambda: self.tracking.history(begun, "score"))
@@ -89,7 +89,7 @@ class StudyLog(Callback):
                     once={"visage.trial": str(number)},
                 )
             )
-            self.ledger.note(trial.trial_id, "run_id", run.run_id)
+            self.recorder.note(trial.trial_id, "run_id", run.run_id)
         self.runs[number] = run
         # By itself, and once more of a trial that goes on: the store of files may be away while the runs' is there.
         chosen = written(replaced(self.experiment, values)).encode()
@@ -122,7 +122,7 @@ class StudyLog(Callback):
     @guarded
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = trial.config["number"]
-        ending = self.ledger.endings[number]
+        ending = self.recorder.endings[number]
         if ending.state is State.COMPLETE:
             score = float(trial.last_result["score"])
             self.best = score if self.best is None else max(self.best, score)
@@ -141,13 +141,13 @@ class StudyLog(Callback):
             self.on_trial_start(iteration, trials, trial)
         started = f", the last of {trial.num_failures} starts" if trial.num_failures > 1 else ""
         ending = Ending(State.FAILED, f"{reason_of(_error_of(trial))}{started}")
-        self.ledger.end(trial.trial_id, ending, trial.last_result)
+        self.recorder.end(trial.trial_id, ending, trial.last_result)
         self._end(number, ending, trial.last_result)
 
     def catch_up(self) -> None:
         """End the runs of trials that had ended when the study was cut off, before their runs were told."""
         states = patiently(lambda: self.tracking.states(self.before.run_id))
-        for trial in counted(self.ledger.study):
+        for trial in counted(self.recorder.study):
             ending = Ending(State(trial.user_attrs["state"]), trial.user_attrs["reason"])
             run = self.tracking.run(trial.user_attrs["run_id"])
             if states.get(run.run_id, ending.state) != ending.state:
@@ -159,7 +159,7 @@ class StudyLog(Callback):
             for number in list(self.runs):
                 self.runs.pop(number).finish("killed", {"visage.reason": CUT_OFF})
         except UserError as error:
-            self.ledger.fault = self.ledger.fault or error
+            self.recorder.fault = self.recorder.fault or error
 
     def _end(self, number: int, ending: Ending, result: Mapping[str, Any]) -> None:
         self.counts[State.FAILED if ending.state is State.DIVERGED else ending.state] += 1
@@ -169,7 +169,7 @@ class StudyLog(Callback):
         self._tell()
         if time.monotonic() > self.described + DESCRIBE_SECONDS:
             study = self.tracking.run(self.before.run_id)
-            summary = self.ledger.ask(lambda: summarise(self.ledger.study, weights={}))
+            summary = self.recorder.ask(lambda: summarise(self.recorder.study, weights={}))
             patiently(lambda: describe(study, summary))
             self.described = time.monotonic()
 
@@ -202,8 +202,8 @@ def _error_of(trial: Any) -> BaseException | None:
 class StudyStopper(Stopper):
     """Ends a trial that says so, and the study when a store is away, the disk is full, or the claim on it is gone."""
 
-    def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self.ledger, self.claim = ledger, claim
+    def __init__(self, recorder: OptunaRecorder, claim: Claim) -> None:
+        self.recorder, self.claim = recorder, claim
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # the Tuner pickles its settings for a restore that is never made
@@ -213,5 +213,5 @@ class StudyStopper(Stopper):
 
     def stop_all(self) -> bool:
         if self.claim.fault:
-            self.ledger.fault = self.claim.fault
-        return self.ledger.fault is not None
+            self.recorder.fault = self.claim.fault
+        return self.recorder.fault is not None

@@ -22,7 +22,7 @@ STATES = {
 }
 
 
-class Ledger:
+class OptunaRecorder:
     """Trials are named as Tune names them.
 
     goal: images of a whole trial. run_id: the study's run in MLflow. place: of its trials in a bucket. `endings` holds
@@ -94,16 +94,16 @@ class Ledger:
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Keep a store's refusal as the `fault` of the object's `ledger`: Tune would print a traceback of it."""
+    """Keep a store's refusal as the `fault` of the object's `recorder`: Tune would print a traceback of it."""
 
     @wraps(method)
     def call(self: Any, *arguments: Any, **named: Any) -> None:
-        if self.ledger.fault:
+        if self.recorder.fault:
             return
         try:
             method(self, *arguments, **named)
         except UserError as error:
-            self.ledger.fault = error
+            self.recorder.fault = error
 
     return call
 

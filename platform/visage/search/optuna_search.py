@@ -14,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.search.optuna_private import begun_trial, storage_of
-from visage.search.optuna_recorder import Ledger, guarded
+from visage.search.optuna_recorder import OptunaRecorder, guarded
 from visage.search.ray_private import keep_trials_in
 from visage.search.space import Space
 from visage.search.study.database import database_faults
@@ -27,40 +27,42 @@ class StudySearch(OptunaSearch):
     begun: trials that were cut off, which go on before new ones start.
     """
 
-    def __init__(self, ledger: Ledger, search: Search, sampler: BaseSampler, begun: Sequence[FrozenTrial] = ()) -> None:
+    def __init__(
+        self, recorder: OptunaRecorder, search: Search, sampler: BaseSampler, begun: Sequence[FrozenTrial] = ()
+    ) -> None:
         super().__init__(
             space=Space(search.space),
             metric=list(search.objectives),
             mode=list(search.objectives.values()),
             sampler=sampler,
-            study_name=ledger.study.study_name,
-            storage=storage_of(ledger.study),
+            study_name=recorder.study.study_name,
+            storage=storage_of(recorder.study),
         )
-        self.ledger, self.begun = ledger, list(begun)
-        keep_trials_in(self, ledger.trials)
+        self.recorder, self.begun = recorder, list(begun)
+        keep_trials_in(self, recorder.trials)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if self.ledger.fault:
+        if self.recorder.fault:
             return None
         try:
-            self.ledger.require_answer()
-            with database_faults(self.ledger.storage):
+            self.recorder.require_answer()
+            with database_faults(self.recorder.storage):
                 return self._suggest(trial_id)
         except UserError as error:
-            self.ledger.fault = error
+            self.recorder.fault = error
             return None
 
     def _suggest(self, trial_id: str) -> dict[str, Any]:
         if self.begun:
-            self.ledger.trials[trial_id] = begun_trial(self.ledger.study, self.begun.pop(0))
+            self.recorder.trials[trial_id] = begun_trial(self.recorder.study, self.begun.pop(0))
         values = super().suggest(trial_id)  # of a trial that was begun: the values that it has
-        return {"number": self.ledger.trials[trial_id].number, "values": values, **self.ledger.identity()}
+        return {"number": self.recorder.trials[trial_id].number, "values": values, **self.recorder.identity()}
 
     @guarded
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # Tune says that a trial crashed but not why; the callback knows, and tells the ledger right after.
+        # Tune says that a trial crashed but not why; the callback knows, and tells the recorder right after.
         if not error:
-            self.ledger.ended(trial_id, result or {})
+            self.recorder.ended(trial_id, result or {})
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **kwargs: Any) -> None:
         """Nothing: the database is the state, and a study goes on by a new Tuner on it."""

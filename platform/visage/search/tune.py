@@ -14,7 +14,7 @@ from visage.config import Experiment, replaced
 from visage.errors import Overtaken, StoreRefused, UserError
 from visage.infra.ray_session import local_ray
 from visage.search.study.database import database_faults
-from visage.search.study.lock import Claim, claimed, held, locked
+from visage.search.study.lock import Claim, claimed, lock_folder, locked
 from visage.search.study.progress import Watch
 from visage.search.study.records import (
     StudyResult,
@@ -69,7 +69,7 @@ def tune(
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
     search = experiment.search
-    with _quiet(), held(folder, search), local_ray(), database_faults(search.storage), locked(search) as lock:
+    with _quiet(), lock_folder(folder, search), local_ray(), database_faults(search.storage), locked(search) as lock:
         at_once = room(experiment.train, experiment.search.concurrency)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)
@@ -123,8 +123,8 @@ def _run(
     from ray import tune
 
     from visage.registry.tracking import Tracking
-    from visage.search.mlflow_callback import StudyLog, StudyStopper
-    from visage.search.optuna_recorder import Ledger
+    from visage.search.mlflow_callback import MLflowCallback, StudyStopper
+    from visage.search.optuna_recorder import OptunaRecorder
     from visage.search.optuna_search import StudySearch
     from visage.search.report.mlflow_run import record_study
     from visage.search.strategy import sampler, scheduler
@@ -139,8 +139,8 @@ def _run(
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         _keep(study, run, place=f"{folder.name}/{run.run_id}")
     mark(folder, run.run_id)
-    ledger = Ledger(study, search, experiment.train.images)
-    log = StudyLog(experiment, ledger, tracking, result_of(study), watch, tags)
+    recorder = OptunaRecorder(study, search, experiment.train.images)
+    log = MLflowCallback(experiment, recorder, tracking, result_of(study), watch, tags)
     log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
@@ -149,7 +149,7 @@ def _run(
             tune.Tuner(
                 tune.with_resources(trainable, resources(experiment.train)),
                 tune_config=tune.TuneConfig(
-                    search_alg=StudySearch(ledger, search, sampler(study, search), unfinished(study)),
+                    search_alg=StudySearch(recorder, search, sampler(study, search), unfinished(study)),
                     scheduler=scheduler(experiment),
                     num_samples=remaining,
                     max_concurrent_trials=at_once,
@@ -163,7 +163,7 @@ def _run(
                     callbacks=[log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=StudyStopper(ledger, claim),
+                    stop=StudyStopper(recorder, claim),
                     verbose=0,
                 ),
             ).fit()
@@ -172,16 +172,16 @@ def _run(
             with database_faults(search.storage):
                 note_cut_off(study)
         except Overtaken as gone:
-            ledger.fault = gone
+            recorder.fault = gone
         except UserError:
             pass
-        if not isinstance(ledger.fault, Overtaken):  # whose runs are the other's now
+        if not isinstance(recorder.fault, Overtaken):  # whose runs are the other's now
             log.cut_off()
-    if ledger.fault:
-        if not isinstance(ledger.fault, Overtaken):
+    if recorder.fault:
+        if not isinstance(recorder.fault, Overtaken):
             with suppress(UserError):
                 run.finish("killed")
-        raise UserError(f"{str(ledger.fault).rstrip('.')}; then go on with --resume.")
+        raise UserError(f"{str(recorder.fault).rstrip('.')}; then go on with --resume.")
     try:
         record_study(study, run)
     except StoreRefused:

@@ -33,7 +33,7 @@ def run(
     out receives history.jsonl (every point), faces/ (pictures of the validation people) and checkpoint/. With one
     worker and no RAY_ADDRESS the loop runs here; else under Ray Train, whose evaluations alone are reported. With
     `train.storage` the folder's files are copied there after each evaluation; a copy that fails is a warning.
-    The caller holds the folder: see `held`.
+    The caller holds the folder: see `lock_run`.
     """
     store = kept_at(experiment.train, place_of(out))
     if store is None:
@@ -117,7 +117,7 @@ def threads(train: Train) -> int:
 
 
 @contextmanager
-def held(out: Path, *, resume: bool | None, store: Store | None = None) -> Iterator[bool]:
+def lock_run(out: Path, *, resume: bool | None, store: Store | None = None) -> Iterator[bool]:
     """The folder of a run, for this process alone as long as the block lasts; made where it is not there.
 
     resume: None goes on where there is a checkpoint, and begins where there is none. store: what it keeps of the run

@@ -93,19 +93,19 @@ def train_and_publish(
 ) -> None:
     """Train in the folder `out`, record the run in MLflow, and register what came out.
 
-    resume: as of `held`. record: the run to repeat.
+    resume: None goes on where there is a checkpoint, and begins where there is none. record: the run to repeat.
     """
     from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
-    from visage.training.run import held, kept_at, place_of, resumable
+    from visage.training.run import kept_at, lock_run, place_of, resumable
 
     if not os.environ.get("RAY_ADDRESS"):
         concurrency(this_machine(), experiment.train)
     store = kept_at(experiment.train, place_of(out))
     with (
         going_on_with(lambda: typed("--resume") if resumable(out) else typed()),
-        held(out, resume=resume, store=store) as resumed,
+        lock_run(out, resume=resume, store=store) as resumed,
     ):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces, networks = faces_and_judges(experiment)

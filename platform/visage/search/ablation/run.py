@@ -18,7 +18,7 @@ from visage.judging.comparison import Compared, compared
 from visage.judging.results import FLOORS, Evaluation, FaceResult
 from visage.search.patience import patiently
 from visage.training.progress import JOURNAL, Diverged, Progress, append
-from visage.training.run import NOT_KEPT, copying, go_on, held, kept_at, level, resumable
+from visage.training.run import NOT_KEPT, copying, go_on, kept_at, level, lock_run, resumable
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -167,7 +167,7 @@ def ablate(
     a variant has no run that did not diverge.
     """
     runs = runs_of(experiment, out)
-    with held(out, resume=False):
+    with lock_run(out, resume=False):
         for run in runs:
             if run.settings() is not None:  # refused before anything there is replaced
                 _claim(run, faces, networks)

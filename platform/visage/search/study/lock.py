@@ -35,7 +35,7 @@ NOTICE_SECONDS = 20.0  # within which a driver's claim is known to be gone: to i
 
 
 @contextmanager
-def held(folder: Path, search: Search) -> Iterator[None]:
+def lock_folder(folder: Path, search: Search) -> Iterator[None]:
     """The trials' folder of a study, for this process alone as long as the block lasts; made where it is not there.
 
     Raises UserError when another process holds it or it cannot be made.

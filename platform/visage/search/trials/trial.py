@@ -57,7 +57,7 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
             history.append((point.images, point.losses))
             if point.metrics is not None:
                 result = as_result(point, store) | {"history": list(history)}
-                tune.report(told(result, last, folder_of(study, config["number"]), store))
+                tune.report(save_result(result, last, folder_of(study, config["number"]), store))
                 history.clear()
 
         def attempt(chosen: Experiment, out: Path) -> None:
@@ -83,7 +83,7 @@ def storage_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -
     return kept_at(experiment.train, f"studies/{place}/{out.name}")
 
 
-def begun(study: Path, config: Mapping[str, Any], store: Store | None = None) -> Path:
+def restore_or_reset(study: Path, config: Mapping[str, Any], store: Store | None = None) -> Path:
     """The folder of a trial, with what the trial has reached so far, on whatever machine that was.
 
     What another study of this name, whose database is gone, left there goes: a trial would go on from it.
@@ -96,7 +96,7 @@ def begun(study: Path, config: Mapping[str, Any], store: Store | None = None) ->
     if store:
         patiently(lambda: store.get(out, skip=NOT_KEPT))
     if not _of_study(out, config):
-        _begin(out, config, store)
+        _reset(out, config, store)
     return out
 
 
@@ -117,7 +117,7 @@ def _require_seen(study: Path, config: Mapping[str, Any]) -> None:
         raise NotWritten(f"{socket.gethostname()}: {unseen(study)}")
 
 
-def _begin(out: Path, config: Mapping[str, Any], store: Store | None) -> None:
+def _reset(out: Path, config: Mapping[str, Any], store: Store | None) -> None:
     """An empty folder for a trial, with its mark."""
     shutil.rmtree(out, ignore_errors=True)
     if store:
@@ -146,7 +146,9 @@ def picture_place(picture: Path, store: Store | None) -> str:
     return f"{store.address}/{picture.parent.name}/{picture.name}" if store else str(picture)
 
 
-def told(result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None = None) -> dict[str, Any]:
+def save_result(
+    result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None = None
+) -> dict[str, Any]:
     """Keep the result as the trial's last one, in `last` and in the trial's folder, and return it.
 
     A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
@@ -172,14 +174,14 @@ def with_endings(
     """Run a trial, and tell Tune as a result how it ended when it did not reach its end: its process is sound.
 
     So what Tune takes for a failure is the death of a process, which it starts again. run: given the trial's experiment
-    and its folder. last: the last result, as `told` keeps it.
+    and its folder. last: the last result, as `save_result` keeps it.
     """
     from ray import tune
 
     chosen = replaced(experiment, config["values"])
 
     def attempt() -> None:
-        out = begun(study, config, store)
+        out = restore_or_reset(study, config, store)
         if (out / TOLD).is_file():
             for result in json.loads((out / TOLD).read_text()):
                 last.update(result)

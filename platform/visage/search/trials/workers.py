@@ -12,7 +12,7 @@ from ray.tune.integration.ray_train import CHECKPOINT_PATH_KEY, TuneReportCallba
 from visage.config import Experiment
 from visage.infra.remote_store import Store
 from visage.search.ray_private import hand_on
-from visage.search.trials.trial import Trainable, picture_place, storage_of, told, with_endings
+from visage.search.trials.trial import Trainable, picture_place, save_result, storage_of, with_endings
 
 PICTURE = "faces.png"  # in the checkpoints that `train_on_ray` reports
 
@@ -59,7 +59,7 @@ def run_workers(
 class EvaluationReport(TuneReportCallback):
     """Tells Tune each evaluation, and keeps its picture, which goes when the next checkpoint replaces this one.
 
-    last: the trial's last result, as `told` keeps it. store: where the trial's files are kept besides `out`.
+    last: the trial's last result, as `save_result` keeps it. store: where the trial's files are kept besides `out`.
     """
 
     def __init__(self, out: Path, last: dict[str, Any], store: Store | None = None) -> None:
@@ -77,4 +77,4 @@ class EvaluationReport(TuneReportCallback):
             with checkpoint.filesystem.open_input_stream(f"{place}/{PICTURE}") as picture:
                 kept.write_bytes(picture.read())
             result["faces"] = picture_place(kept, self.store)
-        super().after_report(run_context, [told(result, self.last, self.out, self.store)], None)
+        super().after_report(run_context, [save_result(result, self.last, self.out, self.store)], None)
