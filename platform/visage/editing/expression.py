@@ -14,15 +14,9 @@ from torch import Tensor
 
 from visage.errors import UserError
 from visage.faces import align as alignment
-from visage.faces.picture import (
-    check_animation,
-    check_ending,
-    encode_animation,
-    read_picture,
-    write_picture,
-    write_whole,
-)
+from visage.faces.picture import check_animation, check_ending, encode_animation, read_picture, write_picture
 from visage.faces.provenance import xmp_packet
+from visage.infra.files import write_whole
 from visage.models.condition import conditions
 from visage.models.precision import uses_bfloat16
 

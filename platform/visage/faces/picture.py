@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from visage.errors import NotWritten, UserError, one_line
+from visage.errors import UserError, one_line
+from visage.infra.files import write_whole
 
 MEGAPIXELS = 50
 SHORTEST_SIDE = 16
@@ -187,19 +187,6 @@ def write_picture(path: Path, picture: np.ndarray, *, xmp: str | None = None) ->
     """Write uint8 H,W,3 RGB as PNG, JPEG or WebP by the path's ending; nothing half-written stays. Raises UserError."""
     check_ending(path)
     write_whole(path, encode(picture, path.suffix.lower(), xmp=xmp))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and rename it, so that nothing half-written stays. Raises NotWritten."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        raise NotWritten(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
-    finally:
-        with suppress(OSError):  # of a folder that is none, or a name that is too long
-            partial.unlink(missing_ok=True)
 
 
 def _upright(image: Image.Image) -> Image.Image:

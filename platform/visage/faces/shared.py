@@ -1,11 +1,11 @@
 """A face set at an address, such as a bucket's: each machine works on a copy that it makes once."""
 
-import fcntl
 import shutil
 
 from visage.config.data import Data
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet, staged
+from visage.infra.files import locked
 from visage.infra.remote_store import Store
 
 MARK = "set.json"  # sent last, so that an address which has it has the whole set
@@ -29,8 +29,7 @@ def replace_with_copy(data: Data) -> bool:
     if mark is None:
         return False
     data.dir.parent.mkdir(parents=True, exist_ok=True)
-    with (data.dir.parent / f".{data.dir.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one copies for all processes of a machine
+    with locked(data.dir.parent / f".{data.dir.name}.lock"):  # one copies for all processes of a machine
         if not own.is_file() or own.read_bytes() != mark:
             shutil.rmtree(data.dir, ignore_errors=True)
             with staged(data.dir) as folder:

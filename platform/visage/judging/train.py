@@ -1,12 +1,10 @@
 """The judges and the small networks of a face set: trained once, stored with it under a hash, then loaded."""
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
+from visage.infra.files import locked
 from visage.infra.remote_store import Store
 from visage.judging.fit import Tick, fit_check, seeded
 from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
@@ -81,7 +80,7 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     if found:
         return found
     try:
-        with _locked(faces.dir / ".networks.lock"):
+        with locked(faces.dir / ".networks.lock"):
             _bring(faces)
             found = _load(folder, wanted, judge.networks)  # another process may have trained them by now
             if not found:
@@ -271,11 +270,3 @@ def _built(architecture: dict[str, Any]) -> nn.Module:
     if architecture["name"] == "expression_reader":
         return ExpressionReader(architecture["kinds"])
     return build_outside(architecture) if architecture["name"] in OUTSIDE else build_judge(architecture)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone among processes; the lock goes with its process, so a killed one blocks nobody."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
-from visage.faces.picture import write_whole
+from visage.infra.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,5 @@
 """Opening MLflow's store: the schema made once, the library kept quiet, each fault one sentence."""
 
-import fcntl
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from visage.errors import StoreRefused, UserError, one_line
+from visage.infra.files import locked
 from visage.infra.signals import uninterrupted
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def open_store(uri: str) -> "MlflowClient":
         return _client(address, uri)
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with database.with_name(f"{database.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(database.with_name(f"{database.name}.lock")):
             new = not database.exists()
             _probe_database(database)
             try:

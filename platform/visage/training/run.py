@@ -1,11 +1,10 @@
 """One training run in a folder: in this process, or under Ray Train; resumable either way."""
 
-import fcntl
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from visage.config import Experiment
 from visage.config.experiment import Train
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
-from visage.faces.picture import write_whole
+from visage.infra.files import locked, write_whole
 from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
 from visage.training.checkpoint import FILE, evaluation_in, load
@@ -127,16 +126,14 @@ def lock_run(out: Path, *, resume: bool | None, store: Store | None = None) -> I
     """
     if store is None:
         _require(out, resume)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made or written ({error.strerror}); choose another --out.") from None
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with its process, so a killed one blocks nobody
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out / ".lock", wait=False))
         except BlockingIOError:
             raise UserError(f"{out}: another process trains in it; wait for that, or choose another --out.") from None
+        except OSError as error:
+            raise UserError(f"{out}: cannot be made or written ({error.strerror}); choose another --out.") from None
         if store:
             if resume is False:  # before anything there is replaced
                 _require(out, resume)

@@ -20,7 +20,8 @@ def edit_photo(
     view: Literal["photo", "face"], registry: str, animation: bool = False,
 ) -> None:  # fmt: skip
     """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP."""
-    from visage.faces.picture import check_animation, check_ending, read_picture, write_picture, write_whole
+    from visage.faces.picture import check_animation, check_ending, read_picture, write_picture
+    from visage.infra.files import write_whole
 
     check_ending(out)
     if animation:

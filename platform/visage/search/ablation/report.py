@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visage.faces.picture import write_whole
+from visage.infra.files import write_whole
 from visage.judging.comparison import at_equal_expression, over_seeds
 from visage.judging.metrics import Estimate
 from visage.judging.results import Intensity

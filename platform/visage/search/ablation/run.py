@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from visage.config import Experiment, replaced
 from visage.errors import UserError
-from visage.faces.picture import write_whole
+from visage.infra.files import write_whole
 from visage.infra.remote_store import Store
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import FLOORS, Evaluation, FaceResult

@@ -1,6 +1,5 @@
 """The database of a study: opened, and what it raises told in one sentence."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config.read import without_passwords
 from visage.errors import UserError, one_line
+from visage.infra.files import locked
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -38,8 +38,7 @@ def open_database(address: str) -> "RDBStorage":
         if address.startswith(SQLITE):
             file = Path(address.removeprefix(SQLITE))
             file.parent.mkdir(parents=True, exist_ok=True)
-            lock = file.with_name(f"{file.name}.lock").open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = locked(file.with_name(f"{file.name}.lock"))
             options = {"connect_args": {"timeout": LOCKED_SECONDS}}
         elif url.get_backend_name() == "postgresql":
             url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is

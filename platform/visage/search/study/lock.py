@@ -6,14 +6,13 @@ in the database, another one each time that a study is driven, is read in every 
 was away from its database for so long that another one took its place can write nothing any more, and stops.
 """
 
-import fcntl
 import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import Overtaken, UserError
+from visage.infra import files
 from visage.search import optuna_private
 from visage.search.study.database import open_database
 
@@ -40,19 +40,17 @@ def lock_folder(folder: Path, search: Search) -> Iterator[None]:
 
     Raises UserError when another process holds it or it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"search.storage = {without_passwords(search.storage)}: {folder}, where the trials are kept, "
-            f"cannot be opened ({error.strerror}); make it writable, or give another address."
-        ) from None
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with its process, so a killed one blocks nobody
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(files.locked(folder / ".lock", wait=False))
         except BlockingIOError:
             raise _refused(search.name, "another process") from None
+        except OSError as error:
+            raise UserError(
+                f"search.storage = {without_passwords(search.storage)}: {folder}, where the trials are kept, "
+                f"cannot be opened ({error.strerror}); make it writable, or give another address."
+            ) from None
         yield
 
 

@@ -13,7 +13,7 @@ from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
-from visage.faces.picture import write_whole
+from visage.infra.files import write_whole
 from visage.infra.ray_session import root
 from visage.infra.remote_store import Store
 from visage.search.patience import patiently

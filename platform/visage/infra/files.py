@@ -1,0 +1,34 @@
+"""Files that several processes use: written as a whole, and locked."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from visage.errors import NotWritten
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it, so that nothing half-written stays. Raises NotWritten."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise NotWritten(f"{path}: cannot be written ({error.strerror}); give another path or make room.") from None
+    finally:
+        with suppress(OSError):  # of a folder that is none, or a name that is too long
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Alone among the processes of this machine, by the lock file `path`, as long as the block lasts.
+
+    The lock goes with its process, so a killed one blocks nobody. wait: for another process that has it; without,
+    BlockingIOError is raised. Raises OSError when the file cannot be opened.
+    """
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
