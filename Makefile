@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: setup demo cluster test lint soak bench judges
+.PHONY: setup demo cluster check test lint soak bench judges
 
 setup: $(VENV)/.ready
 
@@ -19,6 +19,10 @@ demo: setup
 # A Ray of three nodes, MLflow, PostgreSQL and an object store on this machine, until Ctrl-C.
 cluster: setup
 	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py
+
+# After every edit: what needs no server, no browser and no GPU.
+check: lint
+	$(RUN)pytest -q -m "not (ray or serve or browser or gpu or soak)"
 
 test: lint
 	$(RUN)pytest -m "not soak"

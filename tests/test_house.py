@@ -1,5 +1,6 @@
 """What holds for the whole house."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_files_fit_in_the_head() -> None:
     # A bare GPU machine gets one script and nothing beside it, so its parts stand in one file.
     long.pop(str(ROOT / "benchmarks" / "gpu.py"), None)
     assert not {path: n for path, n in long.items() if "/tests/" not in path}
+
+
+def test_the_map_names_every_file() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Every file")[2]
+    named = set()
+    for room in text.split("### ")[1:]:
+        folder = room.partition("\n")[0]
+        named |= {f"{folder}/{name}" for name in re.findall(r"^\| `([\w.]+)` \| \S", room, re.MULTILINE)}
+    files = tracked("platform/*.py", "serve_app/*.py", "serve_app/page/*", "jobs/*.py", "k8s/*.py")
+    found = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or path.read_text().strip()}
+    assert named == found  # a line of docs/architecture.md for each file
 
 
 def test_constraints_hold_no_addresses() -> None:
