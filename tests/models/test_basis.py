@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from visage.config.method import Method
-from visage.models.basis import Basis, BasisGenerator, fine_flow, wide_window
+from visage.config.method import Loss, Method, check_own_fields
+from visage.models.basis import FLOW_GAIN, MAP_GAIN, Basis, BasisGenerator, fine_flow, wide_window
 from visage.models.generator import build_generator
-from visage.models.unet import face_window
+from visage.models.unet import FLOW, face_window
 
 KINDS = 3
 
@@ -135,3 +135,18 @@ def test_exaggeration_carries_on_the_way_of_the_change_and_is_not_trained() -> N
 def test_exaggeration_needs_the_basis() -> None:
     with pytest.raises(ValidationError, match="exaggeration"):
         Method(exaggeration=1.5)
+
+
+def test_roughness_is_of_the_flow_alone_and_in_pixels() -> None:
+    basis = Basis(1, 32)
+    with torch.no_grad():
+        basis.maps[:, :3].normal_()
+        assert basis.roughness() == 0
+        # One column a pixel farther to the right than the rest: two borders among 16 x 15 neighbours of 2 channels.
+        basis.maps[:, 3, :, 8] = 1 / (32 * FLOW * FLOW_GAIN * MAP_GAIN)
+        assert basis.roughness().item() == pytest.approx(2 * 16 / (2 * 16 * 15))
+
+
+def test_smoothness_needs_the_basis() -> None:
+    with pytest.raises(ValueError, match=r"loss\.smoothness"):
+        check_own_fields(Method(), Loss(smoothness={"weight": 1}))

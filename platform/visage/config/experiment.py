@@ -67,6 +67,11 @@ class Train(Section):
     compile: bool = Field(False, description="torch.compile of the networks: a minute or more to start, then faster")
     seed: int = Field(0, ge=0)
     augment: Augment = Augment()
+    intensity: Literal["labelled", "measured"] = Field(
+        "labelled",
+        description="ucgan: how strong a training face's expression is: labelled: as the face set says, mostly full; "
+        "(extension) measured: from how far it is from the same person's neutral face, for posed photographs",
+    )
 
     @model_validator(mode="after")
     def _batch(self) -> "Train":

@@ -120,6 +120,12 @@ class Perceptual(Section):
     weight: Weight = 0.0
 
 
+class Smoothness(Section):
+    """(extension) with ucgan's basis: how unlike the flow of its maps is from one pixel to the next."""
+
+    weight: Weight = 0.0
+
+
 class ActionUnits(Section):
     """eft: cross-entropy of the action units read from the AU-related feature, of real and of swapped faces."""
 
@@ -174,6 +180,7 @@ class Loss(Section):
     wrong_input: WrongInput = WrongInput()
     classification: Classification = Classification()
     perceptual: Perceptual = Perceptual()
+    smoothness: Smoothness = Smoothness()
     action_units: ActionUnits = ActionUnits()
     feature_adversarial: FeatureAdversarial = FeatureAdversarial()
     reconstruction: Reconstruction = Reconstruction()
@@ -185,7 +192,15 @@ class Loss(Section):
 # The sections of the loss, and fields of the method, that say something about one method alone.
 OWN_FIELDS: dict[MethodName, dict[str, tuple[str, ...]]] = {
     "ucgan": {
-        "loss": ("pairing", "pixel", "feature_matching", "wrong_input", "classification", "perceptual"),
+        "loss": (
+            "pairing",
+            "pixel",
+            "feature_matching",
+            "wrong_input",
+            "classification",
+            "perceptual",
+            "smoothness",
+        ),
         "method": ("exaggeration",),
     },
     "eft": {
@@ -231,6 +246,8 @@ WITHOUT_BASIS = ("reconstruction", "cross_cycle", "swap", "adversarial")
 
 
 def _check_basis(method: Method, loss: Loss) -> None:
+    if loss.smoothness.weight and not method.basis:
+        raise ValueError("loss.smoothness is of the flow of method.basis; set that, or remove it")
     if method.name != "eft":
         return
     if not method.basis:

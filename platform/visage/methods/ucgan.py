@@ -173,6 +173,8 @@ class UCGAN:
         if loss.classification.weight:
             scores = self.discriminator(batch.face, generated, torch.zeros_like(batch.condition)).scores
             parts["classification"] = classification_loss(scores, batch.condition)
+        if loss.smoothness.weight and isinstance(self.generator, BasisGenerator):
+            parts["smoothness"] = self.generator.basis.roughness()
         return total(parts, loss), parts
 
     def _measured(self, batch: Batch, generated: Tensor, target: Tensor) -> Parts:

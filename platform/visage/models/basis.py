@@ -61,6 +61,12 @@ class Basis(nn.Module):
         made = torch.einsum("nk,kchw->nchw", MAP_GAIN * weights.float(), self.maps.float())
         return F.interpolate(made, scale_factor=2, mode="bilinear", align_corners=False)
 
+    def roughness(self) -> Tensor:
+        """The mean square of what the maps' flow differs by between neighbouring cells, in pixels of the face: the
+        diffusion regulariser of image registration (Balakrishnan et al.: VoxelMorph, TMI 2019). A scalar."""
+        flow = 2 * self.maps.shape[-1] * FLOW * FLOW_GAIN * MAP_GAIN * self.maps[:, 3:].float()
+        return flow.diff(dim=2).square().mean() + flow.diff(dim=3).square().mean()
+
 
 class BasisGenerator(Levels):
     """Input face and condition to the same face under that condition, as `UNet`.

@@ -10,6 +10,7 @@ from visage.faces.action_units import action_units, by_side, learning_faces
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import one_sided
 from visage.faces.sampling import Swaps, Tuples
+from visage.faces.strength import strengths
 from visage.methods.eft import SwapBatch
 from visage.methods.ucgan import Batch
 from visage.models.condition import conditions
@@ -65,7 +66,10 @@ class Batches:
 
     def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
         self.faces, self.device, self.pictures = faces, device, Pictures(faces, device)
-        self.tuples = Tuples(faces.identity, faces.expression, faces.part("train"), train.augment, train.seed)
+        members = faces.part("train")
+        self.tuples = Tuples(faces.identity, faces.expression, members, train.augment, train.seed)
+        # A half smile is learnt as half of happy.
+        self.intensity = faces.intensity * (strengths(faces, members) if train.intensity == "measured" else 1)
         self.one_sided = [place for place, name in enumerate(faces.expressions) if one_sided(name)]
 
     def at(self, first: int, count: int) -> Batch:
@@ -77,8 +81,7 @@ class Batches:
         drawn.augmentation[shown, 0] = 1
         kinds = len(drawn.pictures)
         faces = self.pictures.at(drawn.pictures.reshape(-1), np.tile(drawn.augmentation, (kinds, 1)))
-        # A half smile is learnt as half of happy.
-        intensity = self.pictures.moved(self.faces.intensity[drawn.pictures[1]])
+        intensity = self.pictures.moved(self.intensity[drawn.pictures[1]])
         condition = conditions(self.faces.expressions, self.pictures.moved(drawn.targets), intensity)
         face, target, positive, other, negative = faces.chunk(kinds)
         return Batch(face, target, positive, other, negative, condition)

@@ -7,7 +7,7 @@ from visage.config import Experiment, replaced
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 
-TRIAL_SECONDS = 55.0  # of training a trial: six, two at a time, and their evaluations are some four minutes
+TRIAL_SECONDS = 40.0  # of training a trial: six, two at a time, and their evaluations are some three minutes
 FEWEST, MOST = 800, 8_000  # images: below it nothing is learnt, above it little more
 LOOKS = 4  # evaluations of a trial
 WARM, TIMED = 2, 4  # steps of each stage
