@@ -1,4 +1,10 @@
-"""Batches straight from the packed face set: gathered as bytes, turned into faces and augmented on the device."""
+"""Batches straight from the packed face set: gathered as bytes, turned into faces and augmented on the device.
+
+Each kind is made in two parts: `draw` reads and chooses, on the CPU and by the index alone, so that a thread may do it
+ahead of its step; `made` is the step's, on the device.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,18 +49,31 @@ class Pictures:
         self.faces, self.device = faces, device
         self.held = copied(faces.faces, device) if fits(faces.faces.nbytes, device) else None
 
-    def at(self, pictures: np.ndarray, augmentation: np.ndarray) -> Tensor:
-        """The faces at N indexes under N,10 parameters of `faces.sampling`: N,3,S,S."""
-        if self.held is None:
-            pixels = self.moved(np.asarray(self.faces.faces[pictures]))
-        else:
-            pixels = self.held[self.moved(pictures)]
-        return augmented(to_faces(pixels), self.moved(augmentation))
+    def read(self, pictures: np.ndarray) -> np.ndarray:
+        """Of N indexes what has to go to the device: their bytes, N,S,S,3, or themselves where the bytes are there."""
+        return pictures if self.held is not None else np.asarray(self.faces.faces[pictures])
+
+    def made(self, read: np.ndarray, augmentation: np.ndarray) -> Tensor:
+        """The faces of N that were read, under N,10 parameters of `faces.sampling`: N,3,S,S."""
+        pixels = self.moved(read)
+        return augmented(to_faces(pixels if self.held is None else self.held[pixels]), self.moved(augmentation))
 
     def moved(self, array: np.ndarray) -> Tensor:
         """The array on the device; from pinned memory to a GPU, so that nothing waits for what it still computes."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """read: 5N faces of (input, target, positive, other, negative), as `Pictures.read` gives them; augmentation: 5N,10;
+    targets, intensity: N.
+    """
+
+    read: np.ndarray
+    augmentation: np.ndarray
+    targets: np.ndarray
+    intensity: np.ndarray
 
 
 class Batches:
@@ -74,17 +93,38 @@ class Batches:
 
     def at(self, first: int, count: int) -> Batch:
         """The tuples first .. first + count - 1 as a batch."""
+        return self.made(self.draw(first, count))
+
+    def draw(self, first: int, count: int) -> DrawnBatch:
+        """The same tuples before they are on the device."""
         drawn = self.tuples.batch(first, count)
         shown = np.isin(self.faces.expression[drawn.pictures[0]], self.one_sided) | np.isin(
             drawn.targets, self.one_sided
         )
         drawn.augmentation[shown, 0] = 1
-        kinds = len(drawn.pictures)
-        faces = self.pictures.at(drawn.pictures.reshape(-1), np.tile(drawn.augmentation, (kinds, 1)))
-        intensity = self.pictures.moved(self.intensity[drawn.pictures[1]])
-        condition = conditions(self.faces.expressions, self.pictures.moved(drawn.targets), intensity)
-        face, target, positive, other, negative = faces.chunk(kinds)
+        changes = np.tile(drawn.augmentation, (len(drawn.pictures), 1))
+        intensity = self.intensity[drawn.pictures[1]]
+        return DrawnBatch(self.pictures.read(drawn.pictures.reshape(-1)), changes, drawn.targets, intensity)
+
+    def made(self, drawn: DrawnBatch) -> Batch:
+        """The batch of drawn tuples."""
+        faces = self.pictures.made(drawn.read, drawn.augmentation)
+        moved = self.pictures.moved
+        condition = conditions(self.faces.expressions, moved(drawn.targets), moved(drawn.intensity))
+        face, target, positive, other, negative = faces.chunk(5)
         return Batch(face, target, positive, other, negative, condition)
+
+
+@dataclass(frozen=True)
+class DrawnSwapBatch:
+    """read: 4N faces of (face, driver, positive, driver's positive), as `Pictures.read` gives them; augmentation:
+    4N,10; units: those of face and driver, N,U each; sides: those of all four by side of the face.
+    """
+
+    read: np.ndarray
+    augmentation: np.ndarray
+    units: tuple[np.ndarray, np.ndarray]
+    sides: np.ndarray
 
 
 class SwapBatches:
@@ -102,14 +142,24 @@ class SwapBatches:
 
     def at(self, first: int, count: int) -> SwapBatch:
         """The pairs first .. first + count - 1 as a batch."""
+        return self.made(self.draw(first, count))
+
+    def draw(self, first: int, count: int) -> DrawnSwapBatch:
+        """The same pairs before they are on the device."""
         pictures, augmentation = self.swaps.batch(first, count)
-        changes = np.concatenate([*augmentation, *augmentation])
-        faces, sides = self.pictures.at(pictures.reshape(-1), changes), self.by_side[pictures.reshape(-1)]
+        changes, every = np.concatenate([*augmentation, *augmentation]), pictures.reshape(-1)
+        sides = self.by_side[every]
         mirrored = changes[:, 0] < 0
         sides[mirrored] = np.roll(sides[mirrored], sides.shape[1] // 2, axis=1)
-        face, driver, positive, driver_positive = faces.chunk(len(pictures))
-        aus, driver_aus = (self.pictures.moved(self.units[some]) for some in pictures[:2])
-        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, self.pictures.moved(sides))
+        units = (self.units[pictures[0]], self.units[pictures[1]])
+        return DrawnSwapBatch(self.pictures.read(every), changes, units, sides)
+
+    def made(self, drawn: DrawnSwapBatch) -> SwapBatch:
+        """The batch of drawn pairs."""
+        moved = self.pictures.moved
+        face, driver, positive, driver_positive = self.pictures.made(drawn.read, drawn.augmentation).chunk(4)
+        aus, driver_aus = map(moved, drawn.units)
+        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, moved(drawn.sides))
 
 
 def copied(pixels: np.ndarray, device: torch.device) -> Tensor:

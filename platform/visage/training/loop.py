@@ -90,6 +90,8 @@ def train(
         if not place.rank:
             trainer.save(out / "checkpoint")
         raise
+    finally:
+        trainer.drawn.close()
     if last.metrics is None:  # a run that was at its end already
         last = evaluated(trainer, last, validation, out)
         report(last)

@@ -25,6 +25,7 @@ from visage.models.generator import build_generator
 from visage.models.identity import load_embedding
 from visage.models.precision import autocast
 from visage.training import checkpoint
+from visage.training.ahead import Ahead
 from visage.training.batches import Batches, SwapBatches
 from visage.training.health import check_networks
 from visage.training.memory import check_memory
@@ -75,7 +76,10 @@ class Trainer:
             )
             for name, network in (("generator", self.method.generator), ("discriminator", self.method.discriminator))
         }
-        self.batches = batches(faces, experiment.train, place.device)
+        self.batches = made = batches(faces, experiment.train, place.device)
+        share = experiment.train.batch // place.workers
+        first = place.rank * share
+        self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch)
         self.images = 0
         self.evaluation: Progress | None = None  # the last one
         check_memory(self.method, self.batches, experiment.train, place.workers)
@@ -91,12 +95,12 @@ class Trainer:
         gradients: with `gradient/PART`, the norm of each weighted part's gradient in a generated face, and
         `active/triplet`, the share of the batch's triplets that the margin has not put to rest.
         """
-        train, share = self.experiment.train, self.experiment.train.batch // self.place.workers
+        train = self.experiment.train
         for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(self.images, self.experiment, name)
         self.method.loss = self.loss_now()
-        batch = self.batches.at(self.images + self.place.rank * share, share)
+        batch = self.batches.made(self.drawn.at(self.images))
         with autocast(self.place.device, train.precision):
             generated = self.method.generate(self.trained, batch)
         d_parts = self._discriminator_step(batch, generated) if self.method.adversarial else {}

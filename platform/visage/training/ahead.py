@@ -1,0 +1,34 @@
+"""The next batch is drawn while the step before it runs."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+D = TypeVar("D")
+
+
+class Ahead(Generic[D]):
+    """What `draw` gives for first, first + stride, ...: one ahead of what is asked for, in a thread of its own.
+
+    draw must depend on its argument alone, so that nothing changes by when it runs; what it raises is raised where its
+    result is asked for. The thread begins with the first question, and ends with `close` or with this object.
+    """
+
+    def __init__(self, draw: Callable[[int], D], stride: int) -> None:
+        self.draw, self.stride = draw, stride
+        self.thread = ThreadPoolExecutor(1, "drawing")
+        self.first = 0
+        self.coming: Future[D] | None = None
+
+    def at(self, first: int) -> D:
+        """What begins at `first`; waited for where it is not the one that follows, as after a resume."""
+        if self.coming is None or first != self.first:
+            self.first, self.coming = first, self.thread.submit(self.draw, first)
+        drawn = self.coming.result()
+        self.first = first + self.stride
+        self.coming = self.thread.submit(self.draw, self.first)
+        return drawn
+
+    def close(self) -> None:
+        """End the thread, when it has drawn what it is at."""
+        self.thread.shutdown(cancel_futures=True)
