@@ -1,5 +1,6 @@
 """Editing in this process: the way into the picture and back, batches, and what is refused."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
 from visage.models.basis import BasisGenerator
 from visage.models.unet import UNet
+from visage.transfer import Transferer
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,24 @@ def test_a_batch_gives_what_each_face_gives_alone(editor: Editor) -> None:
         assert np.abs(alone.faces[0].astype(int) - together.faces[number]).max() <= 1
         assert alone.similarity[0] == pytest.approx(together.similarity[number], abs=1e-3)
         assert alone.confidence[0] == pytest.approx(together.confidence[number], abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["ucgan", "eft"])
+def test_faces_that_nobody_may_write_to_are_no_warning(tmp_path: Path, method: str) -> None:
+    """As a picture's own pixels are, and what Ray hands on."""
+    import torch
+
+    bundle = make_bundle(tmp_path / "bundle", method=method)
+    networks: Any = Editor(bundle) if method == "ucgan" else Transferer(bundle)
+    faces = face()[None]
+    faces.flags.writeable = False
+    torch.set_warn_always(True)  # and not for the first time in this process alone
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            networks.run(faces, [0], [0], **({"intensity": [1.0]} if method == "ucgan" else {}))
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_values_are_computed_where_they_are_asked_for(editor: Editor) -> None:

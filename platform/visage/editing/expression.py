@@ -142,7 +142,7 @@ class Editor:
         """One forward pass. faces: uint8 M,S,S,3. Output n shows face source[n] with expression[n] at intensity[n];
         where check[n] is set its self-check values come with it (default: nowhere).
         """
-        inputs = torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        inputs = torch.tensor(faces, device=self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         index = torch.as_tensor(source, device=self.device)
         target = torch.as_tensor(expression, device=self.device)
         condition = conditions(self.expressions, target, torch.as_tensor(intensity))

@@ -67,7 +67,7 @@ class Transferer:
         units: float32 N,len(AUS), what `asked` gives; output n gets those on top of the driver's expression, which is
         the face's own where driver[n] is source[n]. A row of NaN asks for none.
         """
-        network, inputs = self._network, torch.from_numpy(faces).to(self.device).permute(0, 3, 1, 2)
+        network, inputs = self._network, torch.tensor(faces, device=self.device).permute(0, 3, 1, 2)
         inputs = inputs.float().div_(127.5).sub_(1)
         (sources, of), (drivers, by) = (np.unique(np.asarray(part), return_inverse=True) for part in (source, driver))
         free, related = network.left(inputs[sources]), network.related(inputs[drivers])
