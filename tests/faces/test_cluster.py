@@ -48,7 +48,7 @@ cluster.shutdown()
 def test_the_nodes_of_a_cluster_share_the_work(tmp_path: Path) -> None:
     source, seen = people_folder(tmp_path / "photographs", 70, side=160), tmp_path / "seen"
     seen.mkdir()
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "RAY_AUTH_MODE": "disabled"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
     command = [sys.executable, "-c", CODE, str(source), str(seen)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr

@@ -44,14 +44,23 @@ STUDY = """
         with steps.open("a") as file:
             file.write(f"{{number}} {{images}} {{node}}\\n")
         time.sleep(0.5)
+        while (folder / "killed").exists() and not (folder / "worked").exists():
+            time.sleep(0.2)  # or on a busy machine all is done before the new node has begun
         return images / 900
 
+    def at_work():
+        return {{line.split()[2] for line in steps.read_text().splitlines()}}
+
     def change():
-        while len({{line.split()[2] for line in steps.read_text().splitlines()}}) < 3:
+        while len(at_work()) < 3:
             time.sleep(0.2)
         (folder / "killed").write_text(nodes[0].node_id)
         cluster.remove_node(nodes[0], allow_graceful=False)
-        (folder / "joined").write_text(cluster.add_node(num_cpus=1).node_id)
+        joined = cluster.add_node(num_cpus=1).node_id
+        (folder / "joined").write_text(joined)
+        while joined not in at_work():
+            time.sleep(0.2)
+        (folder / "worked").touch()
 
     changing = threading.Thread(target=change, daemon=True)
     changing.start()
@@ -200,7 +209,8 @@ def test_a_node_without_the_folder_is_named_before_the_first_trial(tmp_path: Pat
     folder = tmp_path / "shared"
     folder.mkdir()
     gcs, dashboard, agent, client, second = free_ports(5)
-    variables = {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": os.pathsep.join(sys.path)}
+    variables = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    variables["PYTHONPATH"] = os.pathsep.join(sys.path)
     start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", 1, "--disable-usage-stats")
     ports = ("--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent)
     apart = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', folder)
@@ -211,6 +221,6 @@ def test_a_node_without_the_folder_is_named_before_the_first_trial(tmp_path: Pat
             Server(tmp_path, "head", [*start, *place, *ports], lambda: listens(dashboard), variables),
             Server(tmp_path, "node", [*apart, *start, *join], lambda: listens(second), variables),
         ):
-            run(UNSEEN.format(folder=folder), RAY_ADDRESS=f"{HOST}:{gcs}", RAY_AUTH_MODE="disabled")
+            run(UNSEEN.format(folder=folder), RAY_ADDRESS=f"{HOST}:{gcs}")
     assert f": this node does not see {folder}/studies/test, " in (folder / "said").read_text()
     assert not (folder / "trained").exists()
