@@ -92,7 +92,7 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
         f"http-request return {looked} if {{ path /healthz }} !awake",
         *(f"http-request del-header {name}" for name in STEERING),
         "http-request del-header x-request-id unless { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._-]{1,100}$ }",
-        # The routes have their own limits of time; watching for callers who leave costs Serve two tasks a request.
+        # The routes have their own limits of time and look for callers who leave; that costs Serve two tasks a request.
         'http-request set-header x-request-disconnect-disabled "?1"',
         # Serve's own refusals, which are plain text.
         f"http-response return {busy} if {{ status 429 }} !{{ res.hdr(content-type) {PROBLEM} }}",

@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.access import ANYBODY, CALLER
 from serve_app.admission import Gate
+from serve_app.callers import Callers
 from serve_app.challenger.contest import Choice, Contest, Held
 from serve_app.health import Health
 from serve_app.inference import Answers
 from serve_app.loaded_model import Model
-from serve_app.middleware import Around, surround
+from serve_app.middleware import GONE, Around, surround
 from serve_app.openapi import (
     FORM,
     PICTURES,
@@ -58,7 +59,7 @@ def build_app(
         redoc_url=None,
     )
     add_docs(app)
-    gate = Gate(limits)
+    gate, callers = Gate(limits), Callers()
 
     def carrier() -> Model:
         """The model of transfers. Raises Problem 404 where none is configured, 503 while there is none."""
@@ -82,7 +83,7 @@ def build_app(
             choice = choose(form.version)
             try:
                 with gate.place():
-                    async with asyncio.timeout(limits.seconds):
+                    async with callers.wait(request, limits.seconds):
                         return await answers.answer(form, choice.model, as_image=as_image, seen=choice.seen)
             except TimeoutError:
                 detail = f"There was no answer within {limits.seconds:g} seconds; try again when there is less load."
@@ -141,7 +142,7 @@ def build_app(
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Problem(400, "The form broke off.").response()  # for the log, as nobody is there to read it
+        return Response(status_code=GONE)  # for the log, as nobody is there to read it
 
     @app.exception_handler(HTTPException)
     async def http_fault(request: Request, error: HTTPException) -> Response:

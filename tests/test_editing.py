@@ -12,12 +12,12 @@ from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
 from visage.editing.expression import FRAMES, Editor, edit, locate
+from visage.editing.transfer import Transferer
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
 from visage.models.basis import BasisGenerator
 from visage.models.unet import UNet
-from visage.transfer import Transferer
 
 
 @pytest.fixture(scope="module")
