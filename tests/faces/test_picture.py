@@ -1,6 +1,7 @@
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +206,51 @@ def test_write_png_replaces_the_file_whole_and_carries_xmp(tmp_path: Path) -> No
     for refused in (tmp_path / "file" / "out.png", tmp_path / ("x" * 300 + ".png")):
         with pytest.raises(UserError, match="cannot be written"):
             write_png(refused, colours())
+
+
+def scanned(content: bytes, times: int) -> bytes:
+    """A progressive JPEG whose last scan comes again so many times: 14 bytes each, for a pass over all pixels."""
+    last, end = content.rindex(b"\xff\xda"), content.rindex(b"\xff\xd9")
+    return content[:end] + content[last:end] * times + content[end:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    flat = Image.new("L", (64, 64), 128)
+    progressive = encoded(flat, "JPEG", progressive=True)
+    assert read_picture(scanned(progressive, 80)).shape == (64, 64, 3)
+    with pytest.raises(UserError, match=r"has \d+ scans; give a JPEG of at most 100"):
+        read_picture(scanned(progressive, 120))
+    looks_like_scans = {"comment": b"\xff\xda" * 200 + b"\xff\xd9", "icc_profile": b"\xff\xda" * 60_000}
+    assert read_picture(encoded(flat, "JPEG", **looks_like_scans)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("deep", [np.float32, np.int32])
+def test_deep_pixels_take_little_more_memory_than_the_picture(deep: type) -> None:
+    content = encoded(Image.fromarray(np.full((1500, 1500), 0.5, deep)), "TIFF", compression="tiff_adobe_deflate")
+    assert peak_of(content) < 12 * 1500 * 1500
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
+def test_tags_that_all_name_the_same_bytes_are_not_read_again_and_again(kind: str) -> None:
+    """A TIFF's, or those of the EXIF in another picture: 400 times 100 kB in 105 kB."""
+    count, size = 400, 100_000
+    place, own = 8, [(256, 3, 1, 64), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    data = place + 2 + 12 * (len(own) + 3 + count) + 4
+    own += [(273, 4, 1, data), (278, 3, 1, 64), (279, 4, 1, 64 * 64)]
+    tags = own + [(40_000 + k, 7, size, data) for k in range(count)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    tiff = b"II*\0" + struct.pack("<IH", place, len(tags)) + entries + bytes(4 + size)
+    exif = b"Exif\0\0" + tiff
+    content = tiff if kind == "TIFF" else encoded(Image.new("L", (64, 64)).convert("RGB"), kind, exif=exif)
+    assert peak_of(content) < 2_000_000
+
+
+def peak_of(content: bytes) -> int:
+    """The most bytes that Python and numpy hold while a picture is read."""
+    tracemalloc.start()
+    try:
+        read_picture(content)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,10 @@ ENDINGS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
 }
+# A progressive JPEG has some ten scans, each a pass over all pixels for which 14 bytes are enough; libtiff's limit too.
+MOST_SCANS = 100
+MARKER, SCAN, END = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]"), 0xDA, 0xD9  # of those with a length, and the end's
+BAND = 256  # rows whose deep pixels are made shallow at once
 FRAME_MS, LAST_FRAME_MS = 60, 1200  # of an animation
 # What counts as a picture in a folder. Those of the second row cannot be read, and are named instead of passed over.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
@@ -123,6 +128,8 @@ def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > megapixels * 1e6:
                 raise too_many
+            if image.format in ("JPEG", "MPO") and (scans := _scans(content)) > MOST_SCANS:
+                raise UserError(f"{name}: has {scans} scans; give a JPEG of at most {MOST_SCANS}.")
             yield image
     except UserError:
         raise
@@ -132,6 +139,15 @@ def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image
         raise UserError(f"{name}: is no picture that can be read; give a JPEG, PNG, WebP, TIFF or BMP.") from None
     except Exception as error:  # decoders raise anything on hostile headers and pixels
         raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
+
+
+def _scans(content: bytes) -> int:
+    """The scans of a JPEG's first picture, as libjpeg finds them."""
+    count, at = 0, 2
+    while (found := MARKER.search(content, at)) and (kind := content[found.end() - 1]) != END:
+        count += kind == SCAN
+        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
+    return count
 
 
 def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
@@ -200,7 +216,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image, np.float32) / 257 + 0.5).astype(np.uint8), "L")
     elif image.mode in ("I", "F"):
-        image = Image.fromarray(_eight_bits(np.asarray(image, np.float64)), "L")
+        image = _eight_bits(image)
     if image.mode == "LAB":
         from PIL import ImageCms
 
@@ -212,9 +228,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Whole numbers or floats as uint8, the full scale read off the largest value: 1, 255, 65535 or itself."""
-    values = np.nan_to_num(values, posinf=0, neginf=0)
-    largest = float(values.max())
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Whole numbers or floats as grey, the full scale read off the largest value: 1, 255, 65535 or itself."""
+    width, height = image.size
+    bands = [(0, top, width, min(top + BAND, height)) for top in range(0, height, BAND)]
+
+    def values(band: tuple[int, int, int, int]) -> np.ndarray:
+        return np.nan_to_num(np.asarray(image.crop(band), np.float64), posinf=0, neginf=0)
+
+    largest = max(float(values(band).max()) for band in bands)
     scale = next((full for full in (1.0, 255.0, 65535.0) if largest <= full), largest)
-    return (np.clip(values / scale, 0, 1) * 255 + 0.5).astype(np.uint8)
+    grey = np.empty((height, width), np.uint8)
+    for band in bands:
+        grey[band[1] : band[3]] = np.clip(values(band) / scale, 0, 1) * 255 + 0.5
+    return Image.fromarray(grey, "L")
