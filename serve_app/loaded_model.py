@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from visage.api.schema import LoadedModel, ModelReference
 from visage.config import Serving
 from visage.editing.expression import Editor, View
 from visage.editing.transfer import Transferer
@@ -37,23 +38,25 @@ class Model:
         """As in the header Visage-Model: name/version, or the name alone of a model that no registry gave."""
         return self.facts.name if self.facts.version is None else f"{self.facts.name}/{self.facts.version}"
 
-    def reference(self) -> dict[str, Any]:
+    def reference(self) -> ModelReference:
         """What names the model in an answer."""
-        return asdict(self.facts)
+        return ModelReference(**asdict(self.facts))
 
     def xmp(self, view: View) -> str:
         """The provenance that a picture of this model carries."""
         return xmp_packet(self.facts.name, self.facts.version, self.facts.run_id, view)
 
-    def description(self) -> dict[str, Any]:
-        units = {"action_units": list(self.editor.action_units)} if isinstance(self.editor, Transferer) else {}
-        return {
-            **self.reference(),
-            "expressions": list(self.editor.expressions),
-            "image_size": self.editor.size,
-            "loaded_at": self.loaded_at,
+    def description(self, **more: Any) -> LoadedModel:
+        """What /v1/model says of it. more: further fields."""
+        units = {"action_units": self.editor.action_units} if isinstance(self.editor, Transferer) else {}
+        return LoadedModel(
+            **asdict(self.facts),
+            expressions=self.editor.expressions,
+            image_size=self.editor.size,
+            loaded_at=self.loaded_at,
             **units,
-        }
+            **more,
+        )
 
 
 def load(serving: Serving, registry: "Registry", networks: type[Editor] | type[Transferer] = Editor) -> Model:

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from serve_app.health import end_if_unusable
 from serve_app.loaded_model import Model, load
 from serve_app.logs import logger
+from visage.api.schema import LoadedModel
 from visage.config import Serving
 from visage.editing.expression import Editor
 from visage.editing.transfer import Transferer
@@ -67,12 +68,12 @@ class Holder:
         if self.model is None or "@" in serving.model:
             threading.Thread(target=self._follow, name="follow-model", daemon=True).start()
 
-    def description(self) -> dict[str, Any] | None:
+    def description(self) -> LoadedModel | None:
         """What /v1/model says; None while there is no model."""
         model, refused = self.model, self.refused
         if model is None:
             return None
-        return model.description() | ({"refused": asdict(refused)} if refused else {})
+        return model.description(**({"refused": asdict(refused)} if refused else {}))
 
     def _follow(self) -> None:
         while self.model is None or "@" in self._serving.model:

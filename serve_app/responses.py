@@ -1,15 +1,14 @@
 """From what came out of the networks to files and JSON."""
 
-import base64
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
+from visage.api.schema import ExpressionResult, Expressions, FacePlace, TransferResult, Transfers
 from visage.editing.expression import Edited, Located
 from visage.faces.facs import AUS
 from visage.faces.picture import encode_animation, write_png
@@ -43,22 +42,22 @@ def require_few_pixels(form: Form, width: int, height: int, count: int) -> None:
 
 def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: "Done") -> bytes:
     """The JSON answer of expressions."""
-    results: list[dict[str, Any]] = []
     files = done.files or encode(form, model, done.located, done.edited)
     # Of an animation the values of the last picture, as that is the one asked for.
     similarity = _numbers(done.edited.similarity[-len(wanted) :])
     confidence = _numbers(done.edited.confidence[-len(wanted) :])
-    for place, (index, intensity) in enumerate(wanted):
-        results.append(
-            {
-                "expression": model.editor.expressions[index],
-                "intensity": intensity,
-                "image": base64.b64encode(files[place]).decode("ascii"),
-                "identity_similarity": similarity[place],
-                "expression_confidence": confidence[place],
-            }
+    results = tuple(
+        ExpressionResult(
+            expression=model.editor.expressions[index],
+            intensity=intensity,
+            image=files[place],
+            identity_similarity=similarity[place],
+            expression_confidence=confidence[place],
         )
-    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
+        for place, (index, intensity) in enumerate(wanted)
+    )
+    answer = Expressions(results=results, face=_place(done.located), model=model.reference())
+    return answer.model_dump_json().encode()
 
 
 def transfer_document(
@@ -70,22 +69,22 @@ def transfer_document(
     for place, (file, like) in enumerate(zip(files, _numbers(done.edited.similarity), strict=True)):
         read = [] if done.edited.units is None else done.edited.units[place].tolist()
         results.append(
-            {
-                "image": base64.b64encode(file).decode("ascii"),
-                "identity_similarity": like,
-                "driver": _place(driving[place]) if driving else None,
-                "read": {str(au): round(value, 3) for au, value in zip(AUS, read, strict=True) if au in known},
-            }
+            TransferResult(
+                image=file,
+                identity_similarity=like,
+                driver=_place(driving[place]) if driving else None,
+                read={au: round(value, 3) for au, value in zip(AUS, read, strict=True) if au in known},
+            )
         )
-    return json.dumps({"results": results, "face": _place(done.located), "model": model.reference()}).encode()
+    answer = Transfers(results=tuple(results), face=_place(done.located), model=model.reference())
+    return answer.model_dump_json().encode()
 
 
-def _place(located: Located) -> dict[str, Any]:
-    """Where a face is in its picture."""
-    return {
-        "box": [round(float(value), 2) for value in located.box],
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in located.landmarks],
-    }
+def _place(located: Located) -> FacePlace:
+    return FacePlace(
+        box=tuple(round(float(value), 2) for value in located.box),
+        landmarks=tuple((round(float(x), 2), round(float(y), 2)) for x, y in located.landmarks),
+    )
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:

@@ -18,21 +18,11 @@ from serve_app.health import Health
 from serve_app.inference import Answers
 from serve_app.loaded_model import Model
 from serve_app.middleware import GONE, Around, surround
-from serve_app.openapi import (
-    FORM,
-    PICTURES,
-    PNG,
-    TRANSFER_FORM,
-    Comparison,
-    Expressions,
-    ModelDescription,
-    Transfers,
-    add_docs,
-    problems,
-)
+from serve_app.openapi import FORM, PICTURES, PNG, TRANSFER_FORM, add_docs, problems
 from serve_app.pages import add_page
 from serve_app.problems import Problem
 from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
+from visage.api.schema import Comparison, Expressions, ModelDescription, Schema, Transfers
 from visage.config.serving import Limits
 
 
@@ -101,17 +91,16 @@ def build_app(
     async def model(method: str | None = None) -> Response:
         """The model that answers, and the expressions it knows. `method` asks for one method's model, as `ucgan`."""
         if method == "eft":
-            return JSONResponse(carrier().description())
+            return _json(carrier().description())
         found = contest.champion()
         if method is not None and method != found.facts.name.removeprefix("visage-"):
             raise Problem(404, f"method = {method[:40]!r}: is not served; {found.facts.name} is.")
-        beside = {} if transfers is None else {"transfer": transfers.description()}
-        return JSONResponse({**(contest.description() or {}), **beside})
+        return _json(contest.description(transfers))
 
     @app.get("/v1/comparison", response_model=Comparison, responses=problems(404, 503))
     async def comparison() -> Response:
         """What the self-check says of the challenger against the champion, over all replicas."""
-        return JSONResponse(await contest.comparison())
+        return _json(await contest.comparison())
 
     @app.post(
         "/v1/expressions",
@@ -155,6 +144,11 @@ def build_app(
 
     surround(app, around or Around())
     return app
+
+
+def _json(answer: Schema) -> Response:
+    """What is not said of a model is left out."""
+    return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
 def _wants_image(accept: str, kind: str) -> bool:

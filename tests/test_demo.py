@@ -11,7 +11,7 @@ from test_cli import ROOT, visage
 
 from tests.browser import chromium, opened_browser
 from tests.evaluations import sample
-from visage.calls import Answer
+from visage.client import Answer
 from visage.config import Experiment, read_config
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.picture import write_png
@@ -70,11 +70,11 @@ def report(tmp_path: Path) -> Path:
         "endpoint": {"status": 200, "latency_ms": 99.9},
         "seconds": dict.fromkeys(("prepare", "judges", "tune", "register", "gate", "serve", "query"), 100.5),
     }
-    place = {"box": (0, 0, 1, 1), "landmarks": (), "model": {"name": "a", "version": 1, "alias": None, "run_id": "r"}}
+    face, model = {"box": (0, 0, 1, 1), "landmarks": ()}, {"name": "a", "version": 1, "alias": None, "run_id": "r"}
     png = base64.b64encode(write_png(None, np.zeros((64, 64, 3), np.uint8)))
     unchecked = {"intensity": 1, "image": png, "identity_similarity": None, "expression_confidence": None}
     given = [{"expression": name} | unchecked for name in EXPRESSIONS]
-    answer = Answer.model_validate({"results": given} | place)
+    answer = Answer.model_validate({"results": given, "face": face, "model": model})
     write_report(tmp_path / "report.html", result, experiment, evaluation, answer, tmp_path / "faces.png")
     return tmp_path / "report.html"
 

@@ -9,27 +9,27 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
-from visage.calls import (
+from visage.api.calls import (
     COMPARISON,
     HEALTH,
     MODEL,
-    Answer,
     Call,
     Caller,
     ClientError,
-    Comparison,
-    ModelInfo,
-    ModelReference,
     Picture,
-    Result,
     T,
-    TransferModel,
-    Transferred,
-    Transfers,
     content_of,
     edit_call,
     transfer_call,
 )
+from visage.api.schema import Comparison, ModelReference, Transfers
+
+# What the endpoint's document calls by the route, a program calls by what it is.
+from visage.api.schema import ExpressionResult as Result
+from visage.api.schema import Expressions as Answer
+from visage.api.schema import LoadedModel as TransferModel
+from visage.api.schema import ModelDescription as ModelInfo
+from visage.api.schema import TransferResult as Transferred
 
 __all__ = [
     "Answer",

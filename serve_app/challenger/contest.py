@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from serve_app.problems import Problem
+from visage.api.schema import Comparison, LoadedModel, ModelDescription
 from visage.config.serving import Challenger
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Held(Protocol):
     model: "Model | None"
     fault: str
 
-    def description(self) -> dict[str, Any] | None: ...
+    def description(self) -> LoadedModel | None: ...
 
 
 @dataclass(frozen=True)
@@ -80,24 +81,24 @@ class Contest:
             return Choice(model)
         return Choice(model, lambda _, wanted, done: watch.answered(champion, challenger, model, wanted, done))
 
-    def description(self) -> dict[str, Any] | None:
-        """What /v1/model says; None while there is no model."""
-        found = self._champion.description()
-        if found is None or self._challenger is None:
-            return found
-        return {**found, CHALLENGER: self._challenger.description()}
+    def description(self, transfers: Held | None) -> ModelDescription:
+        """What /v1/model says. transfers: what holds their model. Raises Problem 503 without a champion."""
+        found = self._champion.description() or self.champion().description()
+        others = {CHALLENGER: self._challenger, "transfer": transfers}
+        beside = {name: held.description() for name, held in others.items() if held}
+        return ModelDescription.model_validate(found.model_dump(exclude_unset=True) | beside)
 
-    async def comparison(self) -> dict[str, Any]:
+    async def comparison(self) -> Comparison:
         """What /v1/comparison says. Raises Problem 404 without a challenger, 503 without a champion."""
         champion, challenger = self.champion(), self._rival()
         if self._compare is None:
             raise Problem(404, "No challenger is configured here; set challenger in the endpoint's configuration.")
         if challenger is None:
             raise Problem(404, self._no_rival())
-        found = {"champion": champion.reference(), "challenger": challenger.reference()}
+        found: dict[str, Any] = {"champion": champion.reference(), "challenger": challenger.reference()}
         if reason := incomparable(champion, challenger):
-            return {**found, "incomparable": reason}
-        return {**found, **await self._compare(champion.label, challenger.label)}
+            return Comparison(**found, incomparable=reason)
+        return Comparison(**found, **await self._compare(champion.label, challenger.label))
 
     def _rival(self) -> "Model | None":
         """The challenger, if there is one that is not the champion."""

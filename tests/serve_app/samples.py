@@ -96,7 +96,7 @@ class Held:
     def __init__(self, model: Any, fault: str = "") -> None:
         self.model, self.fault = model, fault
 
-    def description(self) -> dict[str, Any] | None:
+    def description(self) -> Any:
         return self.model.description() if self.model else None
 
 

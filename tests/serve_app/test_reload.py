@@ -143,9 +143,10 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     wait_for(lambda: holder.refused)
     description = holder.description()
     assert description is not None
-    assert description["version"] == 1
-    assert description["refused"]["version"] == number
-    reason = description["refused"]["reason"]
+    assert description.version == 1
+    assert description.refused is not None
+    assert description.refused.version == number
+    reason = description.refused.reason
     assert words in reason
     assert reason.endswith(".")
     assert str(registry.cache.dir.parent) not in reason  # a place on the server's disk is nobody's business

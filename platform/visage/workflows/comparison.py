@@ -9,7 +9,7 @@ from visage.errors import UserError
 from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
-    from visage.calls import Difference, ModelReference
+    from visage.api.schema import Difference, ModelReference
 
 MODES = {"shadow": "both ran each request", "share": "each answered its share"}
 

@@ -9,8 +9,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict
-
+from visage.api.schema import Comparison, Expressions, ModelDescription, Transfers
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,123 +35,6 @@ class ClientError(UserError):
         self.status, self.retry_after, self.passing = status, retry_after, passing
 
 
-class Answered(BaseModel):
-    """Of what the endpoint says, fields that this client does not know are left out."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class ModelReference(Answered):
-    """The model that made an answer. version and alias are None for one that no registry gave."""
-
-    name: str
-    version: int | None
-    alias: str | None
-    run_id: str
-
-
-class TransferModel(ModelReference):
-    """A model of transfers. action_units: FACS numbers of those that it can be told."""
-
-    action_units: tuple[int, ...] = ()
-
-
-class ModelInfo(ModelReference):
-    """The model that answers. loaded_at: UTC, ISO 8601. challenger: the one beside it, transfer: that of transfers, if
-    there is one."""
-
-    expressions: tuple[str, ...]
-    image_size: int
-    loaded_at: str
-    challenger: ModelReference | None = None
-    transfer: TransferModel | None = None
-
-
-class Result(Answered):
-    """One expression: the picture as PNG bytes, or the animation as WebP, and the self-check's values, None where it is
-    switched off.
-
-    identity_similarity: -1..1. expression_confidence: 0..1.
-    """
-
-    expression: str
-    intensity: float
-    image: Base64Bytes
-    identity_similarity: float | None
-    expression_confidence: float | None
-
-
-class Answer(Answered):
-    """Results in the order of the request; box (x0, y0, x1, y1) and landmarks (x, y) in the picture's pixels."""
-
-    results: tuple[Result, ...]
-    box: tuple[float, float, float, float]
-    landmarks: tuple[tuple[float, float], ...]
-    model: ModelReference
-
-
-class Place(Answered):
-    """Where a face is in its picture, in pixels: box (x0, y0, x1, y1), landmarks (x, y)."""
-
-    box: tuple[float, float, float, float]
-    landmarks: tuple[tuple[float, float], ...]
-
-
-class Transferred(Answered):
-    """The face with one driver's expression, or with action units: PNG bytes, where that driver's face is, None of
-    units, and the self-check's likeness (-1..1), None where it is switched off.
-
-    read: by FACS number the intensities (0..1) that the model reads in the driver's face, or in the picture's own.
-    """
-
-    image: Base64Bytes
-    identity_similarity: float | None
-    driver: Place | None
-    read: dict[int, float] = {}
-
-
-class Transfers(Answered):
-    """Results in the order of the drivers; face: where the one is that they show."""
-
-    results: tuple[Transferred, ...]
-    face: Place
-    model: ModelReference
-
-
-class Interval(Answered):
-    """Challenger minus champion, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Difference(Answered):
-    """Means of a self-check value over requests; None where there were none, or too few for a difference."""
-
-    champion: float | None
-    challenger: float | None
-    champion_requests: int
-    challenger_requests: int
-    difference: Interval | None
-    verdict: str
-
-
-class Comparison(Answered):
-    """What the self-check says of the challenger. shadow: over requests that both models ran, by the value's name.
-
-    share: over requests that one of them answered. incomparable: why there is neither. skipped: requests for whose
-    unseen run there was no time.
-    """
-
-    champion: ModelReference
-    challenger: ModelReference
-    incomparable: str | None = None
-    shadow: dict[str, Difference] = {}
-    share: dict[str, Difference] = {}
-    skipped: int = 0
-
-
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """A request, and what reads the JSON of its answer."""
@@ -163,7 +45,7 @@ class Call(Generic[T]):
     content: dict[str, Any] = field(default_factory=dict)
 
 
-MODEL = Call("GET", "/v1/model", ModelInfo.model_validate)
+MODEL = Call("GET", "/v1/model", ModelDescription.model_validate)
 COMPARISON = Call("GET", "/v1/comparison", Comparison.model_validate)
 HEALTH = Call("GET", "/healthz", lambda _: True)
 
@@ -228,7 +110,7 @@ class Caller:
 def edit_call(
     content: bytes, expressions: Sequence[str], intensity: float | Sequence[float], view: str, aligned: bool,
     format: str, version: str | int | None,
-) -> Call[Answer]:  # fmt: skip
+) -> Call[Expressions]:  # fmt: skip
     """What `Client.expressions` asks for."""
     fields = {
         "expression": list(expressions),
@@ -240,7 +122,7 @@ def edit_call(
     if version is not None:
         fields["version"] = str(version)
     request = {"data": fields, "files": {"image": ("image", content)}}
-    return Call("POST", "/v1/expressions", _answer, request)
+    return Call("POST", "/v1/expressions", Expressions.model_validate, request)
 
 
 def transfer_call(
@@ -252,10 +134,6 @@ def transfer_call(
     if au is not None:
         fields["au"] = json.dumps(au)
     return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
-
-
-def _answer(body: Any) -> Answer:
-    return Answer(results=body["results"], **body["face"], model=body["model"])
 
 
 def content_of(picture: Picture) -> bytes:
