@@ -12,13 +12,13 @@ from tests.judging.conftest import Make
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate, quick
-from visage.judging.fit import as_input
 from visage.judging.floors import mean_changes, mean_faces
 from visage.judging.frechet import Realism
 from visage.judging.judges import Judges
 from visage.judging.pairs import pairs
 from visage.judging.results import Evaluation
 from visage.judging.train import FaceNetworks
+from visage.models.pixels import as_input
 from visage.models.unet import face_window
 
 

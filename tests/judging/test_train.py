@@ -16,10 +16,10 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.augment import augment
-from visage.judging.fit import as_input
 from visage.judging.linear import fit_unit_judge
 from visage.judging.train import NAMES, FaceNetworks, face_networks, stored_networks
 from visage.models.judges import Trunk, UnitJudge
+from visage.models.pixels import as_input
 
 ROWS = [(f"p{k}", shown, "a") for k in range(12) for shown in ("neutral", "happy")]
 SHORT = Judge(images=1_000)

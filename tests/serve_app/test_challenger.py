@@ -26,7 +26,7 @@ from serve_app.routes import build_app
 from tests.serve_app.samples import EXPRESSIONS, Held, face, make_bundle, png, run_alone
 from tests.servers import running
 from visage.cli import app as commands
-from visage.client import Client, ClientError
+from visage.client import Client, ClientError, ModelReference
 from visage.config.serving import Challenger, Limits
 from visage.editing.expression import Editor
 from visage.faces.provenance import read_provenance
@@ -89,7 +89,9 @@ def test_a_request_may_ask_for_one_of_them(models: list[Model]) -> None:
             client.expressions(png(face()), aligned=True, version=7)
         assert fault.value.status == 422
         assert client.model().version == 3
-        assert client.model().challenger == answer.model
+        there = client.model().challenger
+        assert there is not None
+        assert ModelReference(**there.model_dump(include=set(ModelReference.model_fields))) == answer.model
         assert not sent  # who chooses is not a matter of chance
 
 

@@ -18,6 +18,7 @@ from visage.faces.picture import check_animation, check_ending, encode_animation
 from visage.faces.provenance import xmp_packet
 from visage.infra.files import write_whole
 from visage.models.condition import conditions
+from visage.models.pixels import as_input, as_pixels
 from visage.models.precision import uses_bfloat16
 
 if TYPE_CHECKING:
@@ -142,12 +143,12 @@ class Editor:
         """One forward pass. faces: uint8 M,S,S,3. Output n shows face source[n] with expression[n] at intensity[n];
         where check[n] is set its self-check values come with it (default: nowhere).
         """
-        inputs = torch.tensor(faces, device=self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        inputs = as_input(torch.tensor(faces, device=self.device).permute(0, 3, 1, 2))
         index = torch.as_tensor(source, device=self.device)
         target = torch.as_tensor(expression, device=self.device)
         condition = conditions(self.expressions, target, torch.as_tensor(intensity))
         outputs = self._forward(self._network, self._format, inputs[index], condition)
-        pixels = outputs.add(1).mul_(127.5).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        pixels = as_pixels(outputs)
         similarity, confidence = np.full((2, len(source)), np.nan, np.float32)
         wanted = [n for n in range(len(source)) if check is not None and check[n]]
         if wanted and self._encoder is not None and self._classifier is not None:

@@ -15,6 +15,7 @@ from visage.faces.facs import AUS
 from visage.faces.picture import check_ending, read_picture, write_picture
 from visage.faces.provenance import xmp_packet
 from visage.models.disentangler import Features
+from visage.models.pixels import as_input, as_pixels
 
 if TYPE_CHECKING:
     from visage.registry.bundle import Bundle
@@ -67,8 +68,7 @@ class Transferer:
         units: float32 N,len(AUS), what `asked` gives; output n gets those on top of the driver's expression, which is
         the face's own where driver[n] is source[n]. A row of NaN asks for none.
         """
-        network, inputs = self._network, torch.tensor(faces, device=self.device).permute(0, 3, 1, 2)
-        inputs = inputs.float().div_(127.5).sub_(1)
+        network, inputs = self._network, as_input(torch.tensor(faces, device=self.device).permute(0, 3, 1, 2))
         (sources, of), (drivers, by) = (np.unique(np.asarray(part), return_inverse=True) for part in (source, driver))
         free, related = network.left(inputs[sources]), network.related(inputs[drivers])
         shown, read = related[by], network.intensities(related)[by]
@@ -77,7 +77,7 @@ class Transferer:
             told = self._unit_map(shown, read, wanted)
             shown = torch.where(wanted.isnan().all(1, keepdim=True), shown, told)
         outputs = network.compose(Features(shown, free[of]), inputs[sources[of]])
-        pixels = outputs.add(1).mul(127.5).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        pixels = as_pixels(outputs)
         similarity, confidence = np.full((2, len(of)), np.nan, np.float32)
         checked = [n for n in range(len(of)) if check is not None and check[n]]
         if checked and self._encoder is not None:

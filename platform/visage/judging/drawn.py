@@ -5,8 +5,8 @@ import torch
 
 from visage.faces.facs import AUS
 from visage.faces.synthetic import drawn_with
-from visage.judging.fit import as_input
 from visage.judging.transfer import TransferJudges
+from visage.models.pixels import as_input
 
 PEOPLE = 32  # of the part, at most
 

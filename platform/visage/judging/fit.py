@@ -11,6 +11,7 @@ from torch import Tensor
 from visage.faces.faceset import FaceSet
 from visage.judging.augment import augment
 from visage.models.judges import ExpressionCheck
+from visage.models.pixels import as_input
 from visage.models.precision import autocast
 
 BATCH = 32
@@ -48,11 +49,6 @@ def fit_check(
             if tick:
                 tick(step + 1, steps)
     return network.eval()
-
-
-def as_input(faces: Tensor) -> Tensor:
-    """uint8 0..255 as float32 in [-1, 1]."""
-    return faces.float() / 127.5 - 1
 
 
 def real_inputs(faces: FaceSet, pictures: np.ndarray, device: str | torch.device) -> Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import as_input
 from visage.judging.judges import BATCH, Judges
 from visage.judging.pairs import Pairs
 from visage.judging.transfer import Pairings, TransferJudges
+from visage.models.pixels import as_input
 from visage.models.unet import face_window
 
 

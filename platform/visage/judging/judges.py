@@ -10,7 +10,7 @@ from torch import Tensor
 from visage.config.experiment import FITTED
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import as_input, real_inputs
+from visage.judging.fit import real_inputs
 from visage.judging.metrics import (
     Estimate,
     Verification,
@@ -23,6 +23,7 @@ from visage.judging.pairs import NONE, Pairs, check_people
 from visage.judging.results import RELIABLE
 from visage.judging.train import FaceNetworks, resized
 from visage.models.condition import conditions
+from visage.models.pixels import as_input
 
 BATCH = 64
 Generator = Callable[[Tensor, Tensor], Tensor]

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.judging.augment import augment
-from visage.judging.fit import as_input, seeded
+from visage.judging.fit import seeded
 from visage.models.basis import ExpressionReader
 from visage.models.identity import InnerFaceEmbedding
 from visage.models.judges import ExpressionJudge, UnitJudge
+from visage.models.pixels import as_input
 
 # Pictures that a fit sees at most: each face as it is, then augmented copies.
 PICTURES = 4_096

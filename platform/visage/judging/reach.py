@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from visage.faces.align import inner_face_mask
-from visage.judging.fit import as_input
 from visage.judging.metrics import genuine_and_impostors, verification
+from visage.models.pixels import as_input
 
 
 @torch.inference_mode()

@@ -9,11 +9,12 @@ from torch import nn
 
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.fit import as_input, real_inputs
+from visage.judging.fit import real_inputs
 from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
 from visage.models.condition import NEUTRAL, conditions
 from visage.models.disentangler import Disentangler
+from visage.models.pixels import as_input
 from visage.models.unit_map import UnitMap
 
 CELL = 96

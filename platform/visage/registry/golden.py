@@ -61,12 +61,13 @@ def make_golden(generator: "nn.Module", size: int, expressions: Sequence[str]) -
     from visage.faces.synthetic.people import picture_of
     from visage.models.condition import conditions
     from visage.models.disentangler import Disentangler
+    from visage.models.pixels import as_input, as_pixels
 
     people = len(INTENSITIES)
     carries = isinstance(generator, Disentangler)
     shown = ["neutral"] * people + list(SHOWN if carries else ())
     faces = np.stack([picture_of(person, name, 0, size, SEED)[1] for person, name in enumerate(shown)])
-    inputs = torch.from_numpy(faces).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    inputs = as_input(torch.from_numpy(faces).permute(0, 3, 1, 2))
     count = len(SHOWN) if carries else len(expressions)
     source = np.repeat(np.arange(people), count)
     asked: dict[str, np.ndarray]
@@ -82,7 +83,7 @@ def make_golden(generator: "nn.Module", size: int, expressions: Sequence[str]) -
         made = plain(inputs[torch.from_numpy(source)], second)
     if not bool(torch.isfinite(made).all()):
         raise UserError("the generator gives no numbers for its golden pictures; train or register another.")
-    expected = made.add(1).mul(127.5).add(0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    expected = as_pixels(made).permute(0, 2, 3, 1)
     return Golden(faces, source, np.ascontiguousarray(expected.numpy()), asked)
 
 

@@ -20,6 +20,7 @@ from visage.faces.strength import strengths
 from visage.methods.eft import SwapBatch
 from visage.methods.ucgan import Batch
 from visage.models.condition import conditions
+from visage.models.pixels import as_input
 
 PART = 1_024  # faces that are copied at once
 DEVICE_SHARE = 0.25  # of a GPU's free memory that the face set may take; the rest is for the networks
@@ -27,7 +28,7 @@ DEVICE_SHARE = 0.25  # of a GPU's free memory that the face set may take; the re
 
 def to_faces(pixels: Tensor) -> Tensor:
     """N,S,S,3 bytes to N,3,S,S floats in [-1, 1]; the memory order, channels_last, stays."""
-    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return as_input(pixels.permute(0, 3, 1, 2))
 
 
 def augmented(faces: Tensor, parameters: Tensor) -> Tensor:
