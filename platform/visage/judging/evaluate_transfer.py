@@ -10,7 +10,7 @@ from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.drawn import drawn_alone
+from visage.judging.drawn import drawn_alone, drawn_exchanged
 from visage.judging.floors import by_regression
 from visage.judging.frechet import Realism
 from visage.judging.judges import BATCH, Generator, Judges
@@ -43,7 +43,8 @@ def evaluate_transfer(
 
     Rows: model; copy, the source as it is; rest, another picture of its person, see `at_rest`, held to the source
     where it is the reference itself; constant, no picture, but the median action units of the training pictures, and
-    the copy's identity; regression, see `floors.by_regression`; driver, the driver as it is; units, what the model
+    the copy's identity; regression, see `floors.by_regression`; driver, the driver as it is; drawn, the
+    true answer, where the faces were drawn; units, what the model
     makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; ucgan,
     what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's
     expression. Intervals are 95 % over the sources' people. Raises JudgesRefused when a judge is no better than
@@ -62,6 +63,8 @@ def evaluate_transfer(
         "regression": judges.read_made(by_regression(judges), pairs),
         "driver": judges.real.take(pairs.driver),
     }
+    if (drawn := drawn_exchanged(faces, device)) is not None:
+        answers["drawn"] = judges.read_made(drawn, pairs)
     if unit_map is not None:
         unit_map.to(device)
         answers["units"] = _told_units(judges, generator, unit_map, pairs)

@@ -87,8 +87,8 @@ class Alone:
 class Evaluation:
     """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `mean_change`, `wrong_person` and, for a
     generator, `model`; of transfers `model`, `copy` of the source, `rest` (its neutral picture), `constant` (a
-    reading without a picture), `regression`, `driver` (a copy of it) and perhaps `units`, the model told the driver's
-    action units, and `ucgan`, told its expression.
+    reading without a picture), `regression`, `driver` (a copy of it) and perhaps `drawn`, the true answer,
+    `units`, the model told the driver's action units, and `ucgan`, told its expression.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,

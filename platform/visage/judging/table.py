@@ -44,6 +44,7 @@ ROWS = {
     "regression": "units by regression",
     "wrong_person": "wrong person",
     "driver": "copy of the driver",
+    "drawn": "true answer, drawn",
     "units": "model, told units",
     "ucgan": "UC-GAN, told",
 }

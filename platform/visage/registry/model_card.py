@@ -168,6 +168,8 @@ def _table(evaluation: Evaluation) -> str:
             f"units of the training faces. {ROWS['regression']}: arithmetic with what each unit changes on average, "
             "told the labels."
         )
+        if "drawn" in evaluation.rows:
+            text += f" {ROWS['drawn']}: the source with the driver's action units, rendered: the most that is possible."
         if evaluation.alone:
             text += f" {ROWS['units']}: the model's own, told the driver's labels instead of shown the driver."
     grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)

@@ -52,24 +52,40 @@ def picture_of(
     `turn`: each picture's head turns by up to so many degrees; 0 leaves that to the nuisance. `variant`: the whole
     expression, half of it, or most of it on one side alone.
     """
-    number = EXPRESSIONS.index(expression)
-    kind = [VARIANTS.index(variant)] if variant != "full" else []
-    sitting = np.random.default_rng([0x53, seed, person, session])
-    shot = np.random.default_rng([0x54, seed, person, session, number, *kind])
-    setting = Nuisance.drawn(sitting).scaled(nuisance).near(Nuisance.drawn(shot).scaled(nuisance), _SHOT)
+    shot, own, setting, degrees = _shot(person, expression, session, seed, nuisance, turn, variant)
     aus = {au: value * shot.uniform(*_STRENGTH) for au, value in prototype(expression).items()}
     if variant == "half":
         aus = {au: value / 2 for au, value in aus.items()}
     for au in shot.choice([au for au in AUS if au not in (14, 26, 27)], 2, replace=False).tolist():
         aus[au] = max(aus.get(au, 0.0), float(shot.uniform(0, _STRAY)))
-    own = np.random.default_rng([0x55, seed, person, session, number, *kind])
-    degrees = float(own.uniform(-turn, turn))
-    if turn:
-        setting = replace(setting, turn=degrees / TURN_DEGREES)
     lopsided = float(own.choice((-1, 1)) * own.uniform(*_LOPSIDED)) if variant == "one-sided" else 0.0
     name = f"s{seed}-p{person:04d}"
     row = SyntheticRow(name, expression, session, au_vector(aus), degrees if turn else None, lopsided)
     return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+
+
+def exchanged(
+    aus: Mapping[int, float], lopsided: float, person: int, expression: str, session: int, size: int, seed: int,
+    nuisance: float = 1.0, *, turn: float = 0.0, variant: Variant = "full",
+) -> np.ndarray:  # fmt: skip
+    """The picture of `picture_of` with other action units, all else as it is: uint8 size,size,3."""
+    *_, setting, _ = _shot(person, expression, session, seed, nuisance, turn, variant)
+    return draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+
+
+def _shot(
+    person: int, expression: str, session: int, seed: int, nuisance: float, turn: float, variant: Variant
+) -> tuple[np.random.Generator, np.random.Generator, Nuisance, float]:
+    """What draws a picture's action units, and its side; its setting; and by how many degrees its head turns."""
+    kind = [EXPRESSIONS.index(expression)] + ([VARIANTS.index(variant)] if variant != "full" else [])
+    sitting = np.random.default_rng([0x53, seed, person, session])
+    shot = np.random.default_rng([0x54, seed, person, session, *kind])
+    setting = Nuisance.drawn(sitting).scaled(nuisance).near(Nuisance.drawn(shot).scaled(nuisance), _SHOT)
+    own = np.random.default_rng([0x55, seed, person, session, *kind])
+    degrees = float(own.uniform(-turn, turn))
+    if turn:
+        setting = replace(setting, turn=degrees / TURN_DEGREES)
+    return shot, own, setting, degrees
 
 
 def drawn_with(aus: Mapping[int, float], person: int, size: int, seed: int, turn: float = 0.0) -> np.ndarray:
