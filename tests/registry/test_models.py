@@ -292,6 +292,23 @@ def test_who_became_champion_meanwhile_is_judged_against(
     assert registry.client.get_model_version(NAME, "3").tags["visage.gate.against"] == "version 2"
 
 
+def test_a_champion_that_came_meanwhile_is_not_rolled_back(registry: Registry, add, monkeypatch: pytest.MonkeyPatch):
+    for figures in (WORSE, BETTER, BETTER | {"probability": 0.97}):
+        add(**figures)
+    registry.promote(f"{NAME}/1")
+    registry.promote(f"{NAME}/2")
+    fetch = registry.cache.fetch
+
+    def slow(*asked: Any) -> Any:
+        """Another process promotes version 3 while this one fetches version 1."""
+        assert Registry(registry.uri).promote(f"{NAME}/3").alias == "champion"
+        return fetch(*asked)
+
+    monkeypatch.setattr(registry.cache, "fetch", slow)
+    assert "version 3 has become champion meanwhile" in refused(registry.rollback, NAME)
+    assert aliases(registry) == {"champion": 3, "previous": 2}
+
+
 def test_the_verdict_is_written_on_the_version(registry: Registry, add):
     add(**BETTER)
     add(**WORSE)

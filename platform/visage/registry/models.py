@@ -160,11 +160,17 @@ class Registry:
         return Promotion(facts, verdict, alias, moves and verdict.decision != "promote")
 
     def rollback(self, name: str) -> ModelFacts:
-        """Make the previous champion the champion again; the two change places. Returns the new champion's facts."""
+        """Make the previous champion the champion again; the two change places. Returns the new champion's facts.
+
+        Raises UserError too where another one has become champion meanwhile, whom nobody meant to take back.
+        """
         aliases = self._aliases(name)
         if PREVIOUS not in aliases:
             raise UserError(f"{name}: has no {PREVIOUS} version to go back to; choose one with `visage promote`.")
         bundle = self.fetch(f"{name}/{aliases[PREVIOUS]}")  # a damaged bundle must not become the champion
+        now = self._aliases(name)
+        if any(now.get(alias) != aliases.get(alias) for alias in (CHAMPION, PREVIOUS)):
+            raise UserError(f"{name}: version {now.get(CHAMPION)} has become champion meanwhile; see `visage models`.")
         with store_faults(self.uri):
             if CHAMPION in aliases:
                 self.client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
