@@ -14,8 +14,6 @@ from visage.errors import UserError
 from visage.faces.prepare import prepare_if_absent
 from visage.faces.split import split_people
 
-ONE_TO_CHOOSE_BY = Shares(train=0.6, validation=0.1, test=0.3)  # of nine people
-
 
 def fewer(photographs: Path, folder: Path, part: str, expression: str) -> Path:
     """The photographs without those of an expression of the people of a part."""
@@ -45,6 +43,15 @@ def test_an_expression_that_nobody_held_out_shows_is_noted(part: str, photograph
     source = fewer(photographs, tmp_path / "photographs", part, "happy")
     report = report_of(prepare("folder", source, tmp_path / "set", 32, SHARES))
     assert f"note: nobody of the {part} part shows happy" in " ".join(report.split())
+
+
+def test_a_part_of_one_person_is_noted(photographs: Path, tmp_path: Path) -> None:
+    source = tmp_path / "photographs"
+    shutil.copytree(photographs, source)
+    for path in source.glob("p0[5-9]*"):
+        path.unlink()
+    report = report_of(prepare("folder", source, tmp_path / "set", 32, SHARES))
+    assert "the validation part has one person and judging needs two" in " ".join(report.split())
 
 
 def test_training_people_with_one_picture_are_noted(photographs: Path, tmp_path: Path) -> None:
@@ -110,13 +117,12 @@ def test_the_published_split_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_picture_under_two_names_is_noted(photographs: Path, tmp_path: Path) -> None:
-    plain = report_of(prepare("folder", photographs, tmp_path / "plain", 32, ONE_TO_CHOOSE_BY))
+    plain = report_of(prepare("folder", photographs, tmp_path / "plain", 32, SHARES))
     assert "two names" not in plain
-    assert "the validation part has one person and judging needs two" in " ".join(plain.split())
     source = tmp_path / "photographs"
     shutil.copytree(photographs, source)
     shutil.copy(source / "p03_happy.png", source / "p07_happy.png")
-    report = report_of(prepare("folder", source, tmp_path / "set", 32, ONE_TO_CHOOSE_BY))
+    report = report_of(prepare("folder", source, tmp_path / "set", 32, SHARES))
     assert report.count("note:") == plain.count("note:") + 1
     said = "p03_happy.png and p07_happy.png are one picture under two names"
     assert said in " ".join(report.split())

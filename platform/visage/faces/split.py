@@ -11,6 +11,7 @@ from visage.faces.layouts import Row
 
 PARTS = ("train", "validation", "test")
 LEARN = ("train", "validation")
+PEOPLE = 2  # in each part: one face is told from another's
 # Of people who show action units and no expression: those that a transfer learns from, and those that its judge does.
 PRACTICE, READING = "practice", "reading"
 ALL_PARTS = (*PARTS, PRACTICE, READING)
@@ -22,7 +23,8 @@ def split_people(
     published: Mapping[str, str] | None = None,
     kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The part of each person; the shares hold to a person, whatever the names and their order.
+    """The part of each person; the shares hold to a person, whatever the names and their order, but no part has fewer
+    than two people, as judging needs, where there are two for each.
 
     `published`: the people whom the data set's own protocol puts into train or test. Of its training people some are
     dealt to validation, in the proportion of the two shares. `kept`: people who have a part already and stay there;
@@ -70,7 +72,10 @@ def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Ma
     parts = {person: kept[person] for person in people if person in kept}
     held = Counter(parts.values())
     whole = sum(getattr(shares, part) for part in among)
-    due = {part: len(people) * getattr(shares, part) / whole for part in among}
+    least = min(PEOPLE, len(people) // len(among))
+    due = {part: max(least, len(people) * getattr(shares, part) / whole) for part in among}
+    largest = max(due, key=lambda part: due[part])
+    due[largest] -= sum(due.values()) - len(people)
 
     def claim(part: str) -> tuple[int, bool, float]:
         behind = round(due[part] - held[part], 9)  # 0.7 of 10 people is 7, and not a hair less
