@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from visage.faces.action_units import PRESENT
+from visage.judging.bootstrap import bounds, resampled
 from visage.judging.metrics import Estimate, Numbers, means_over_people, score
 
 
@@ -21,9 +22,7 @@ class Agreement:
 def weights_of(people: Sequence[str] | np.ndarray, resamplings: int, seed: int) -> Numbers:
     """How often each of N pairs counts: in a first row each once, then in draws of as many people with replacement."""
     names, owner = np.unique(np.asarray(people), return_inverse=True)
-    random = np.random.default_rng(seed)
-    draws = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamplings).astype(float)
-    return np.vstack([np.ones(len(names)), draws])[:, owner]
+    return resampled(len(names), resamplings, seed)[:, owner]
 
 
 def correlations(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
@@ -49,9 +48,7 @@ def f1_scores(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
 
 def interval(values: Numbers) -> Estimate:
     """The first of M values with the 95 % interval of the others."""
-    drawn = values[1:][~np.isnan(values[1:])]
-    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (values[0], values[0])
-    return Estimate(float(values[0]), float(low), float(high))
+    return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
 
 
 def mean_interval(values: Numbers) -> Estimate:

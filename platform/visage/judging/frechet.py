@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from visage.judging.bootstrap import bounds, resampled
 from visage.judging.metrics import Estimate, Numbers
 
 COMPONENTS = 16
@@ -61,10 +62,7 @@ class Realism:
         projected = (np.asarray(features, np.float64) - self.mean) @ self.axes
         target = np.asarray(target)
         names, owner = np.unique(np.asarray(people), return_inverse=True)
-        draws = np.random.default_rng(seed).multinomial(
-            len(names), np.full(len(names), 1 / len(names)), size=min(resamplings, RESAMPLINGS)
-        )
-        weights = np.vstack([np.ones(len(names)), draws])
+        weights = resampled(len(names), min(resamplings, RESAMPLINGS), seed)
         found = []
         for kind, (mean, covariance) in self.references.items():
             shown = target == kind
@@ -80,8 +78,8 @@ class Realism:
         value, drawn = float(means[0]), means[1:]
         if not len(drawn):
             return Estimate(value, value, value)
-        low, high = np.percentile(drawn, (2.5, 97.5)) - drawn.mean() + value
-        return Estimate(value, max(0.0, float(low)), float(high))
+        low, high = (float(end - drawn.mean() + value) for end in bounds(drawn, value))
+        return Estimate(value, max(0.0, low), high)
 
 
 def gaussian_distance(mean: Numbers, covariance: Numbers, means: Numbers, covariances: Numbers) -> Numbers:

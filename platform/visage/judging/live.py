@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from visage.judging.bootstrap import bounds
 from visage.judging.metrics import Estimate, Numbers
 
 # Requests, of each side, below which nothing is said of a difference.
@@ -54,8 +55,7 @@ def _difference(champion: Numbers, challenger: Numbers, spread: Numbers | None) 
     here, there = (float(values.mean()) if len(values) else None for values in (champion, challenger))
     estimate = None
     if spread is not None and here is not None and there is not None:
-        low, high = np.percentile(spread, (2.5, 97.5))
-        estimate = Estimate(there - here, float(low), float(high))
+        estimate = Estimate(there - here, *bounds(spread, there - here))
     return Difference(here, there, len(champion), len(challenger), estimate)
 
 

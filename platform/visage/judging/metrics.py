@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-Numbers = NDArray[np.float64]
+from visage.judging.bootstrap import Numbers, bounds, resampled
+
 Measured = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
@@ -99,8 +100,7 @@ def means_over_people(
     the pairs of one person are not independent. A column without any value is left out.
     """
     names, owner = np.unique(np.asarray(people), return_inverse=True)
-    random = np.random.default_rng(seed)
-    weights = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamplings).astype(float)
+    weights = resampled(len(names), resamplings, seed)[1:]
     value, spread = {}, {}
     for name, column in columns.items():
         known = ~np.isnan(column)
@@ -137,9 +137,7 @@ def interval_over_people(
 
 
 def _estimate(figure: float | Numbers, drawn: float | Numbers) -> Estimate:
-    known = np.asarray(drawn)[~np.isnan(drawn)]
-    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (figure, figure)
-    return Estimate(float(figure), float(low), float(high))
+    return Estimate(float(figure), *bounds(np.asarray(drawn), float(figure)))
 
 
 def _derived(means: Mapping[str, float] | Mapping[str, Numbers]) -> Mapping[str, float | Numbers]:

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from visage.judging.metrics import score
+from visage.judging.bootstrap import bounds, resampled
+from visage.judging.metrics import Estimate, score
 from visage.judging.table import ROWS
 from visage.registry.results import Results
 
@@ -18,25 +19,13 @@ RESAMPLINGS = 10_000
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A difference, candidate minus opponent, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """decision with its reasons as sentences; intervals of the differences in `score` and `identity`, and in score
-    to the best `floor`."""
+    """decision with its reasons as sentences; intervals of the differences in `score` and `identity`, candidate minus
+    opponent, and in score to the best `floor`."""
 
     decision: Literal["promote", "reject", "undecided"]
     reasons: tuple[str, ...]
-    intervals: dict[str, Interval] = field(default_factory=dict)
+    intervals: dict[str, Estimate] = field(default_factory=dict)
 
 
 def judge_promotion(
@@ -66,10 +55,7 @@ def judge_promotion(
         reason = f"{len(people)} test people are too few for a verdict, which takes {PEOPLE}"
         return Verdict("undecided", (reason,))
 
-    rng = np.random.default_rng(seed)
-    # Times that each person is drawn; the first line draws everybody once and gives the estimate itself.
-    draws = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLINGS)
-    draws = np.vstack([np.ones(len(people)), draws])
+    draws = resampled(len(people), RESAMPLINGS, seed)
     here = _figures(candidate, candidate.face, person, draws)
     there = _figures(opponent, candidate.face, person, draws)
     intervals = {name: _interval(here[name] - there[name]) for name in here}
@@ -87,8 +73,9 @@ def judge_promotion(
     return Verdict("promote" if all(met.values()) else "reject", tuple(reasons), intervals)
 
 
-def _reason(name: str, against: str, found: Interval, margin: float) -> str:
-    return f"{name} against {against}: {found}, lower bound {'' if found.low > margin else 'not '}above {margin:g}"
+def _reason(name: str, against: str, found: Estimate, margin: float) -> str:
+    figures = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{name} against {against}: {figures}, lower bound {'' if found.low > margin else 'not '}above {margin:g}"
 
 
 def trivial_answers(copy: Results, mean_face: Results) -> Results:
@@ -117,6 +104,5 @@ def _figures(
     return {"score": reached, "identity": mean(results.verified)}
 
 
-def _interval(values: np.ndarray) -> Interval:
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return Interval(float(values[0]), float(low), float(high))
+def _interval(values: np.ndarray) -> Estimate:
+    return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
