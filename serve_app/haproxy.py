@@ -20,13 +20,12 @@ SLEEPS, UPLOAD_SECONDS = "VISAGE_SLEEPS", "VISAGE_UPLOAD_SECONDS"
 HEADERS_SECONDS = 10
 # Where the rules go, and at how many places of that kind.
 PLACES = {"defaults": 1, "frontend http_frontend": 1, "ports of metrics and statistics": 2}
-# Headers by which a caller could steer Serve itself. Bytes that are no UTF-8 in them would be faults of the server.
+# Headers by which a caller could steer Serve itself, which takes - and _ for one in some of them. Bytes that are no
+# UTF-8 in them would be faults of the server.
 STEERING = (
     "x-request-timeout-seconds",
     "x-request-disconnect-disabled",
     "x-session-id",
-    "x_session_id",
-    "serve_multiplexed_model_id",
     "serve-multiplexed-model-id",
 )
 # What HAProxy answers by itself, in the endpoint's own words. 502 is a replica that went away with a request too large
@@ -90,7 +89,7 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
     rules = [
         *awake,
         f"http-request return {looked} if {{ path /healthz }} !awake",
-        *(f"http-request del-header {name}" for name in STEERING),
+        *(f"http-request del-header ^{name.replace('-', '[-_]')}$ -m reg" for name in STEERING),
         "http-request del-header x-request-id unless { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._-]{1,100}$ }",
         # The routes have their own limits of time and look for callers who leave; that costs Serve two tasks a request.
         'http-request set-header x-request-disconnect-disabled "?1"',

@@ -1,9 +1,10 @@
-"""Callers who leave before they are answered: over real connections, to a server and through HAProxy to it."""
+"""Over real connections, to a server and through HAProxy to it: callers who leave, and headers that must not arrive."""
 
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import uvicorn
 from starlette.responses import Response
 
 from serve_app.batcher import Batches
+from serve_app.haproxy import STEERING
 from serve_app.inference import Answers, faces_of, run_jobs
 from serve_app.ingress import free_ports, haproxy_available
 from serve_app.routes import build_app
@@ -127,3 +129,28 @@ def test_a_request_whose_caller_has_gone_is_not_run_and_leaves_its_place(
 
     asyncio.run(ask())
     assert [sorted(each) for each in intensities] == [[0.1], [0.3, 0.5]]
+
+
+@pytest.mark.skipif(not haproxy_available(), reason="there is no HAProxy")
+def test_headers_that_steer_serve_arrive_in_no_spelling(tmp_path: Path) -> None:
+    """Ray takes - and _ for one, so x_session-id is one of them too."""
+    seen: list[dict[str, str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await Response()(scope, receive, send)
+
+    spelled = {"".join(letters) for name in STEERING for letters in product(*({"-": "-_"}.get(a, a) for a in name))}
+
+    async def ask() -> None:
+        (port,) = free_ports(1)
+        async with served(app, port), proxied(tmp_path, port) as mine, httpx.AsyncClient() as client:
+            for name in sorted(spelled):
+                seen.clear()
+                await client.get(f"http://{HOST}:{mine}/v1/model", headers={name.title(): "steered", "x-kept": "yes"})
+                (asked,) = seen
+                assert asked["x-kept"] == "yes"
+                assert "steered" not in asked.values(), name
+
+    asyncio.run(ask())
+    assert len(spelled) == 2**3 + 2**3 + 2**2 + 2**3
