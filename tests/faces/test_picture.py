@@ -214,12 +214,16 @@ def scanned(content: bytes, times: int) -> bytes:
     return content[:end] + content[last:end] * times + content[end:]
 
 
-def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+def test_a_jpeg_of_very_many_scans_or_segments_is_refused_before_it_is_decoded() -> None:
     flat = Image.new("L", (64, 64), 128)
     progressive = encoded(flat, "JPEG", progressive=True)
     assert read_picture(scanned(progressive, 80)).shape == (64, 64, 3)
-    with pytest.raises(UserError, match=r"has \d+ scans; give a JPEG of at most 100"):
+    with pytest.raises(UserError, match="has more than 100 scans or 2000 segments"):
         read_picture(scanned(progressive, 120))
+    exif = b"\xff\xe1\0\x0aExif\0\0II"
+    with pytest.raises(UserError, match="has more than 100 scans or 2000 segments"):
+        read_picture(progressive[:2] + exif * 3_000 + progressive[2:])
+    assert read_picture(progressive[:2] + exif * 500 + progressive[2:]).shape == (64, 64, 3)
     looks_like_scans = {"comment": b"\xff\xda" * 200 + b"\xff\xd9", "icc_profile": b"\xff\xda" * 60_000}
     assert read_picture(encoded(flat, "JPEG", **looks_like_scans)).shape == (64, 64, 3)
 

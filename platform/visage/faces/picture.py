@@ -29,8 +29,9 @@ ENDINGS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
 }
-# A progressive JPEG has some ten scans, each a pass over all pixels for which 14 bytes are enough; libtiff's limit too.
-MOST_SCANS = 100
+# A progressive JPEG has some ten scans, each a pass over all pixels for which 14 bytes are enough (a limit of libtiff);
+# and a segment may hold 64 kB, so that many are small ones, which PIL puts together in quadratic time.
+MOST_SCANS, MOST_SEGMENTS = 100, 2_000
 MARKER, SCAN, END = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]"), 0xDA, 0xD9  # of those with a length, and the end's
 BAND = 256  # rows whose deep pixels are made shallow at once
 FRAME_MS, LAST_FRAME_MS = 60, 1200  # of an animation
@@ -125,11 +126,11 @@ def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image
     """
     too_many = TooManyPixels(f"{name}: has more than {megapixels:g} megapixels; make it smaller first.")
     try:
+        if content.startswith(b"\xff\xd8"):
+            _check_segments(content, name)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > megapixels * 1e6:
                 raise too_many
-            if image.format in ("JPEG", "MPO") and (scans := _scans(content)) > MOST_SCANS:
-                raise UserError(f"{name}: has {scans} scans; give a JPEG of at most {MOST_SCANS}.")
             yield image
     except UserError:
         raise
@@ -141,13 +142,16 @@ def opened(content: bytes, megapixels: float, name: str) -> Iterator[Image.Image
         raise UserError(f"{name}: is a damaged picture ({one_line(error)}); give a whole one.") from None
 
 
-def _scans(content: bytes) -> int:
-    """The scans of a JPEG's first picture, as libjpeg finds them."""
-    count, at = 0, 2
+def _check_segments(content: bytes, name: str) -> None:
+    """Refuse a JPEG whose first picture has more scans or segments, as libjpeg finds them, than a camera writes."""
+    scans, segments, at = 0, 0, 2
     while (found := MARKER.search(content, at)) and (kind := content[found.end() - 1]) != END:
-        count += kind == SCAN
+        scans, segments = scans + (kind == SCAN), segments + 1
+        if scans > MOST_SCANS or segments > MOST_SEGMENTS:
+            raise UserError(
+                f"{name}: has more than {MOST_SCANS} scans or {MOST_SEGMENTS} segments; save it as an ordinary JPEG."
+            )
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
-    return count
 
 
 def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
