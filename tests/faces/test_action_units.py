@@ -8,6 +8,7 @@ import pytest
 from tests.faces.photos import face, photograph, save
 from tests.faces.sets import SHARES, data, prepare
 from visage.errors import UserError
+from visage.faces import rendering
 from visage.faces.action_units import action_units, by_side, learning_faces
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS, au_vector, prototype
@@ -184,6 +185,13 @@ def test_further_people_show_units_and_are_in_no_part_that_is_judged(tmp_path: P
     assert again.sha256 == made.sha256
     with pytest.raises(UserError, match="units 4 and not 0"):
         prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15))
+
+
+def test_the_judge_keeps_no_more_people_than_it_can_learn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "READING_MOST", 2)
+    made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", units=10))
+    people = made.facts["counts"]["people_of_parts"]
+    assert (people[PRACTICE], people[READING]) == (8, 2)
 
 
 def test_two_pictures_of_somebody_who_shows_units_differ_by_these_alone() -> None:

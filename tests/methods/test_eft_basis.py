@@ -8,18 +8,20 @@ from tests.methods.test_eft import faces
 from visage.config.experiment import Experiment
 from visage.config.method import Loss, Method
 from visage.methods.eft import SwapBatch
-from visage.methods.eft_basis import BasisEFT
+from visage.methods.eft_basis import BasisEFT, feature_paired_loss
 from visage.methods.terms import weight
 from visage.models.disentangler import Disentangler
 from visage.models.generator import build_generator
 from visage.models.probe import FeatureProbe
 from visage.models.unit_map import UnitsBySide, unit_map_of
+from visage.models.unit_reader import UnitReader, intensities
 
 UNITS = 4
 LOSS: dict[str, object] = {
     "action_units": {"weight": 20, "carried": 0.1},
     "paired": {"weight": 60, "change": 8},
     "feature_adversarial": {"weight": 6},
+    "feature_paired": {"weight": 2},
     "reconstruction": {"weight": 0},
     "cross_cycle": {"weight": 0},
     "swap": {"weight": 0},
@@ -76,7 +78,6 @@ def test_the_feature_is_the_units_and_is_read_as_the_stronger_side() -> None:
         related = network.related(faces(0))
         assert related.shape == (2, 2 * UNITS)
         assert ((related >= 0) & (related <= 1)).all()
-        torch.testing.assert_close(network.reader(related).sigmoid(), related, rtol=1e-3, atol=1e-4)
         strongest = torch.maximum(related[:, :UNITS], related[:, UNITS:])
         torch.testing.assert_close(network.intensities(related), strongest)
 
@@ -110,13 +111,15 @@ def test_the_total_is_the_weighted_sum_of_its_parts(batch: SwapBatch) -> None:
     generated = made.generate(made.trained, batch)
     made.for_discriminator(made.discriminator, batch, generated)
     total, parts = made.for_generator(batch, generated)
-    assert set(parts) == {"action_units", "paired", "feature_adversarial", "triplet"}
+    assert set(parts) == {"action_units", "paired", "feature_adversarial", "feature_paired", "triplet"}
     torch.testing.assert_close(
         total, torch.stack([weight(name, made.loss) * part for name, part in parts.items()]).sum()
     )
-    fewer = method(feature_adversarial={"weight": 0}, action_units={"weight": 20, "carried": 0})
+    off = {"weight": 0}
+    fewer = method(feature_adversarial=off, feature_paired=off, action_units={"weight": 20, "carried": 0})
     generated = fewer.generate(fewer.trained, batch)
     assert generated.read_made is None
+    assert generated.free_others is None
     assert (fewer.adversarial, made.adversarial) == (False, True)
     assert set(fewer.for_generator(batch, generated)[1]) == {"action_units", "paired"}
 
@@ -150,6 +153,52 @@ def test_units_that_no_label_tells_are_those_that_are_read(batch: SwapBatch) -> 
     assert torch.isfinite(made.for_generator(unknown, b)[0])
 
 
+def test_what_is_read_is_rest_below_a_fifth_and_itself_from_two_fifths_on() -> None:
+    read = torch.tensor([0.01, 0.19, 0.3, 0.4, 0.7, 0.99])
+    found = intensities(torch.logit(read))
+    torch.testing.assert_close(found, torch.tensor([0, 0, 0.2, 0.4, 0.7, 0.99]))
+
+
+def test_the_reader_sees_the_inner_face_in_grey_alone_at_any_size() -> None:
+    torch.manual_seed(0)
+    reader = UnitReader(16, 2 * UNITS).eval()
+    face = torch.rand(2, 3, 64, 64)
+    grey = face.mean(1, keepdim=True)
+    lit = (0.5 * grey + 0.2).expand(-1, 3, -1, -1).clone()
+    lit[:, :, :10], lit[:, :, :, :6] = 1, -1
+    with torch.no_grad():
+        torch.testing.assert_close(reader.logits(lit), reader.logits(face), rtol=0, atol=0.02)
+        assert (reader.logits(face.flip(3)) - reader.logits(face)).abs().max() > 0.05
+        assert reader(torch.rand(1, 3, 32, 32)).shape == reader(torch.rand(1, 3, 128, 128)).shape == (1, 2 * UNITS)
+
+
+def test_features_of_one_person_are_held_together_and_those_of_people_are_not() -> None:
+    random = torch.Generator().manual_seed(0)
+    people, noise = (torch.randn(16, 4, 8, 8, generator=random) for _ in range(2))
+    same, near, far = (feature_paired_loss(people, people + share * noise).item() for share in (0, 0.3, 2))
+    assert same == 0
+    assert 0.05 < near < 0.2 < 1 < far
+    # Shrinking the feature as a whole pays nothing.
+    assert feature_paired_loss(0.5 * people, 0.5 * (people + 0.3 * noise)).item() == pytest.approx(near, rel=0.02)
+
+
+def test_half_of_the_sources_are_known_by_what_is_read_of_them(batch: SwapBatch) -> None:
+    made = method()
+    moved(made.generator)
+    assert batch.by_side is not None
+    wrong = 1 - batch.by_side
+    wrong[:4] = batch.by_side[:4]
+    other = SwapBatch(
+        batch.face, batch.driver, batch.aus, batch.driver_aus, batch.positive, batch.driver_positive, wrong
+    )
+    with torch.no_grad():
+        difference = (
+            (made.generate(made.trained, batch).made - made.generate(made.trained, other).made).abs().mean((1, 2, 3))
+        )
+    assert (difference[0::2] > 1e-3).all()
+    assert (difference[1::2] == 0).all()
+
+
 def test_the_linear_reader_finds_what_a_feature_holds_and_nothing_in_noise() -> None:
     random = torch.Generator().manual_seed(0)
     for share, low, high in ((0.0, 0.0, 0.2), (1.0, 0.6, 1.2)):
@@ -178,6 +227,7 @@ def test_the_linear_reader_finds_what_a_feature_holds_and_nothing_in_noise() -> 
         ({"loss": {"paired": {"weight": 0}}}, "learns by loss.paired"),
         ({"loss": {"swap": {"weight": 1}}}, "set loss.swap.weight to 0"),
         ({"method": {"basis": False}}, "loss.paired.change is for method.basis"),
+        ({"method": {"basis": False}, "loss": {"paired": {"weight": 60}}}, "loss.feature_paired is for method.basis"),
     ],
 )
 def test_what_a_basis_leaves_nothing_to_is_refused(settings: dict[str, dict[str, object]], words: str) -> None:

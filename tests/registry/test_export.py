@@ -121,7 +121,7 @@ def carrier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         generator = Disentangler(32, 8, 8, 17, **BLENDED[request.param])
     with torch.no_grad():
         generator.decoder.out.weight.mul_(1 if on_basis else 5)
-        generator.related.out.weight.mul_(10)
+        (generator.related.logits if on_basis else generator.related).out.weight.mul_(10)
     bundle = transfer_bundle(folder / "bundle", method="eft", generator=generator, units=() if on_basis else UNITS)
     assert export_onnx(bundle, folder / "model.onnx") < 1e-3
     return bundle, folder / "model.onnx"

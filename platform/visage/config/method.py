@@ -139,6 +139,13 @@ class FeatureAdversarial(Section):
     weight: Weight = 1.2
 
 
+class FeaturePaired(Section):
+    """(extension) eft with method.basis: how far apart the AU-free features of two pictures of one person are, whatever
+    units they show, over how far apart those of people are."""
+
+    weight: Weight = 0.0
+
+
 class Reconstruction(Section):
     """eft: L1 distance of a face made of its own two features to the face."""
 
@@ -183,6 +190,7 @@ class Loss(Section):
     smoothness: Smoothness = Smoothness()
     action_units: ActionUnits = ActionUnits()
     feature_adversarial: FeatureAdversarial = FeatureAdversarial()
+    feature_paired: FeaturePaired = FeaturePaired()
     reconstruction: Reconstruction = Reconstruction()
     cross_cycle: CrossCycle = CrossCycle()
     swap: Swap = Swap()
@@ -204,7 +212,15 @@ OWN_FIELDS: dict[MethodName, dict[str, tuple[str, ...]]] = {
         "method": ("exaggeration",),
     },
     "eft": {
-        "loss": ("action_units", "feature_adversarial", "reconstruction", "cross_cycle", "swap", "paired"),
+        "loss": (
+            "action_units",
+            "feature_adversarial",
+            "feature_paired",
+            "reconstruction",
+            "cross_cycle",
+            "swap",
+            "paired",
+        ),
         "method": ("related", "taught"),
     },
 }
@@ -253,6 +269,8 @@ def _check_basis(method: Method, loss: Loss) -> None:
     if not method.basis:
         if loss.paired.change:
             raise ValueError("loss.paired.change is for method.basis; set that, or remove it")
+        if loss.feature_paired.weight:
+            raise ValueError("loss.feature_paired is for method.basis; set that, or remove it")
         return
     for name in ("related", "taught"):
         if getattr(method, name) != Method.model_fields[name].default:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # Below this, starting worker processes takes longer than the work.
 FEW_RENDERINGS = 400
 SHOTS = 24  # of each person who shows action units and no expression
-READING_EVERY = 4  # of these people is the judge's
+READING_EVERY = 4  # of the first of these people is the judge's,
+READING_MOST = 50  # so many: a linear judge reads no better with more of them
 
 
 def rendered(data: Data, expressions: tuple[str, ...]) -> Generator[tuple[int, Row, np.ndarray]]:
@@ -101,8 +102,13 @@ def _practice(person: int, data: Data) -> list[tuple[Row, np.ndarray]]:
             f"{shot}",
             angle="" if made.turn is None else f"{made.turn:.1f}",
             aus=tuple(made.aus.tolist()),
-            published=READING if person % READING_EVERY == 0 else PRACTICE,
+            published=READING if _reads(person - data.people) else PRACTICE,
             lopsided=round(made.lopsided, 3),
         )
         found.append((row, face))
     return found
+
+
+def _reads(place: int) -> bool:
+    """Whether the person at a place among those who show action units teaches the judge."""
+    return place % READING_EVERY == 0 and place < READING_EVERY * READING_MOST

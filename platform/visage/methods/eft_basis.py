@@ -15,15 +15,28 @@ from visage.methods.eft import SwapBatch, action_unit_loss, frozen
 from visage.methods.terms import Parts, total, triplet_loss
 from visage.models.disentangler import NARROW, Disentangler
 from visage.models.probe import FeatureProbe
+from visage.models.unit_reader import UnitReader, intensities
+
+LEAST = 1e-3  # a variance over people that no number of a feature falls below
+
+
+def feature_paired_loss(one: Tensor, other: Tensor) -> Tensor:
+    """How far the AU-free features N,C,H,W of two pictures of the same N people are apart, over how far people are:
+    the mean over their numbers of the square within a person by the variance between them."""
+    one, other = one.float(), other.float()
+    between = ((one + other) / 2).var(0, correction=0) + LEAST
+    return ((one - other).square().mean(0) / between).mean()
 
 
 class Exchanged(NamedTuple):
     """Everything a step makes of N tuples. made: 2N faces, the positives with the units of face and driver. free: 2N,
-    the AU-free features that these are of. read: 4N,2U logits of face, driver and the two positives; read_made: 2N,2U
+    the AU-free features that these are of. free_others: 2N, those of face and driver themselves, or None.
+    read: 4N,2U logits of face, driver and the two positives; read_made: 2N,2U
     of what was made, or None."""
 
     made: Tensor
     free: Tensor
+    free_others: Tensor | None
     read: Tensor
     read_made: Tensor | None
 
@@ -31,21 +44,25 @@ class Exchanged(NamedTuple):
 class Exchange(nn.Module):
     """One forward pass over all that the losses need, as data-parallel training allows one for each backward pass."""
 
-    def __init__(self, network: Disentangler, carried: bool) -> None:
+    def __init__(self, network: Disentangler, carried: bool, both: bool) -> None:
         super().__init__()
-        self.network, self.carried = network, carried
+        self.network, self.carried, self.both = network, carried, both
 
     def forward(self, pictures: Tensor, others: Tensor, units: Tensor, others_units: Tensor) -> Exchanged:
         """pictures, others: 2N,3,S,S of the same people; the labels of each, 2N,2U, NaN where one is not known."""
-        network = self.network
-        related = network.related(torch.cat([pictures, others]))
-        own, other = related.detach().chunk(2)
-        own, other = torch.where(units.isnan(), own, units), torch.where(others_units.isnan(), other, others_units)
-        free = network.left(others)
+        network, reader = self.network, self.network.related
+        assert isinstance(reader, UnitReader)
+        read = reader.logits(torch.cat([pictures, others]))
+        own_read, other_read = intensities(read.detach()).chunk(2)
+        # Half of the sources are known by what is read of them alone, as all are once it is trained.
+        read_alone = torch.arange(len(others), device=others.device)[:, None] % 2 == 1
+        own = torch.where(units.isnan(), own_read, units)
+        other = torch.where(read_alone | others_units.isnan(), other_read, others_units)
+        free = network.left(others, other_read)
         made = network.exchanged(free, other, own, others)
         # What reads the made faces is held still: else encoder and decoder would agree on a sign that nobody sees.
-        read_made = network.reader(frozen(network.related, made)) if self.carried else None
-        return Exchanged(made, free, network.reader(related), read_made)
+        read_made = frozen(reader.logits, made) if self.carried else None
+        return Exchanged(made, free, network.left(pictures, own_read) if self.both else None, read, read_made)
 
 
 class BasisEFT:
@@ -57,7 +74,8 @@ class BasisEFT:
     def __init__(self, method: Method, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
         self.loss = loss
         self.generator = Disentangler(size, method.width, 2 * units, units, basis=True)
-        self.trained: nn.Module = Exchange(self.generator, loss.action_units.weight * loss.action_units.carried > 0)
+        carried = loss.action_units.weight * loss.action_units.carried > 0
+        self.trained: nn.Module = Exchange(self.generator, carried, loss.feature_paired.weight > 0)
         self.probe = FeatureProbe(method.discriminator_width, NARROW, 2 * units)
         self.discriminator: nn.Module = self.probe
         self.embedding = embedding
@@ -84,7 +102,7 @@ class BasisEFT:
 
     def for_generator(self, batch: SwapBatch, generated: Exchanged) -> tuple[Tensor, Parts]:
         """w_au [BCE(C(r), u) + BCE(C(r of G), u)] + w_f |D_f(f) - mean u|^2 + w_paired |G(f_J, u_I - u_J) - I|_1
-        (+ w_tri triplet, extension)."""
+        + w_fp |f_I - f_J|^2 / its mean over two people (+ w_tri triplet, extension)."""
         loss, (pictures, others), (units, others_units) = self.loss, _both(batch), _labels(batch)
         parts: Parts = {}
         if loss.action_units.weight:
@@ -99,6 +117,8 @@ class BasisEFT:
             said = self.discriminator(generated.free) - self.probe.means()[self.probe.numbers :]
             told = said.square() + self.probe.linear(generated.free).square()
             parts["feature_adversarial"] = (told / self.probe.variances()).mean()
+        if generated.free_others is not None:
+            parts["feature_paired"] = feature_paired_loss(generated.free, generated.free_others)
         if loss.triplet.weight:
             with torch.no_grad():
                 positive = self.embedding(others)

@@ -7,13 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.models.basis import OVER, Basis, fine_flow, painted, wide_window
+from visage.models.basis import COLOUR_GAIN, OVER, Basis, fine_flow, wide_window
 from visage.models.layers import ConditionedNorm, ConditionEmbedding, Norm
-from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, upsampled_conv
+from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, moved, upsampled_conv
+from visage.models.unit_reader import UnitReader
 
 EMBEDDING = 64
 BLOCKS = 2  # of the decoder at its coarsest
 NARROW = 8  # channels of the AU-free feature where the source's own pixels are moved
+PERSONAL = 4  # further sets of maps, of which each person has a share that is found in the AU-free feature
+CELLS = 8  # a side, of that feature as it is looked at for this
 DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 
 
@@ -39,9 +42,8 @@ class RelatedEncoder(nn.Module):
     """The AU-related feature. It sees the inner face only, in grey, of one brightness and contrast: hair, background,
     colour and light say who and where it is, and nothing of AUs."""
 
-    def __init__(self, size: int, width: int, related: int, bounded: bool = False) -> None:
+    def __init__(self, size: int, width: int, related: int) -> None:
         super().__init__()
-        self.bounded = bounded
         channels = [1]
         while size >> (len(channels) - 1) > BOTTLENECK:
             channels.append(width * min(2 ** (len(channels) - 1), WIDEST))
@@ -54,8 +56,7 @@ class RelatedEncoder(nn.Module):
         grey, weight = faces.mean(1, keepdim=True), self.window / self.window.sum()
         middle = (grey * weight).sum((2, 3), keepdim=True)
         spread = ((grey - middle).square() * weight).sum((2, 3), keepdim=True)
-        found = self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
-        return found.float().sigmoid() if self.bounded else found
+        return self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
 
 
 class FreeEncoder(nn.Module):
@@ -98,17 +99,16 @@ class Doubling(nn.Conv2d):
 class Decoder(nn.Module):
     """An AU-free feature and an AU-related one to the channels of a face; the latter sets the normalisation."""
 
-    def __init__(self, width: int, related: int, channels: int, free: int | None = None) -> None:
+    def __init__(self, width: int, related: int, channels: int) -> None:
         super().__init__()
         self.condition = ConditionEmbedding(related, EMBEDDING)
-        self.first = nn.Identity() if free is None else nn.Conv2d(free, 4 * width, 1)
         self.blocks = nn.ModuleList(Residual(4 * width) for _ in range(BLOCKS))
         self.ups = nn.ModuleList(Doubling(a, b) for a, b in pairwise((4 * width, 2 * width, width)))
         self.norms = nn.ModuleList(ConditionedNorm(b, EMBEDDING) for b in (2 * width, width))
         self.out = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, free: Tensor, related: Tensor) -> Tensor:
-        embedding, x = self.condition(related), self.first(free)
+        embedding, x = self.condition(related), free
         for block in self.blocks:
             x = block(x, embedding)
         for conv, norm in zip(self.ups, self.norms, strict=True):
@@ -116,11 +116,34 @@ class Decoder(nn.Module):
         return self.out(x)
 
 
-class Told(nn.Module):
-    """The reader of a feature that is the units themselves: N,2U in 0..1, by side, to the logits N,2U that it is of."""
+class ChangeDecoder(nn.Module):
+    """A narrow AU-free feature, the source's pixels and a change of units to what is done for this person: of each
+    pixel three colours that are added and a share of its own that is taken away, and a flow; nothing at the start.
 
-    def forward(self, related: Tensor) -> Tensor:
-        return torch.logit(related.float(), eps=1e-5)
+    Where a mouth closes or opens nothing that is there can be moved: it has to go, and be painted.
+    """
+
+    def __init__(self, width: int, numbers: int) -> None:
+        super().__init__()
+        self.condition = ConditionEmbedding(numbers, EMBEDDING)
+        self.first = nn.Conv2d(NARROW, 4 * width, 1)
+        self.blocks = nn.ModuleList(Residual(4 * width) for _ in range(BLOCKS))
+        self.up, self.seen = Doubling(4 * width, 2 * width), nn.Conv2d(12, 2 * width, 3, padding=1)
+        self.both = nn.Conv2d(4 * width, 2 * width, 3, padding=1)
+        self.norms = nn.ModuleList(ConditionedNorm(2 * width, EMBEDDING) for _ in range(3))
+        self.out = nn.Conv2d(2 * width, 18, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, free: Tensor, face: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """free: N,NARROW,S/4,S/4; face: N,3,S,S; numbers: N,K. Returns N,4,S,S and N,2,S/2,S/2, float32."""
+        embedding, x = self.condition(numbers), self.first(free)
+        for block in self.blocks:
+            x = block(x, embedding)
+        seen = self.norms[0](self.seen(F.pixel_unshuffle(face, 2)), embedding)
+        x = self.both(torch.cat([self.norms[1](self.up(x), embedding), seen], dim=1))
+        made = self.out(self.norms[2](x, embedding)).float()
+        return F.pixel_shuffle(made[:, :16], 2), made[:, 16:]
 
 
 class Disentangler(nn.Module):
@@ -146,16 +169,15 @@ class Disentangler(nn.Module):
             raise ValueError(f"related {related}: with a basis it is {2 * units}, the {units} units by side")
         self.size, self.width, self.units, self.mask, self.warp = size, width, units, mask, warp
         self.dimensions = related
-        self.related = RelatedEncoder(size, 2 * width if basis else width, related, basis)  # reading is the harder half
+        self.related = UnitReader(2 * width, related) if basis else RelatedEncoder(size, width, related)
         self.free = FreeEncoder(width, NARROW if basis else 4 * width)
         self.basis = Basis(related, size) if basis else None
         if basis:
-            self.decoder = Decoder(width, 2 * related, 5, NARROW)  # three colours, and a flow
-            nn.init.zeros_(self.decoder.out.weight)
-            nn.init.zeros_(self.decoder.out.bias)  # type: ignore[arg-type]
+            self.personal, self.share = Basis(PERSONAL * related, size), nn.Linear(NARROW * CELLS**2, PERSONAL)
+            self.decoder: nn.Module = ChangeDecoder(width, 2 * related)
         else:
             self.decoder = Decoder(width, related, 3 + mask + 2 * warp)
-        self.reader: nn.Module = Told() if basis else nn.Linear(related, units)
+        self.reader: nn.Module = nn.Identity() if basis else nn.Linear(related, units)
         self.window: Tensor
         window = face_window(size) if mask or warp else torch.ones(1, 1, 1, 1)
         self.register_buffer("window", wide_window(size) if basis else window, persistent=False)
@@ -166,15 +188,16 @@ class Disentangler(nn.Module):
 
     def features(self, faces: Tensor) -> Features:
         """faces: N,3,S,S in [-1, 1]."""
-        return Features(self.related(faces), self.left(faces))
+        related = self.related(faces)
+        return Features(related, self.left(faces, related))
 
-    def left(self, faces: Tensor) -> Tensor:
-        """The AU-free feature of faces N,3,S,S."""
+    def left(self, faces: Tensor, related: Tensor | None = None) -> Tensor:
+        """The AU-free feature of faces N,3,S,S; related: N,R, where it is known already."""
         if self.basis is None:
             return self.free(faces)
         with torch.no_grad():
-            shared = self.basis(-self.related(faces))
-            rest = self.changed(torch.zeros_like(shared), shared, faces)
+            own = self.related(faces) if related is None else related
+            rest = self.changed(self.basis(-own), faces)
         return self.free(rest)
 
     def intensities(self, related: Tensor) -> Tensor:
@@ -193,16 +216,21 @@ class Disentangler(nn.Module):
         """With `basis`, the face under `other` units N,2U in place of its `own`, before it is held to [-1, 1]."""
         assert self.basis is not None
         change = other - own
-        added = self.decoder(free, torch.cat([change, own], dim=1))
-        return self.changed(added.float(), self.basis(change), face)
+        paint, flow = self.decoder(free, face, torch.cat([change, own], dim=1))
+        share = torch.tanh(self.share(F.adaptive_avg_pool2d(free, CELLS).flatten(1)).float())
+        personal = self.personal((change[:, :, None] * share[:, None]).flatten(1))
+        return self.changed(self.basis(change) + personal, face, paint, flow)
 
-    def changed(self, own: Tensor, shared: Tensor, face: Tensor) -> Tensor:
-        """The face N,3,S,S under the decoder's colours and flow and those of the basis, N,5,S,S each.
+    def changed(self, maps: Tensor, face: Tensor, paint: Tensor | None = None, flow: Tensor | None = None) -> Tensor:
+        """The face N,3,S,S under colours and a flow, N,5,S,S, and under what the decoder says.
 
         It goes a little beyond [-1, 1], where a clamp would leave a training without a gradient.
         """
-        made = painted(face, fine_flow(own[:, 3:], shared[:, 3:]), own[:, :3] + shared[:, :3], self.window)
-        return made.clamp(-OVER, OVER)
+        if paint is None or flow is None:
+            # Of a slice, as a number of pictures would be fixed in an exported file.
+            paint, flow = maps.new_zeros(1, 4, 1, 1), torch.zeros_like(maps[:, 3:, ::2, ::2])
+        kept = moved(face, self.window * fine_flow(flow, maps[:, 3:])) * (1 - COLOUR_GAIN * self.window * paint[:, 3:])
+        return (kept + COLOUR_GAIN * self.window * (maps[:, :3] + paint[:, :3])).clamp(-OVER, OVER)
 
     def shown(self, out: Tensor, face: Tensor) -> Tensor:
         """The face of the decoder's channels, as of `compose`."""
