@@ -9,10 +9,11 @@ import torch
 from visage.config.data import Shares
 from visage.config.experiment import Augment, Train
 from visage.faces.faceset import FaceSet, write_face_set
+from visage.faces.facs import AUS
 from visage.faces.layouts import Row
 from visage.faces.synthetic.people import picture_of
 from visage.judging.train import FaceNetworks
-from visage.training.batches import Batches, augmented, to_faces
+from visage.training.batches import Batches, SwapBatches, augmented, to_faces
 
 CPU = torch.device("cpu")
 EXPRESSIONS = ("neutral", "happy", "contempt")
@@ -53,6 +54,21 @@ def test_the_faces_of_a_tuple_are_mirrored_alike_and_one_sided_ones_never(faces:
     one_sided = (shown == contempt).any(axis=0)
     assert not np.array(mirrored)[one_sided].any()
     assert 0.3 < np.array(mirrored)[~one_sided].mean() < 0.7
+
+
+def test_a_transfer_s_pictures_are_mirrored_with_their_units_and_never_those_of_one_side(faces: FaceSet) -> None:
+    """AU 14 is told to the right alone; maps of it on the left would show there what nobody asked for."""
+    batches = SwapBatches(faces, Train(augment=only_flipped()), CPU)
+    drawn = batches.draw(0, 200)
+    pictures = batches.swaps.batch(0, 200)[0]
+    mirrored = (drawn.augmentation[:, 0] < 0).reshape(4, 200)
+    assert (mirrored[:2] == mirrored[2:]).all()  # a picture and the other one of its person
+    contempt = faces.expression[pictures] == faces.expressions.index("contempt")
+    one_sided = np.tile(contempt[:2] | contempt[2:], (2, 1))
+    assert one_sided.any()
+    assert not mirrored[one_sided].any()
+    assert 0.3 < mirrored[~one_sided].mean() < 0.7
+    assert (drawn.sides[:, AUS.index(14)] == 0).all()  # on the left
 
 
 def test_without_the_wish_no_tuple_is_mirrored(faces: FaceSet) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from visage.config.experiment import Train
 from visage.faces.action_units import action_units, by_side, learning_faces
 from visage.faces.faceset import FaceSet
-from visage.faces.facs import one_sided
+from visage.faces.facs import AUS, one_sided
 from visage.faces.sampling import Swaps, Tuples
 from visage.faces.strength import strengths
 from visage.methods.eft import SwapBatch
@@ -131,8 +131,9 @@ class DrawnSwapBatch:
 class SwapBatches:
     """Batch by batch of a run's unpaired pictures with their action units.
 
-    Face and driver are changed each in its own way: nothing but the expression is to go from one to the other. All may
-    be mirrored, as an action unit keeps its name on either side.
+    Face and driver are changed each in its own way: nothing but the expression is to go from one to the other. They may
+    be mirrored, as an action unit keeps its name on either side; but not where a picture shows AU 14, which is drawn,
+    labelled and told on one side alone.
     """
 
     def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
@@ -148,6 +149,8 @@ class SwapBatches:
     def draw(self, first: int, count: int) -> DrawnSwapBatch:
         """The same pairs before they are on the device."""
         pictures, augmentation = self.swaps.batch(first, count)
+        dimpled = self.units[pictures, AUS.index(14)] > 0  # 4,N: face, driver, and another picture of each
+        augmentation[dimpled[:2] | dimpled[2:], 0] = 1
         changes, every = np.concatenate([*augmentation, *augmentation]), pictures.reshape(-1)
         sides = self.by_side[every]
         mirrored = changes[:, 0] < 0
