@@ -13,9 +13,6 @@ from fastapi import FastAPI
 from ray_head import TOKEN, Head
 from servers import running
 from test_cli import ROOT, assert_one_sentence, visage
-from typer.testing import CliRunner
-
-from visage.cli import app
 
 SMALL = ["--layout", "synthetic", "--size", "32", "--people", "40", "--pictures", "1"]
 NOWHERE = "http://127.0.0.1:9"
@@ -102,12 +99,6 @@ def test_what_is_wrong_here_is_said_before_a_cluster_is_asked(tmp_path: Path) ->
     used = visage("submit", "tune", "good.yaml", "--no-such", "--address", NOWHERE, folder=tmp_path)
     assert used.returncode == 2
     assert "--no-such" in used.stderr
-
-
-def test_every_script_for_a_cluster_is_submitted_by_its_name() -> None:
-    scripts = {path.stem for path in (ROOT / "jobs").glob("*.py") if "import run\n" in path.read_text()}
-    refused = CliRunner().invoke(app, ["submit", "nobody", "--address", NOWHERE]).output
-    assert set(re.findall(r"'(\w+)'", refused.partition("is not one of")[2])) == scripts
 
 
 def test_an_address_that_is_no_ray_cluster_is_one_sentence(tmp_path: Path) -> None:
