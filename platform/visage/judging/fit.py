@@ -10,13 +10,11 @@ from torch import Tensor
 
 from visage.faces.faceset import FaceSet
 from visage.judging.augment import augment
-from visage.judging.damage import damaged
 from visage.models.judges import ExpressionCheck
 from visage.models.pixels import as_input
 from visage.models.precision import autocast
 
 BATCH = 32
-DAMAGED = 16  # further faces of a batch
 RATE = 2e-3
 DECAY = 0.05
 Tick = Callable[[int, int], None]
@@ -25,10 +23,10 @@ Tick = Callable[[int, int], None]
 def fit_check(
     network: ExpressionCheck, faces: Tensor, expression: Tensor, images: int, seed: int, tick: Tick | None = None
 ) -> ExpressionCheck:
-    """Train `network` to read the expression, and with `damage` to know damaged faces; returns it, in eval mode.
+    """Train `network` to read the expression; returns it, in eval mode.
 
-    faces: uint8 N,3,S,S. expression: N, 0 to K - 1. images: undamaged faces to be seen. Every expression is drawn
-    equally often. tick(step, steps) follows each step.
+    faces: uint8 N,3,S,S. expression: N, 0 to K - 1. Every expression is drawn equally often. tick(step, steps)
+    follows each step.
     """
     network.to(faces.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     kinds = [np.flatnonzero(expression.numpy() == kind) for kind in np.unique(expression.numpy())]
@@ -40,14 +38,10 @@ def fit_check(
     with seeded(seed):  # dropout knows the global state only
         for step in range(steps):
             indexes = [int(order.choice(kinds[kind])) for kind in order.integers(len(kinds), size=BATCH)]
-            batch, told = as_input(faces[indexes]), expression[indexes]
-            if network.damage:
-                batch = torch.cat([batch, damaged(batch[:DAMAGED], changes)])
-                told = torch.cat([told, torch.full((DAMAGED,), len(network.expressions))])
-            batch = augment(batch, changes, erase=False)
+            batch = augment(as_input(faces[indexes]), changes, erase=False)
             with autocast(faces.device):
                 logits = network.logits(batch.contiguous(memory_format=torch.channels_last))
-            value = F.cross_entropy(logits, told.to(logits.device))
+            value = F.cross_entropy(logits, expression[indexes].to(logits.device))
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             optimiser.step()

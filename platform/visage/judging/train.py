@@ -31,7 +31,7 @@ from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
 from visage.models.outside import OUTSIDE, OutsideExpression, build_outside
 
-FORMAT = 7
+FORMAT = 6
 CARD = "networks.json"
 NAMES = ("identity_judge", "expression_judge", "encoder", "check", "reader")
 SEEDS = 4  # apart, for each `judge.seed`
@@ -43,8 +43,7 @@ class FaceNetworks:
     """The networks of a face set, in eval mode, without gradients, on the CPU.
 
     identity_judge: faces -> N,D unit vectors, from the inner face. expression_judge: faces -> N,K probabilities.
-    encoder, check: the loss's embedding and the endpoint's reader of expressions, which judge nothing; the check finds
-    none in a damaged face.
+    encoder, check: the loss's embedding and the endpoint's reader of expressions, which judge nothing.
     reader: what the basis generator knows the input's own expression by; it judges nothing either.
     expressions: the K names. report: what the networks reach on the validation people. doubts: names of the face set
     whose pictures somebody should look at. sha256: of all weights.
@@ -180,7 +179,7 @@ def _train(
     expression_judge = ExpressionJudge(faces.expressions)
     encoder = CompactEncoder(inner(CompactEncoder.SIDE), dimensions)
     with seeded(seeds[3]):
-        check = ExpressionCheck(faces.expressions, damage=True)
+        check = ExpressionCheck(faces.expressions)
     for network in (identity_judge, expression_judge, check):
         network.trunk = Trunk.pretrained()
     reader = ExpressionReader(len(faces.expressions))

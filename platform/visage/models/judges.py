@@ -111,33 +111,28 @@ class UnitJudge(nn.Module):
 
 
 class ExpressionCheck(nn.Module):
-    """The endpoint's own reader of expressions: half the judge's sharpness, and all its layers trained on.
-
-    damage: it knows damaged faces too, to which it gives no expression; the checks of an older Visage do not.
-    """
+    """The endpoint's own reader of expressions: half the judge's sharpness, and all its layers trained on."""
 
     SIDE = 57  # of which the middle 48 px are looked at
 
-    def __init__(self, expressions: Sequence[str], *, damage: bool = False) -> None:
+    def __init__(self, expressions: Sequence[str]) -> None:
         super().__init__()
         self.expressions = tuple(expressions)
-        self.damage = damage
         self.trunk = Trunk()
         self.drop = nn.Dropout(0.3)
-        self.head = nn.Linear(128 * 9, len(self.expressions) + damage)
+        self.head = nn.Linear(128 * 9, len(self.expressions))
 
     def logits(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, with `damage` N,K + 1, float32."""
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, float32."""
         features = self.trunk(resized(faces, self.SIDE)[:, :, 8:56, 5:53]).flatten(1)
         return self.head(self.drop(features)).float()
 
     def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `logits`. Returns N,K, float32, each row adding up to 1, less how likely the face is damaged."""
-        return self.logits(faces).softmax(dim=1)[:, : len(self.expressions)]
+        """faces as for `logits`. Returns N,K, float32, each row adding up to 1."""
+        return self.logits(faces).softmax(dim=1)
 
     def architecture(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"name": "expression_check", "expressions": list(self.expressions)}
-        return found | ({"damage": True} if self.damage else {})
+        return {"name": "expression_check", "expressions": list(self.expressions)}
 
 
 def build_judge(architecture: dict[str, Any]) -> nn.Module:
