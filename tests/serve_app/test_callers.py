@@ -14,7 +14,7 @@ import uvicorn
 from starlette.responses import Response
 
 from serve_app.batcher import Batches
-from serve_app.haproxy import STEERING
+from serve_app.haproxy import BINARY, STEERING
 from serve_app.inference import Answers, faces_of, run_jobs
 from serve_app.ingress import free_ports, haproxy_available
 from serve_app.routes import build_app
@@ -59,6 +59,9 @@ async def proxied(folder: Path, port: int) -> AsyncIterator[int]:
 
     from serve_app.haproxy import amended
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(BINARY, raising=False)  # an endpoint of another test in this process names our own command there
+        haproxy = get_haproxy_binary()
     mine, stats, metrics, nobody = free_ports(4)
     replica, behind = ServerConfig("SERVE_REPLICA_0", HOST, port), ServerConfig("SERVE_PROXY_ACTOR-1", HOST, nobody)
     backend = BackendConfig("http-visage", "/", app_name="visage", servers=[replica], fallback_server=behind)
@@ -69,7 +72,7 @@ async def proxied(folder: Path, port: int) -> AsyncIterator[int]:
     HAProxyApi(config, {"http-visage": backend}, str(path))._generate_config_file_internal()
     text = amended(path.read_text(), str(folder), sleeps=False, upload_seconds=15)
     path.write_text("\n".join(line for line in text.splitlines() if "errorfile" not in line) + "\n")
-    process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(path)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stderr=subprocess.DEVNULL)
     try:
         async with httpx.AsyncClient() as client, asyncio.timeout(60):
             while True:
