@@ -217,11 +217,11 @@ def test_haproxy_is_set_up_as_the_code_does(rendered: Documents, monkeypatch: py
 def test_the_job_names_a_script_and_a_file_of_the_image(rendered: Documents) -> None:
     [job] = rendered["jobs"]
     words = job["spec"]["entrypoint"].split()
-    assert words[:2] == ["python", "-m"]
-    assert (ROOT / f"{words[2].replace('.', '/')}.py").is_file()
+    assert words[:4] == ["python", "-m", "jobs.run", "tune"]
+    assert (ROOT / "jobs" / "run.py").is_file()
     copied = dict(re.findall(r"^COPY (\S+) (/\S+)$", (ROOT / "k8s" / "Dockerfile").read_text(), re.MULTILINE))
-    source = {target: source for source, target in copied.items()}[str(Path(words[3]).parent)]
-    assert (ROOT / source / Path(words[3]).name).is_file()
+    source = {target: source for source, target in copied.items()}[str(Path(words[4]).parent)]
+    assert (ROOT / source / Path(words[4]).name).is_file()
     cluster = named(rendered["base"], "RayCluster")
     assert job["spec"]["clusterSelector"]["ray.io/cluster"] in cluster
     labels = job["spec"]["submitterPodTemplate"]["metadata"]["labels"]
