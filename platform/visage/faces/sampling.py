@@ -10,6 +10,22 @@ from visage.config.experiment import Augment
 SAME_EXPRESSION = 0.1  # share of tuples whose target is the input's own expression, so that it is learnt too
 
 
+def by_person(
+    identity: NDArray[np.str_], expression: NDArray[np.integer], members: NDArray[np.integer]
+) -> dict[str, dict[int, list[int]]]:
+    """Of each person of the pictures `members` those that show each expression, in the order of `members`."""
+    people: dict[str, dict[int, list[int]]] = {}
+    for picture in members.tolist():
+        people.setdefault(str(identity[picture]), {}).setdefault(int(expression[picture]), []).append(picture)
+    return people
+
+
+def of_sitting(pictures: list[int], number: int) -> int:
+    """Of a person's pictures of an expression, one or more, that of the sitting in which the other expression's picture
+    `number` was taken: the n-th is of the same sitting in every expression, as far as there are so many."""
+    return pictures[min(number, len(pictures) - 1)]
+
+
 @dataclass(frozen=True)
 class Swaps:
     """Draws pair k of a run without any pairing: two people with two expressions, and another picture of each.
@@ -75,10 +91,7 @@ class Tuples:
     seed: int
 
     def __post_init__(self) -> None:
-        people: dict[str, dict[int, list[int]]] = {}
-        for picture in self.members:
-            own = people.setdefault(str(self.identity[picture]), {})
-            own.setdefault(int(self.expression[picture]), []).append(int(picture))
+        people = by_person(self.identity, self.expression, self.members)
         usable = [people[name] for name in sorted(people) if len(people[name]) >= 2]
         if len(usable) < 2:
             raise ValueError(f"{len(usable)} people with two expressions or more; training needs at least two")
@@ -94,9 +107,8 @@ class Tuples:
         ends = [e for e in sorted(own) if e != start]
         target = start if random.random() < SAME_EXPRESSION else _choice(random, ends)
         face = _choice(random, own[start])
-        # As `judging.pairs` has it: the n-th face shows the same sitting in every expression. Another one would differ
-        # in light and pose by more than the expression does.
-        goal = own[target][min(own[start].index(face), len(own[target]) - 1)]
+        # Of another sitting, it would differ in light and pose by more than the expression does.
+        goal = of_sitting(own[target], own[start].index(face))
         # A positive that is the input would reward copying it; the target picture is the last resort.
         positive = _choice(random, [p for e in sorted(own) for p in own[e] if p not in (face, goal)] or [goal])
         # Another person with the same expressions, so that only identity tells them apart.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
+from visage.faces.sampling import by_person, of_sitting
 
 SIDE = 24  # px that a face is looked at with: coarse, so that it says how far things moved and not which skin it is
 FULL = 85  # percentile of the faces of an expression from which it counts as full
@@ -26,33 +27,31 @@ def strengths(faces: FaceSet, members: NDArray[np.integer]) -> NDArray[np.float3
     found = np.ones(len(faces.identity), np.float32)
     if NEUTRAL not in faces.expressions:
         return found
-    neutral = faces.expressions.index(NEUTRAL)
-    at_rest: dict[str, list[int]] = {}
-    for picture in members[faces.expression[members] == neutral]:
-        at_rest.setdefault(str(faces.identity[picture]), []).append(int(picture))
+    neutral, mask = faces.expressions.index(NEUTRAL), inner_face_mask(SIDE)
+    weight = mask[..., None] / mask.sum() / 3  # of a pixel's three colours, in all 1
+    people = by_person(faces.identity, faces.expression, members).values()
+    at_rest = {picture: _seen(faces.faces[picture], weight) for own in people for picture in own.get(neutral, [])}
     for kind in range(len(faces.expressions)):
-        count: dict[str, int] = {}
-        pairs = []
-        for picture in members[(faces.expression[members] == kind) & (kind != neutral)]:
-            person = str(faces.identity[picture])
-            nth = count[person] = count.get(person, -1) + 1
-            if person in at_rest:  # of the same sitting, as in `sampling.Tuples`
-                pairs.append((int(picture), at_rest[person][min(nth, len(at_rest[person]) - 1)]))
+        pairs = [
+            (picture, of_sitting(own[neutral], number))
+            for own in people
+            if kind != neutral and neutral in own
+            for number, picture in enumerate(own.get(kind, []))
+        ]
         if len(pairs) < 2:
             continue
-        change = np.stack([_seen(faces.faces[shown]) - _seen(faces.faces[rest]) for shown, rest in pairs])
-        mean = change.mean(0)
-        far = change @ mean
+        pairs.sort()
+        change = np.stack([_seen(faces.faces[shown], weight) - at_rest[rest] for shown, rest in pairs])
+        far = change @ change.mean(0)
         full = np.percentile(far, FULL)
         if full > 0:
             found[[shown for shown, _ in pairs]] = np.clip(far / full, LEAST, MOST)
     return found
 
 
-def _seen(face: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The inner face, small, of one brightness and contrast: numbers in a row."""
+def _seen(face: NDArray[np.uint8], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The face under weights SIDE,SIDE,1, small, of one brightness and contrast: numbers in a row."""
     small = np.asarray(Image.fromarray(np.asarray(face)).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
-    weight = inner_face_mask(SIDE)[..., None] / inner_face_mask(SIDE).sum() / 3
     middle = (small * weight).sum()
     spread = np.sqrt(((small - middle) ** 2 * weight).sum())
     return ((small - middle) / max(spread, 1.0) * np.sqrt(weight)).ravel()

@@ -6,6 +6,7 @@ import numpy as np
 
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.faces.sampling import by_person, of_sitting
 
 NONE = -1
 
@@ -43,10 +44,7 @@ def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) ->
     Raises UserError when no pair is left.
     """
     random = np.random.default_rng(seed)
-    members = faces.part(part)
-    own: dict[str, dict[int, list[int]]] = {}
-    for picture in members.tolist():
-        own.setdefault(str(faces.identity[picture]), {}).setdefault(int(faces.expression[picture]), []).append(picture)
+    own = by_person(faces.identity, faces.expression, faces.part(part))
     found = []
     for name in sorted(own):
         kinds = own[name]
@@ -57,7 +55,7 @@ def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) ->
                     if target == kind:
                         continue
                     true = kinds.get(target, [])
-                    truth = true[min(number, len(true) - 1)] if true else NONE
+                    truth = of_sitting(true, number) if true else NONE
                     free = [other for other in everything if other not in (picture, truth)]
                     if free:
                         reference = real = free[int(random.integers(len(free)))]
