@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from visage.faces.action_units import PRESENT
-from visage.judging.bootstrap import bounds, resampled
-from visage.judging.metrics import Estimate, Numbers, means_over_people, score
+from visage.judging.bootstrap import resampled
+from visage.judging.metrics import Estimate, Numbers, interval, means_over_people, score
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,6 @@ def f1_scores(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
     hits, misses, alarms = (weights @ found for found in (shown & said, shown & ~said, ~shown & said))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(hits + misses > 0, 2 * hits / (2 * hits + misses + alarms), np.nan)
-
-
-def interval(values: Numbers) -> Estimate:
-    """The first of M values with the 95 % interval of the others."""
-    return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
 
 
 def mean_interval(values: Numbers) -> Estimate:

@@ -91,6 +91,11 @@ class Estimate:
     high: Measured
 
 
+def interval(values: Numbers) -> Estimate:
+    """The first of M values with the 95 % interval of the others."""
+    return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
+
+
 def means_over_people(
     columns: Mapping[str, Numbers], people: Sequence[str] | NDArray[np.str_], resamplings: int, seed: int
 ) -> tuple[dict[str, float], dict[str, Numbers]]:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from visage.judging.bootstrap import bounds, resampled
-from visage.judging.metrics import Estimate, score
+from visage.judging.bootstrap import resampled
+from visage.judging.metrics import Estimate, interval, score
 from visage.judging.table import ROWS
 from visage.registry.results import Results
 
@@ -58,14 +58,14 @@ def judge_promotion(
     draws = resampled(len(people), RESAMPLINGS, seed)
     here = _figures(candidate, candidate.face, person, draws)
     there = _figures(opponent, candidate.face, person, draws)
-    intervals = {name: _interval(here[name] - there[name]) for name in here}
+    intervals = {name: interval(here[name] - there[name]) for name in here}
 
     margins = {"score": SCORE_MARGIN, "identity": IDENTITY_MARGIN}
     met = {name: intervals[name].low > margin for name, margin in margins.items()}
     reasons = [_reason(name, opponent_name, intervals[name], margin) for name, margin in margins.items()]
     if floors:
         scores = {name: _figures(rows, candidate.face, person, draws)["score"] for name, rows in floors.items()}
-        found = {name: _interval(here["score"] - values) for name, values in scores.items()}
+        found = {name: interval(here["score"] - values) for name, values in scores.items()}
         best = min(found, key=lambda name: found[name].low)
         intervals["floor"], met["floor"] = found[best], found[best].low > SCORE_MARGIN
         told = f"the best answer without a network ({ROWS.get(best, best)})"
@@ -102,7 +102,3 @@ def _figures(
 
     reached = np.asarray(score(mean(results.similarity), mean(results.probability)))
     return {"score": reached, "identity": mean(results.verified)}
-
-
-def _interval(values: np.ndarray) -> Estimate:
-    return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
