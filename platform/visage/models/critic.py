@@ -5,8 +5,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.models.disentangler import Halving
-from visage.models.layers import Norm
+from visage.models.layers import ConvNorm, Norm
 
 
 class Verdict(NamedTuple):
@@ -29,10 +28,10 @@ class Critic(nn.Module):
     def __init__(self, width: int, channels: int, classes: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, width, 4, stride=2, padding=1)
-        self.downs = nn.Sequential(Halving(width, 2 * width), Halving(2 * width, 4 * width))
+        self.downs = nn.Sequential(ConvNorm(width, 2 * width), ConvNorm(2 * width, 4 * width))
         self.last, self.norm = nn.Conv2d(4 * width, 8 * width, 3, padding=1), Norm(8 * width)
         self.out = nn.Conv2d(8 * width, 2, 3, padding=1)
-        self.feature = nn.Sequential(Halving(channels, 4 * width), Halving(4 * width, 8 * width))
+        self.feature = nn.Sequential(ConvNorm(channels, 4 * width), ConvNorm(4 * width, 8 * width))
         self.head = nn.Linear(8 * width, classes)
 
     def forward(self, faces: Tensor, free: Tensor) -> Verdict:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.models.basis import COLOUR_GAIN, OVER, Basis, fine_flow, wide_window
-from visage.models.layers import ConditionedNorm, ConditionEmbedding, Norm
+from visage.models.layers import ConditionedNorm, ConditionEmbedding, ConvNorm, Norm, centred_grey
 from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, moved, upsampled_conv
 from visage.models.unit_reader import UnitReader
 
@@ -17,7 +17,6 @@ BLOCKS = 2  # of the decoder at its coarsest
 NARROW = 8  # channels of the AU-free feature where the source's own pixels are moved
 PERSONAL = 4  # further sets of maps, of which each person has a share that is found in the AU-free feature
 CELLS = 8  # a side, of that feature as it is looked at for this
-DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 
 
 class Features(NamedTuple):
@@ -25,17 +24,6 @@ class Features(NamedTuple):
 
     related: Tensor
     free: Tensor
-
-
-class Halving(nn.Module):
-    """4x4 convolution of stride 2, norm, leaky ReLU."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, out, 4, stride=2, padding=1), Norm(out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
 
 
 class RelatedEncoder(nn.Module):
@@ -47,16 +35,14 @@ class RelatedEncoder(nn.Module):
         channels = [1]
         while size >> (len(channels) - 1) > BOTTLENECK:
             channels.append(width * min(2 ** (len(channels) - 1), WIDEST))
-        self.downs = nn.Sequential(*(Halving(a, b) for a, b in pairwise(channels)))
+        self.downs = nn.Sequential(*(ConvNorm(a, b) for a, b in pairwise(channels)))
         self.out = nn.Linear(channels[-1] * BOTTLENECK**2, related)
         self.window: Tensor
         self.register_buffer("window", face_window(size), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        grey, weight = faces.mean(1, keepdim=True), self.window / self.window.sum()
-        middle = (grey * weight).sum((2, 3), keepdim=True)
-        spread = ((grey - middle).square() * weight).sum((2, 3), keepdim=True)
-        return self.out(self.downs((grey - middle) * self.window / (spread + DARK).sqrt()).flatten(1))
+        grey, deviation = centred_grey(faces, self.window)
+        return self.out(self.downs(grey * self.window / deviation).flatten(1))
 
 
 class FreeEncoder(nn.Module):
@@ -65,7 +51,7 @@ class FreeEncoder(nn.Module):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.downs = nn.Sequential(Halving(width, 2 * width), Halving(2 * width, 4 * width))
+        self.downs = nn.Sequential(ConvNorm(width, 2 * width), ConvNorm(2 * width, 4 * width))
         self.last, self.norm = nn.Conv2d(4 * width, channels, 3, padding=1), Norm(channels)
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -177,7 +163,7 @@ class Disentangler(nn.Module):
             self.decoder: nn.Module = ChangeDecoder(width, 2 * related)
         else:
             self.decoder = Decoder(width, related, 3 + mask + 2 * warp)
-        self.reader: nn.Module = nn.Identity() if basis else nn.Linear(related, units)
+            self.reader = nn.Linear(related, units)
         self.window: Tensor
         window = face_window(size) if mask or warp else torch.ones(1, 1, 1, 1)
         self.register_buffer("window", wide_window(size) if basis else window, persistent=False)

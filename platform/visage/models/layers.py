@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 SLOPE = 0.2  # of the leaky ReLU, as in pix2pix
+DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
@@ -59,6 +60,27 @@ class Norm(nn.Module):
         made = normed(self.norm, x)
         scale, shift = (value.to(made.dtype) if x.is_cuda else value for value in (self.scale, self.shift))
         return F.leaky_relu(torch.addcmul(shift, made, scale), SLOPE)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, `Norm`; a kernel of 4 halves the sides, one of 3 keeps them."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 4) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, out, kernel, stride=kernel - 2, padding=1), Norm(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+def centred_grey(faces: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    """Faces N,3,S,S in [-1, 1] in grey, their mean within the window 1,1,S,S at 0: N,1,S,S; and their deviation there,
+    N,1,1,1, by which they are of one contrast. Colour and light say who and where a face is, and nothing of action
+    units."""
+    grey, weight = faces.mean(1, keepdim=True), window / window.sum()
+    centred = grey - (grey * weight).sum((2, 3), keepdim=True)
+    spread = (centred.square() * weight).sum((2, 3), keepdim=True)
+    return centred, (spread + DARK).sqrt()
 
 
 class NormWithGradient(torch.autograd.Function):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 def as_input(pixels: Tensor) -> Tensor:
     """0..255, of any shape, as float32 in [-1, 1]; the memory order stays."""
-    return pixels.float().div(127.5).sub_(1)
+    return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 def as_pixels(faces: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.models.disentangler import Halving
+from visage.models.layers import ConvNorm
 
 CELLS = 4  # a side: the feature is pooled to so many, as by the leak probe of `judging.probes`
 RIDGE = 0.1
@@ -22,7 +22,7 @@ class FeatureProbe(nn.Module):
     def __init__(self, width: int, channels: int, units: int) -> None:
         super().__init__()
         numbers = channels * CELLS**2
-        self.downs = nn.Sequential(Halving(channels, 4 * width), Halving(4 * width, 8 * width))
+        self.downs = nn.Sequential(ConvNorm(channels, 4 * width), ConvNorm(4 * width, 8 * width))
         self.head = nn.Linear(8 * width, units)
         self.numbers = numbers
         self.moments: Tensor

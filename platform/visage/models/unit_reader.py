@@ -5,25 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.models.identity import resized
-from visage.models.layers import Norm
+from visage.models.layers import ConvNorm, centred_grey
 from visage.models.unet import face_window
 
 SIDE = 64  # of the picture as it is looked at, in pixels
 BOX = (12, 64, 8, 56)  # of that: top, bottom, left, right of the inner face
 HIDDEN = 128
-DARK = 1e-3  # a variance of grey, in faces of -1..1, that a picture of one grey does not fall below
 REST = 0.2  # what is read as weaker than this is rest: below it a reader tells more of who it is than of action units
-
-
-class Layer(nn.Module):
-    """Convolution, norm, leaky ReLU; a kernel of 4 halves the sides."""
-
-    def __init__(self, channels: int, out: int, kernel: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, out, kernel, stride=kernel - 2, padding=1), Norm(out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
 
 
 class UnitLogits(nn.Module):
@@ -37,11 +25,11 @@ class UnitLogits(nn.Module):
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Layer(4, 2 * width, 3),
-            Layer(2 * width, 2 * width, 3),
-            Layer(2 * width, 4 * width, 4),
-            Layer(4 * width, 4 * width, 3),
-            Layer(4 * width, 4 * width, 4),
+            ConvNorm(4, 2 * width, 3),
+            ConvNorm(2 * width, 2 * width, 3),
+            ConvNorm(2 * width, 4 * width, 4),
+            ConvNorm(4 * width, 4 * width, 3),
+            ConvNorm(4 * width, 4 * width, 4),
         )
         top, bottom, left, right = BOX
         numbers = 4 * width * ((bottom - top) // 8) * ((right - left) // 8)
@@ -50,11 +38,9 @@ class UnitLogits(nn.Module):
         self.register_buffer("window", face_window(SIDE), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        grey, weight = resized(faces, SIDE).mean(1, keepdim=True), self.window / self.window.sum()
-        middle = (grey * weight).sum((2, 3), keepdim=True)
-        spread = ((grey - middle).square() * weight).sum((2, 3), keepdim=True)
+        grey, deviation = centred_grey(resized(faces, SIDE), self.window)
         top, bottom, left, right = BOX
-        seen = ((grey - middle) / (spread + DARK).sqrt())[:, :, top:bottom, left:right]
+        seen = (grey / deviation)[:, :, top:bottom, left:right]
         found = self.layers(F.pixel_unshuffle(seen, 2)).flatten(1)
         return self.out(F.leaky_relu(self.hidden(found), 0.2)).float()
 
