@@ -187,6 +187,7 @@ def mlflow(
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten idle processes that run nothing of ours
     }
     options = ("--serve-artifacts", f"--artifacts-destination=s3://{bucket}", "--workers=1")
     command = [sys.executable, "-m", "mlflow", "server", f"--host={HOST}", f"--port={port}", *options]
