@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from visage.errors import UserError, one_line
 from visage.infra.ray_session import TOKEN, TOKEN_PATH, token
+from visage.training.resources import DRIVER_CPUS
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -38,7 +39,10 @@ class Cluster:
         self._client = self._connect(headers)
 
     def submit(self, name: str, entrypoint: str, env: Mapping[str, Any]) -> str:
-        """Start a job and return its id, which begins with `name`."""
+        """Start a job and return its id, which begins with `name`.
+
+        Its driver, which prepares faces and trains judges, has a CPU of a node's: without one Ray puts it on the head.
+        """
         from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
 
         # The agents of a head that has just started come up after its job server.
@@ -48,12 +52,14 @@ class Cluster:
             wait=wait_fixed(2),
             reraise=True,
         )
-        job = f"{name}-{secrets.token_hex(3)}"
+        job, cpus = f"{name}-{secrets.token_hex(3)}", 1
+        variables = {**env.get("env_vars", {}), DRIVER_CPUS: str(cpus)}
         with self._faults("the job"):
             return patient(
                 self._client.submit_job,
                 entrypoint=entrypoint,
-                runtime_env=dict(env),
+                entrypoint_num_cpus=cpus,
+                runtime_env={**env, "env_vars": variables},
                 submission_id=job,
                 metadata={"visage": name},
             )

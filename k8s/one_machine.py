@@ -44,7 +44,8 @@ class Parts:
 def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> Iterator[Parts]:
     """All parts, for as long as the block lasts. What they keep lies in `folder`, for the next time.
 
-    cpus: of each worker node. Raises UserError for what is not installed, and for a part that does not come up.
+    cpus: of each worker node, and one more of the first. Raises UserError for what is not installed, and for a part
+    that does not come up.
     """
     folder = folder.absolute()
     shared = folder / "shared"
@@ -89,7 +90,8 @@ def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> 
         nodes: list[Server] = []
 
         def add_node() -> Server:
-            nodes.append(node(f"node-{len(nodes) + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", cpus))
+            own = cpus + (not nodes)  # a job's driver holds one
+            nodes.append(node(f"node-{len(nodes) + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", own))
             return nodes[-1]
 
         for _ in range(NODES):

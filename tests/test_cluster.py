@@ -12,7 +12,7 @@ from ray_head import TOKEN, ray_head
 from tests.cuda import pretended
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.training.resources import cautions, concurrency, this_machine
+from visage.training.resources import DRIVER_CPUS, cautions, concurrency, this_machine
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence() -> None:
@@ -47,7 +47,7 @@ from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.training.resources import room
 
-ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)  # of which the job itself holds one
 large = Train(gpus_per_worker=8)
 try:
     room(large)
@@ -64,7 +64,7 @@ print(room(large), room(large, 9))
 @pytest.mark.ray
 def test_where_an_autoscaler_adds_nodes_what_is_not_there_yet_is_waited_for() -> None:
     # A Ray of its own, as this one stays one that grows.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), DRIVER_CPUS: "1"}
     environment.pop("RAY_ADDRESS", None)
     done = subprocess.run([sys.executable, "-c", GROWING], env=environment, capture_output=True, text=True, timeout=300)
     refused, *rooms = done.stdout.splitlines()

@@ -125,6 +125,33 @@ def test_a_cluster_of_another_version_is_one_sentence(tmp_path: Path, what: str,
     assert_one_sentence(done, address, f"the cluster runs {what} {there.rpartition('.')[0]}")
 
 
+def test_a_jobs_driver_has_a_cpu_of_a_node_and_is_not_on_the_head(tmp_path: Path) -> None:
+    """Ray puts the driver of a job that asks for nothing on the head, whose memory is not made for its work."""
+    import ray
+
+    app, sent = FastAPI(), []
+
+    @app.get("/api/v0/cluster_metadata")
+    @app.get("/api/version")
+    def metadata() -> dict[str, Any]:
+        versions = {"rayVersion": ray.__version__, "pythonVersion": sys.version.split()[0]}
+        return {"result": True, "data": versions, "version": "4", "ray_version": ray.__version__}
+
+    @app.post("/api/jobs/")
+    def submitted(job: dict[str, Any]) -> dict[str, str]:
+        sent.append(job)
+        return {"job_id": job["submission_id"], "submission_id": job["submission_id"]}
+
+    with running(app) as address:
+        asked = ("prepare", *SMALL, "--out", "faces", "--image", "--address", address)
+        done = visage("submit", *asked, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [job] = sent
+    assert job["entrypoint_num_cpus"] == 1
+    # The driver counts what is left for its work.
+    assert float(job["runtime_env"]["env_vars"]["VISAGE_DRIVER_CPUS"]) == job["entrypoint_num_cpus"]
+
+
 @pytest.mark.ray
 def test_a_command_without_an_address_has_a_ray_of_its_own(head: Head, tmp_path: Path) -> None:
     """By itself Ray would join the head that it finds on the machine, whose token this command has not."""

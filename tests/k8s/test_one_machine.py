@@ -157,6 +157,17 @@ def test_a_study_on_it_gives_a_champion_that_is_served(user: User, champion: str
         process.wait(120)
 
 
+def test_the_drivers_are_on_nodes_and_not_on_the_head(user: User, champion: str) -> None:
+    bearer = {"Authorization": f"Bearer {user.variables['RAY_AUTH_TOKEN']}"}
+    asked = (httpx.get(f"{user.parts.job_server}/api/{what}", headers=bearer) for what in ("jobs/", "v0/nodes"))
+    jobs, nodes = (answer.raise_for_status().json() for answer in asked)
+    heads = {node["node_id"] for node in nodes["data"]["result"]["result"] if node["is_head_node"]}
+    drivers = {job["driver_node_id"] for job in jobs if job["driver_node_id"]}
+    assert heads
+    assert drivers
+    assert not heads & drivers
+
+
 def ask_to_stop(user: User, job: str, config: str) -> None:
     assert "is asked to stop" in user.visage("jobs", "stop", job).stdout
 

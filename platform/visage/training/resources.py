@@ -9,6 +9,7 @@ from visage.config.experiment import Train
 from visage.errors import UserError
 
 PROBE_SECONDS = 60.0  # for a node to start a process and look
+DRIVER_CPUS = "VISAGE_DRIVER_CPUS"  # how many of its node's CPUs the job itself holds, which Ray does not tell it
 GROWING = 4  # trainings at once on a cluster that grows, unless the user says how many
 
 
@@ -90,10 +91,12 @@ def this_machine() -> list[dict[str, float]]:
 
 
 def cluster_nodes() -> list[dict[str, float]]:
-    """The resources of each living node of the Ray in use."""
+    """The resources of each living node of the Ray in use, without the CPUs that the job itself holds on its own."""
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    own, held = ray.get_runtime_context().get_node_id(), float(os.environ.get(DRIVER_CPUS, 0))
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [{**(has := node["Resources"]), "CPU": has.get("CPU", 0) - held * (node["NodeID"] == own)} for node in alive]
 
 
 def require_seen(folder: Path) -> None:
