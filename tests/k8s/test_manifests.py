@@ -93,6 +93,22 @@ def test_the_code_reads_what_the_settings_say(rendered: Documents, monkeypatch: 
             assert ("emptyDir" in own) == bool(bucket), where
 
 
+def test_mlflows_server_runs_no_jobs_and_is_given_time_to_start(rendered: Documents, tmp_path: Path) -> None:
+    """Its runner of jobs fills the pod's memory while nothing is to do, and is on by itself."""
+    from k8s.servers import mlflow
+
+    s3 = {"AWS_ENDPOINT_URL": "http://objects:8333"}
+    same = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "MLFLOW_DISABLE_TELEMETRY"}
+    here = mlflow(tmp_path, 5000, 5432, "password", s3).environment
+    for folder in DEPLOYED:
+        [server] = named(rendered[folder], "Deployment")["mlflow"]["spec"]["template"]["spec"]["containers"]
+        given = {each["name"]: each.get("value") for each in server["env"]}
+        assert given["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false", folder
+        assert {name: given[name] for name in same} == {name: here[name] for name in same}, folder
+        # Before it has answered once, the liveness probe does not ask.
+        assert server["startupProbe"]["periodSeconds"] * server["startupProbe"]["failureThreshold"] >= 600, folder
+
+
 def test_addresses_lead_to_a_service_of_the_same_port_or_outside(rendered: Documents) -> None:
     for folder in DEPLOYED:
         services = named(rendered[folder], "Service")
