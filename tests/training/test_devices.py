@@ -37,6 +37,7 @@ EXPRESSIONS = ("neutral", "happy")
 EFT = {"name": "eft", "width": 8, "discriminator_width": 8, "related": 8}
 MASKED = {"width": 8, "discriminator_width": 8, "mask": True, "warp": True}
 BASIS = {"width": 8, "discriminator_width": 8, "basis": True}
+UNIT_BASIS = {"name": "eft", **BASIS}
 
 
 @pytest.fixture(scope="module")
@@ -134,21 +135,34 @@ def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
+NO_ANSWER = {"adversarial": 0, "swap": 0}
+HELD = {**NO_ANSWER, "reconstruction": 0, "cross_cycle": 0}
+UNITS = {**HELD, "paired": 1}  # what the basis of eft learns by
+
+
 @pytest.mark.parametrize(
-    "weights",
+    ("method", "weights"),
     [
-        {"feature_adversarial": 0},
-        {"action_units": 0},
-        {"adversarial": 0, "swap": 0},
-        {"adversarial": 0, "swap": 0, "feature_adversarial": 0},
-        {"cross_cycle": 0, "reconstruction": 0},
+        (EFT, {"feature_adversarial": 0}),
+        (EFT, {"action_units": 0}),
+        (EFT, NO_ANSWER),
+        (EFT, {**NO_ANSWER, "feature_adversarial": 0}),
+        (EFT, {"cross_cycle": 0, "reconstruction": 0}),
+        (EFT, {**HELD, "action_units": 0}),
+        (UNIT_BASIS, UNITS),
+        (UNIT_BASIS, {**UNITS, "action_units": 0}),
+        (UNIT_BASIS, {**UNITS, "feature_adversarial": 0, "feature_paired": 1}),
+        (MASKED, {"classification": 1, "feature_matching": 1}),
+        (MASKED, {"adversarial": 0, "triplet": 0}),
+        (BASIS, {"smoothness": 1}),
     ],
+    ids=lambda value: "-".join(f"{k}:{v}" for k, v in value.items()),
 )
 def test_workers_together_take_the_same_steps_whatever_is_in_no_loss(
-    noise: Noise, gloo: None, weights: dict[str, float]
+    noise: Noise, gloo: None, method: dict[str, Any], weights: dict[str, float]
 ) -> None:
     loss = {name: {"weight": value} for name, value in weights.items()}
-    asked = settings(noise, method=EFT, loss=loss)
+    asked = settings(noise, method=method, loss=loss)
     alone, parallel = (
         Trainer(asked, *noise, Place(parallel=way)) for way in (lambda network: network, DistributedDataParallel)
     )

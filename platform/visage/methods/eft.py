@@ -204,7 +204,7 @@ class EFT:
             parts["adversarial"] = adversarial_generator(realism, loss.adversarial.form)
         if loss.triplet.weight:
             parts["triplet"] = self._triplet(batch, generated)
-        return total(parts, loss) + unasked(generated.read), parts
+        return total(parts, loss) + unasked(generated.read, generated.swapped), parts
 
     def _triplet(self, batch: SwapBatch, generated: Swapped) -> Tensor:
         """S_a nearer to another picture of a than to one of b, and the other way round."""

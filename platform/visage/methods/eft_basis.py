@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from visage.config.method import Loss, Method
-from visage.methods.eft import SwapBatch, action_unit_loss, frozen
+from visage.methods.eft import SwapBatch, action_unit_loss, frozen, unasked
 from visage.methods.terms import Parts, total, triplet_loss
 from visage.models.disentangler import NARROW, Disentangler
 from visage.models.probe import FeatureProbe
@@ -124,7 +124,7 @@ class BasisEFT:
                 positive = self.embedding(others)
             negative = positive.roll(len(batch.face), 0)
             parts["triplet"] = triplet_loss(self.embedding(generated.made), positive, negative, loss.triplet.margin)
-        return total(parts, loss), parts
+        return total(parts, loss) + unasked(generated.read), parts
 
 
 def _both(batch: SwapBatch) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ class BasisGenerator(Levels):
 
 
 def painted(face: Tensor, flow: Tensor, colour: Tensor, window: Tensor) -> Tensor:
-    """The face N,3,S,S moved by the flow N,2,S,S and coloured by N,3,S,S, both within the window 1,1,S,S."""
+    """The face N,3,S,S moved by the flow N,2,S,S and coloured by N,3,S,S, both within the window 1,S,S."""
     return moved(face, window * flow) + COLOUR_GAIN * window * colour
 
 
@@ -131,8 +131,8 @@ def fine_flow(own: Tensor, shared: Tensor) -> Tensor:
 
 
 def wide_window(size: int) -> Tensor:
-    """1,1,S,S in 0..1: as `face_window`, and room below for a jaw that drops."""
+    """1,S,S in 0..1: as `face_window`, and room below for a jaw that drops."""
     centres = (torch.arange(size) + 0.5) / size
     radius = torch.hypot((centres[None, :] - 0.5) / 0.42, (centres[:, None] - 0.6) / 0.5)
     fall = ((1 - radius) / 0.25).clamp(0, 1)
-    return (fall * fall * (3 - 2 * fall))[None, None]
+    return (fall * fall * (3 - 2 * fall))[None]

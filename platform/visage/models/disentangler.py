@@ -165,7 +165,7 @@ class Disentangler(nn.Module):
             self.decoder = Decoder(width, related, 3 + mask + 2 * warp)
             self.reader = nn.Linear(related, units)
         self.window: Tensor
-        window = face_window(size) if mask or warp else torch.ones(1, 1, 1, 1)
+        window = face_window(size) if mask or warp else torch.ones(1, 1, 1)
         self.register_buffer("window", wide_window(size) if basis else window, persistent=False)
 
     def forward(self, face: Tensor, driver: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class ConvNorm(nn.Module):
 
 
 def centred_grey(faces: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Faces N,3,S,S in [-1, 1] in grey, their mean within the window 1,1,S,S at 0: N,1,S,S; and their deviation there,
+    """Faces N,3,S,S in [-1, 1] in grey, their mean within the window 1,S,S at 0: N,1,S,S; and their deviation there,
     N,1,1,1, by which they are of one contrast. Colour and light say who and where a face is, and nothing of action
     units."""
     grey, weight = faces.mean(1, keepdim=True), window / window.sum()

@@ -103,7 +103,7 @@ class UNet(Levels):
         super().__init__(size, width, conditions, 3, 3 + mask + 2 * warp)
         self.size, self.width, self.conditions, self.mask, self.warp = size, width, conditions, mask, warp
         self.window: Tensor
-        self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1, 1), persistent=False)
+        self.register_buffer("window", face_window(size) if mask or warp else torch.ones(1, 1, 1), persistent=False)
 
     def forward(self, face: Tensor, condition: Tensor) -> Tensor:
         """face: N,3,S,S in [-1, 1]; condition: N,K, see `models.condition`. Returns N,3,S,S in [-1, 1], float32."""
@@ -131,7 +131,7 @@ class UNet(Levels):
 def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -> Tensor:
     """A generator's last channels as a face: N,3 colours, then with `mask` N,1 and with `warp` N,2 for the flow.
 
-    face: the input, N,3,S,S; window: 1,1,S,S, where it may change. Returns N,3,S,S in [-1, 1].
+    face: the input, N,3,S,S; window: 1,S,S, where it may change. Returns N,3,S,S in [-1, 1].
     """
     made, face = torch.tanh(out[:, :3]), face.to(out.dtype)
     if warp:
@@ -140,11 +140,14 @@ def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -
 
 
 def face_window(size: int) -> Tensor:
-    """1,1,S,S in 0..1: one on the face, from brows to chin, of an aligned face; falls smoothly to zero around it."""
+    """1,S,S in 0..1: one on the face, from brows to chin, of an aligned face; falls smoothly to zero around it.
+
+    Of three axes: channels_last gives one of four strides that DDP cannot broadcast where it is the only buffer.
+    """
     centres = (torch.arange(size) + 0.5) / size
     radius = torch.hypot((centres[None, :] - 0.5) / 0.36, (centres[:, None] - 0.6) / 0.45)
     fall = ((1 - radius) / 0.3).clamp(0, 1)
-    return (fall * fall * (3 - 2 * fall))[None, None]
+    return (fall * fall * (3 - 2 * fall))[None]
 
 
 def smooth_flow(raw: Tensor) -> Tensor:
