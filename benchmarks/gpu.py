@@ -6,7 +6,7 @@ For a bare CUDA machine with torch, torchvision, safetensors, torchmetrics, type
 Ray nor MLflow. Its few other needs, into a folder that PYTHONPATH names beside this checkout's own, which it finds:
 
     pip install --target DIR --no-deps pydantic pydantic-core annotated-types typing-inspection typing-extensions \
-        pyyaml facenet-pytorch==2.5.3 defusedxml starlette anyio python-multipart scipy joblib threadpoolctl pyarrow
+        pyyaml threadpoolctl facenet-pytorch==2.5.3 requests urllib3 idna certifi charset-normalizer
 
 Each part stands alone: one that fails says so in the table and the next begins. It writes gpu.json and gpu.md to --out
 and prints the table. On the CPU with --quick it shows that the script itself runs; its figures then mean nothing.
