@@ -40,9 +40,12 @@ BASIS = {"width": 8, "discriminator_width": 8, "basis": True}
 UNIT_BASIS = {"name": "eft", **BASIS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Noise:
-    """Faces of noise, and judges that nothing was taught: only where they compute matters here."""
+    """Faces of noise, and judges that nothing was taught: only where they compute matters here.
+
+    Anew for each test, as a training on the device that is pretended leaves the networks there.
+    """
     random = np.random.default_rng(0)
     rows = [Row(Path(f"{k}.png"), f"p{k // 4}", EXPRESSIONS[k % 2], str(k // 2 % 2)) for k in range(64)]
     pictures = [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in rows]
