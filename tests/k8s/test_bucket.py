@@ -26,5 +26,5 @@ def test_a_study_in_a_bucket_outlives_the_disks_of_its_nodes(user: User) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert user.ended("apart") == ["complete"] * 3
     assert user.curves("apart") == [list(range(240, 2401, 240))] * 3
-    judged = user.visage("submit", "evaluate", "visage-ucgan@champion", "--data", "runs/faces", *placed[1:], "--wait")
+    judged = user.visage("submit", "evaluate", "visage-ucgan/1", "--data", "runs/faces", *placed[1:], "--wait")
     assert judged.returncode == 0, judged.stdout + judged.stderr
