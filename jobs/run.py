@@ -5,6 +5,7 @@ python -m jobs.run tune configs/kdef.yaml
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from visage.cli import main
@@ -26,8 +27,12 @@ def run(arguments: list[str]) -> None:
         rest = [str(Path(each).absolute()) if Path(each).is_file() else each for each in rest]
         try:
             os.chdir(home)
+            tempfile.TemporaryFile(dir=home).close()  # a volume may be there and root's alone
         except OSError as error:
-            fault = UserError(f"{HOME} = {home}: {error.strerror}; mount the storage that all nodes share there.")
+            fault = UserError(
+                f"{HOME} = {home}: {error.strerror}; mount the storage that all nodes share there, for user "
+                f"{os.getuid()} to write to."
+            )
             print(f"visage: {fault}", file=sys.stderr)
             raise SystemExit(2) from None
     sys.argv[1:] = [*command, *(["--restartable"] if set(command) & GO_ON else []), *rest]

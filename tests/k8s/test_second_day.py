@@ -1,0 +1,196 @@
+"""What breaks after the first `apply`: an upgrade, a machine that goes, one that is large, a study that takes all."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running
+
+ROOT = Path(__file__).parents[2]
+SPREAD = "topologySpreadConstraints"
+
+
+def clusters(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specifications of both Ray clusters: of the jobs', of the endpoint's."""
+    service = named(documents, "RayService")["visage-endpoint"]["spec"]
+    return [named(documents, "RayCluster")["visage"]["spec"], service["rayClusterConfig"]]
+
+
+def endpoint(documents: list[dict[str, Any]]) -> Pod:
+    [found] = [pod for pod in running(documents) if pod.labels.get("visage/role") == "endpoint"]
+    return found
+
+
+def variables(pod: Pod) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in pod.spec["containers"][0]["env"]}
+
+
+def test_another_image_reaches_both_clusters(rendered: Documents) -> None:
+    """KubeRay leaves a RayCluster's pods as they are, and starts new ones of the new kind beside them, unless told."""
+    for folder in DEPLOYED:
+        jobs, _ = clusters(rendered[folder])
+        assert jobs["upgradeStrategy"] == {"type": "Recreate"}, folder
+        service = named(rendered[folder], "RayService")["visage-endpoint"]["spec"]
+        assert service["upgradeStrategy"]["type"] == ("None" if folder == "overlays/local" else "NewCluster")
+    # Where there is no room for two, the page says how.
+    assert "kubectl delete rayservice visage-endpoint" in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_the_endpoints_nodes_are_on_several_machines(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        pod = endpoint(rendered[folder])
+        by_machine, by_zone = pod.spec[SPREAD]
+        assert by_machine["topologyKey"] == "kubernetes.io/hostname"
+        sure = folder == "overlays/production"
+        assert by_machine["whenUnsatisfiable"] == ("DoNotSchedule" if sure else "ScheduleAnyway"), folder
+        assert (by_zone["topologyKey"], by_zone["whenUnsatisfiable"]) == (
+            "topology.kubernetes.io/zone",
+            "ScheduleAnyway",
+        )
+        for each in (by_machine, by_zone):
+            assert each["labelSelector"]["matchLabels"].items() <= pod.labels.items()
+            assert each["matchLabelKeys"] == ["ray.io/cluster"]  # or an upgrade's second cluster had to mend the first
+
+
+def test_a_node_that_is_told_to_end_answers_what_it_was_asked(rendered: Documents) -> None:
+    """Ray closes the port about 3 s after SIGTERM; by then nobody may ask, and everybody must have been answered."""
+    for folder in DEPLOYED:
+        pod = endpoint(rendered[folder])
+        sleeps = pod.spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        longest = float(variables(pod)["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]["value"])
+        assert sleeps >= longest + 5, folder
+        assert pod.spec["terminationGracePeriodSeconds"] >= sleeps + 30, folder
+
+
+def test_gpus_and_their_image_go_to_who_asks_for_them(rendered: Documents) -> None:
+    for folder in ("overlays/gpu", "overlays/production", "jobs"):
+        for pod in running(rendered[folder]):
+            [container] = pod.spec["containers"]
+            if "visage" in container["image"]:
+                asks = "nvidia.com/gpu" in container["resources"]["limits"]
+                assert container["image"].endswith("-gpu" if asks else "-cpu"), f"{folder}: {pod.name}"
+    for folder in DEPLOYED:
+        for cluster in clusters(rendered[folder]):
+            for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+                limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+                if group.get("groupName") != "replicas" and "nvidia.com/gpu" not in limits:
+                    assert group["rayStartParams"]["num-gpus"] == "0", folder
+    # The device plugin sets it for who asks; all others see none, where the runtime reads the image's own.
+    last = (ROOT / "k8s" / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    assert re.findall(r"NVIDIA_VISIBLE_DEVICES=(\S+)", last) == ["void"]
+
+
+def test_a_machine_that_is_gone_is_not_waited_for(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        for pod in running(rendered[folder]):
+            if "ray.io/is-ray-node" in pod.labels:
+                for taint in ("not-ready", "unreachable"):
+                    key = f"node.kubernetes.io/{taint}"
+                    [found] = [each for each in pod.spec["tolerations"] if each["key"] == key]
+                    assert found["tolerationSeconds"] <= 30, f"{folder}: {pod.name}"
+                    assert (found["operator"], found["effect"]) == ("Exists", "NoExecute")
+
+
+def test_processes_are_counted_by_what_the_pod_asked_for(rendered: Documents) -> None:
+    """joblib starts one for each core of the machine, of which a pod without a limit of CPUs sees all."""
+    name = "LOKY_MAX_CPU_COUNT"
+    for folder in DEPLOYED:
+        for pod in running(rendered[folder]):
+            if pod.labels.get("ray.io/cluster") == "visage":
+                assert variables(pod)[name]["valueFrom"] == {"resourceFieldRef": {"resource": "requests.cpu"}}, pod.name
+    code = "import joblib; print(joblib.effective_n_jobs(-1))"
+    done = subprocess.run([sys.executable, "-c", code], env={name: "1"}, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_what_a_pod_writes_to_its_machines_disk_is_asked_for(rendered: Documents) -> None:
+    for where, pod in all_pods(rendered):
+        disks = [each for each in pod.get("volumes", ()) if "emptyDir" in each and "medium" not in each["emptyDir"]]
+        asked = [each["resources"]["requests"].get("ephemeral-storage") for each in pod["containers"]]
+        assert not disks or all(asked), where
+        assert all("sizeLimit" in each["emptyDir"] for each in disks), where
+
+
+def test_a_study_makes_room_for_all_else(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        [(name, priority)] = named(rendered[folder], "PriorityClass").items()
+        assert -10 < priority["value"] < 0  # machines are added for what is above -10
+        assert "globalDefault" not in priority
+        for pod in running(rendered[folder]):
+            studies = pod.labels.get("visage/cluster") == "jobs" and pod.labels["ray.io/node-type"] == "worker"
+            assert pod.spec.get("priorityClassName") == (name if studies else None), f"{folder}: {pod.name}"
+
+
+def test_a_driver_may_wait_for_a_machine_that_is_made_first(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        [head] = [pod for pod in running(rendered[folder]) if pod.name == "visage headgroup"]
+        assert float(variables(head)["RAY_JOB_START_TIMEOUT_SECONDS"]["value"]) > 900
+
+
+def test_a_commit_changes_a_small_layer_of_the_image() -> None:
+    """What is installed for it stands in layers that come before the code, and are made without it."""
+    stages: dict[str, list[str]] = {}
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "k8s" / "Dockerfile").read_text())
+    for line in text.splitlines():
+        if made := re.match(r"FROM (\S+) AS (\S+)", line):
+            stages[made[2]] = list(stages.get(made[1], ()))
+            name = made[2]
+        elif line and not line.startswith(("#", "ARG ")):
+            stages[name].append(line)
+    for target in ("cpu", "gpu"):
+        [first, *rest] = [line for line in stages[target] if line.startswith("COPY --from") and "/opt/visage" in line]
+        assert rest
+        of = re.match(r"COPY --from=(\S+)", first)
+        assert of
+        needs = stages[of[1]]
+        assert any("pip install" in line for line in needs)
+        assert not [line for line in needs if re.match(r"COPY .*\b(platform|jobs|serve_app|pyproject)", line)]
+
+
+def test_everything_of_an_overlay_says_what_it_is_part_of(rendered: Documents) -> None:
+    for folder in DEPLOYED:
+        for each in rendered[folder]:
+            labels = each["metadata"].get("labels", {})
+            assert labels.get("app.kubernetes.io/part-of") == "visage", f"{folder}: {each['metadata']['name']}"
+
+
+def test_a_store_that_hangs_is_started_again(rendered: Documents) -> None:
+    redis = named(rendered["base"], "StatefulSet")["redis"]["spec"]["template"]["spec"]["containers"][0]
+    assert "redis-cli ping" in redis["livenessProbe"]["exec"]["command"][-1]
+
+
+def test_a_certificate_can_be_issued(rendered: Documents) -> None:
+    """Let's Encrypt asks a pod that cert-manager starts in this namespace, by way of the ingress controller."""
+    policies = named(rendered["overlays/production"], "NetworkPolicy")
+    solver = policies["acme"]["spec"]
+    assert solver["podSelector"] == {"matchLabels": {"acme.cert-manager.io/http01-solver": "true"}}
+    [rule] = solver["ingress"]
+    assert rule["from"] == policies["endpoint"]["spec"]["ingress"][0]["from"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
+
+
+def test_the_autoscaler_beside_a_head_is_as_locked_as_the_pods(rendered: Documents) -> None:
+    """KubeRay adds it, as it adds a worker's init container, which gets its own container's context."""
+    for folder in DEPLOYED:
+        for cluster in clusters(rendered[folder]):
+            locked = cluster["autoscalerOptions"]["securityContext"]
+            assert locked["allowPrivilegeEscalation"] is False
+            assert locked["capabilities"] == {"drop": ["ALL"]}
+    labels = named(rendered["base"], "Namespace")["visage"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert labels["pod-security.kubernetes.io/enforce-version"] == "v1.33"
+
+
+def test_the_endpoints_settings_of_an_overlay_differ_in_its_replicas_alone(rendered: Documents) -> None:
+    """Each overlay repeats the whole of serveConfigV2, which is one string."""
+    told = {}
+    for folder in DEPLOYED:
+        told[folder] = yaml.safe_load(named(rendered[folder], "RayService")["visage-endpoint"]["spec"]["serveConfigV2"])
+        args = told[folder]["applications"][0]["args"]
+        for own in ("replicas", "batching"):
+            args.pop(own, None)
+    assert all(each == told["base"] for each in told.values())
