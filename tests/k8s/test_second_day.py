@@ -1,5 +1,6 @@
 """What breaks after the first `apply`: an upgrade, a machine that goes, one that is large, a study that takes all."""
 
+import os
 import re
 import subprocess
 import sys
@@ -194,3 +195,45 @@ def test_the_endpoints_settings_of_an_overlay_differ_in_its_replicas_alone(rende
         for own in ("replicas", "batching"):
             args.pop(own, None)
     assert all(each == told["base"] for each in told.values())
+
+
+def with_component(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Overlay `production` with a component, as its line in the overlay makes it."""
+    there = os.path.relpath(ROOT / "k8s", folder.resolve())
+    own = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/{name}"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own | {"namespace": "visage"}))
+    done = subprocess.run(["kubectl", "kustomize", folder.resolve()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_cilium_lets_the_autoscalers_ask_the_api_server(rendered: Documents, tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "cilium")
+    cilium = named(documents, "CiliumNetworkPolicy")["api-server"]
+    assert cilium["metadata"]["namespace"] == "visage"
+    assert cilium["spec"]["endpointSelector"] == named(documents, "NetworkPolicy")["api-server"]["spec"]["podSelector"]
+
+
+def test_a_quota_bounds_the_studies_alone(rendered: Documents, tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "quota")
+    [scope] = named(documents, "ResourceQuota")["studies"]["spec"]["scopeSelector"]["matchExpressions"]
+    assert scope["scopeName"] == "PriorityClass"
+    assert scope["values"] == list(named(documents, "PriorityClass"))
+
+
+def test_the_gateway_takes_the_place_of_the_ingress(rendered: Documents, tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "gateway")
+    assert not named(documents, "Ingress")
+    ingress = named(rendered["overlays/production"], "Ingress")["visage"]["spec"]
+    gateway = named(documents, "Gateway")["visage"]["spec"]
+    route = named(documents, "HTTPRoute")["visage"]["spec"]
+    [host] = route["hostnames"]
+    assert host == ingress["rules"][0]["host"]
+    assert {each["hostname"] for each in gateway["listeners"]} == {host}
+    [tls] = [each for each in gateway["listeners"] if each["name"] == route["parentRefs"][0]["sectionName"]]
+    assert tls["tls"]["certificateRefs"] == [{"name": ingress["tls"][0]["secretName"]}]
+    [rule] = route["rules"]
+    service = named(documents, "RayService")["visage-endpoint"]["spec"]["serveService"]
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+    longest = float(variables(endpoint(documents))["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]["value"])
+    assert float(rule["timeouts"]["request"].removesuffix("s")) > longest
