@@ -2,6 +2,7 @@
 
 import base64
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,17 @@ def test_the_demo_goes_the_whole_road(tmp_path: Path) -> None:
     assert result["model"]["alias"] == "champion"
     assert result["study"]["trials"] == result["study"]["complete"] + result["study"]["pruned"]
     assert result["metrics"]["score"]["low"] > result["rows"]["copy"]["score"]["high"]
-    page = (out / "report.html").read_text()
-    assert 'src="http' not in page
-    assert 'href="http' not in page
+    assert not [address for address in addresses(out / "report.html") if address.startswith(("http", "//"))]
     assert Image.open(out / "faces.png").size[0] > 500
+
+
+def addresses(page: Path) -> list[str]:
+    """What a page's tags point at; the text of a script, which may name addresses too, is none."""
+    found: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda _, given: found.extend(v for n, v in given if n in ("src", "href") and v)  # type: ignore[method-assign]
+    parser.feed(page.read_text())
+    return found
 
 
 @pytest.fixture
