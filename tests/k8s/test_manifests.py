@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,38 @@ def test_the_schemas_accept_every_document(rendered: Documents, folder: str) -> 
         pytest.skip("the schemas are not beside the project")
     done = subprocess.run([sys.executable, CHECK, ROOT / "k8s" / folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_field_has_a_rule_that_only_an_api_server_would_apply(rendered: Documents) -> None:
+    """The schemas' rules in CEL (x-kubernetes-validations), which the check above does not evaluate."""
+    folder = CHECK.parents[1] / "kuberay-crds"
+    if not folder.is_dir():
+        pytest.skip("the schemas are not beside the project")
+
+    def ruled(schema: dict[str, Any], value: Any, path: str) -> Iterator[str]:
+        if "x-kubernetes-validations" in schema:
+            yield path
+        for key, inner in schema.get("properties", {}).items():
+            if isinstance(value, dict) and key in value:
+                yield from ruled(inner, value[key], f"{path}.{key}")
+        for each in value if isinstance(value, list) else ():
+            yield from ruled(schema["items"], each, f"{path}[]")
+
+    names = {"RayCluster": "rayclusters", "RayService": "rayservices", "RayJob": "rayjobs"}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    seen = 0
+    for kind, plural in names.items():
+        [version] = [
+            each["schema"]["openAPIV3Schema"]
+            for each in yaml.load((folder / f"ray.io_{plural}.yaml").read_text(), loader)["spec"]["versions"]
+            if each["name"] == "v1"
+        ]
+        assert list(ruled(version, {"spec": {"managedBy": "me"}}, kind)) == [f"{kind}.spec.managedBy"]
+        for folder_name in (*DEPLOYED, "jobs"):
+            for name, document in named(rendered[folder_name], kind).items():
+                seen += 1
+                assert not list(ruled(version, document, kind)), f"{folder_name}: {name}"
+    assert seen == 2 * len(DEPLOYED) + 1
 
 
 def test_every_pod_is_restricted_and_asks_for_what_it_needs(rendered: Documents) -> None:

@@ -56,6 +56,36 @@ def test_every_secret_that_is_rotated_has_the_keys_that_are_read(rendered: Docum
         assert sorted(keys[0]) == sorted(keys[1]), name
 
 
+def test_all_is_taken_away_in_an_order_that_ends() -> None:
+    """KubeRay lets a cluster go when a job has cleaned Redis up, which needs the namespace and Redis."""
+    [row] = re.findall(r"^\| take all of it away \|.*$", text("kubernetes.md"), re.MULTILINE)
+    clusters, rest = row.index("kubectl delete rayjob,rayservice,raycluster --all --wait"), row.index("delete -k")
+    assert clusters < rest
+
+
+def test_the_table_of_failures_names_every_part() -> None:
+    said = text("operate.md").partition("## When something fails")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \|", said, re.MULTILINE)
+    for part in (
+        "replica",
+        "worker node",
+        "machine",
+        "head",
+        "Redis",
+        "MLflow",
+        "PostgreSQL",
+        "object store",
+        "bucket",
+    ):
+        assert any(part in row for row in rows), part
+
+
+def test_the_page_says_which_driver_cuda_needs() -> None:
+    cuda = re.findall(r"nvidia/cuda:(\d+)\.", (ROOT / "k8s" / "Dockerfile").read_text())
+    assert cuda == ["13"]
+    assert "a driver of 580 or later, which CUDA 13 needs" in " ".join(text("kubernetes.md").split())
+
+
 def test_the_patch_of_the_endpoint_changes_its_cluster(rendered: Documents) -> None:
     """KubeRay builds a new cluster for any change of rayClusterConfig but the groups' sizes."""
     patched = [line for line in lines(ROOT / "docs" / "operate.md") if line.startswith(("POD=", "kubectl patch"))]
