@@ -48,6 +48,7 @@ def test_the_endpoints_nodes_are_on_several_machines(rendered: Documents) -> Non
         assert by_machine["topologyKey"] == "kubernetes.io/hostname"
         sure = folder == "overlays/production"
         assert by_machine["whenUnsatisfiable"] == ("DoNotSchedule" if sure else "ScheduleAnyway"), folder
+        assert by_machine.get("minDomains", 1) == (2 if sure else 1), folder  # or one machine would satisfy it
         assert (by_zone["topologyKey"], by_zone["whenUnsatisfiable"]) == (
             "topology.kubernetes.io/zone",
             "ScheduleAnyway",
