@@ -121,6 +121,7 @@ class Meters:
             for name, values in (
                 ("identity_similarity", done.edited.similarity),
                 ("expression_confidence", done.edited.confidence),
+                ("natural", done.edited.natural),
             ):
                 self._observe(job.model, name, values, full)
 

@@ -46,6 +46,7 @@ def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done
     # Of an animation the values of the last picture, as that is the one asked for.
     similarity = _numbers(done.edited.similarity[-len(wanted) :])
     confidence = _numbers(done.edited.confidence[-len(wanted) :])
+    natural = _numbers(done.edited.natural[-len(wanted) :])
     results = tuple(
         ExpressionResult(
             expression=model.editor.expressions[index],
@@ -53,6 +54,7 @@ def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done
             image=files[place],
             identity_similarity=similarity[place],
             expression_confidence=confidence[place],
+            natural=natural[place],
         )
         for place, (index, intensity) in enumerate(wanted)
     )
@@ -66,12 +68,14 @@ def transfer_document(
     """The JSON answer of transfers. known: the action units that the model can be told. driving: where the drivers'
     faces are; empty where units were told."""
     results = []
+    natural = _numbers(done.edited.natural)
     for place, (file, like) in enumerate(zip(files, _numbers(done.edited.similarity), strict=True)):
         read = [] if done.edited.units is None else done.edited.units[place].tolist()
         results.append(
             TransferResult(
                 image=file,
                 identity_similarity=like,
+                natural=natural[place],
                 driver=_place(driving[place]) if driving else None,
                 read={au: round(value, 3) for au, value in zip(AUS, read, strict=True) if au in known},
             )

@@ -68,3 +68,9 @@ export async function told(face, units, signal) {
 }
 
 export const png = async (base64) => new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
+
+/** What an answer's check says of the mouth, to end a sentence with; nothing of a model without that check. */
+export function natural(value) {
+  if (value === null) return "";
+  return value < 0.5 ? "; mouth or chin look damaged" : `, natural ${Math.round(value * 100)} %`;
+}

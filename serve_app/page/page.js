@@ -162,9 +162,9 @@ async function showView(signal) {
     showAfter(await api.png(results.get(expression).image));
   }
   at("stage").dataset.view = view();
-  const { identity_similarity: same, expression_confidence: sure } = results.get(expression);
+  const { identity_similarity: same, expression_confidence: sure, natural } = results.get(expression);
   at("check").textContent = same === null ? "" :
-    `The server's own check: likeness to the person ${same.toFixed(2)} of 1, ${expression} ${Math.round(sure * 100)} %.`;
+    `The server's own check: likeness to the person ${same.toFixed(2)} of 1, ${expression} ${Math.round(sure * 100)} %${api.natural(natural)}.`;
   say(`Shown: ${expression}, intensity ${intensity().toFixed(2)}.`);
 }
 

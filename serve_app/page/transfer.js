@@ -89,10 +89,10 @@ export async function carry() {
   else if (units.any()) await follow();
 }
 
-async function showResult({ results: [{ image, identity_similarity: same }] }, whose) {
+async function showResult({ results: [{ image, identity_similarity: same, natural }] }, whose) {
   page.show(at("transfer-result"), await api.png(image));
   at("transfer-check").textContent = same === null ? "" :
-    `The server's own check: likeness to the person ${same.toFixed(2)} of 1.`;
+    `The server's own check: likeness to the person ${same.toFixed(2)} of 1${api.natural(natural)}.`;
   at("transfer-download").href = at("transfer-result").src;
   at("transfer-result").hidden = at("transfer-download").hidden = false;
   page.say(`Shown: your picture with the expression ${whose}.`);

@@ -9,11 +9,12 @@ from visage.faces.facs import AUS
 from visage.judging.evaluate import evaluate
 from visage.judging.evaluate_transfer import evaluate_transfer
 from visage.judging.metrics import score as harmonic
+from visage.judging.natural import natural_check
 from visage.judging.train import FaceNetworks
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training
-from visage.registry.card import MODEL_CARD
+from visage.registry.card import MODEL_CARD, NATURAL
 from visage.registry.model_card import summary
 from visage.training.unit_map import fit_unit_map
 
@@ -36,8 +37,11 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
+        natural=natural_check(generator, faces, images=640, seed=0),
     )
     card = bundle.card
+    assert set(card.self_check) == {"identity_similarity", "expression_confidence", "natural"}
+    assert NATURAL in card.files
     assert card.data.sha256 == faces.sha256
     assert card.data.judges == networks.sha256
     assert sum(card.data.people.values()) == 56
@@ -74,8 +78,11 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
+        natural=natural_check(generator, faces, images=640, seed=0),
         unit_map=unit_map,
     )
+    natural = bundle.card.self_check["natural"]
+    assert 0 < natural["0.05"] < natural["0.95"] < 1
     assert bundle.facts.name == "visage-eft"
     carried = bundle.unit_map()
     assert carried

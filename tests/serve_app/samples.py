@@ -26,15 +26,17 @@ def make_bundle(
     method: str = "ucgan",
     generator: Any = None,
     units: tuple[int, ...] = UNITS,
+    natural: bool = True,
 ) -> Any:
     """A bundle of untrained networks; those of the self-check are the same for every seed of the generator, which is
-    the method's unless one is given. units: action units that a transfer can be told; none makes no map."""
+    the method's unless one is given. units: action units that a transfer can be told; none makes no map. natural: with
+    the part of the self-check that is the generator's own."""
     import torch
 
     from tests.evaluations import sample
     from visage.models.disentangler import Disentangler
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck
+    from visage.models.judges import ExpressionCheck, NaturalCheck
     from visage.models.unet import UNet
     from visage.registry.bundle import write_bundle
 
@@ -50,6 +52,7 @@ def make_bundle(
         unit_map=unit_map,
         encoder=encoder,
         check=check,
+        natural=NaturalCheck().eval() if natural else None,
         faces_png=png(np.zeros((8, 8, 3), np.uint8)),
         results=[],
         method=method,

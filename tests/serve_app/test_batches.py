@@ -66,6 +66,7 @@ def test_an_animation_in_json_has_the_values_of_its_last_picture(post: Ask) -> N
     (still,) = post(png(face()), **fields).json()["results"]
     assert result["identity_similarity"] == pytest.approx(still["identity_similarity"], abs=0.02)
     assert result["expression_confidence"] == pytest.approx(still["expression_confidence"], abs=0.02)
+    assert result["natural"] == pytest.approx(still["natural"], abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])

@@ -175,6 +175,7 @@ def test_no_expression_means_all_and_each_carries_its_values(post: Post) -> None
         assert result["intensity"] == 0.5
         assert -1 <= result["identity_similarity"] <= 1
         assert 0 <= result["expression_confidence"] <= 1
+        assert 0 < result["natural"] < 1
     assert answer["face"]["box"] == [0, 0, SIZE, SIZE]
     assert answer["model"]["name"] == "visage-ucgan"
     # The pictures differ, so the condition arrives.

@@ -66,6 +66,7 @@ def test_several_drivers_are_answered_in_their_order_each_as_if_alone(transfer: 
         assert np.abs(alone - picture).max() <= 1
     assert (made[0] != made[1]).any()
     assert all(-1 <= result["identity_similarity"] <= 1 for result in answer["results"])
+    assert all(0 < result["natural"] < 1 for result in answer["results"])
 
 
 def test_requests_that_meet_in_a_batch_get_their_own(carrier: Any, transfer: Post) -> None:

@@ -17,6 +17,7 @@ from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
 from visage.judging.by_method import PICTURES
+from visage.judging.natural import natural_check
 from visage.judging.report import intensity_picture, units_picture
 from visage.judging.train import FaceNetworks
 from visage.models.basis import ExpressionReader
@@ -102,7 +103,9 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
         last = train(longer, faces, tmp_path, lambda point: None, networks=networks, resume=tmp_path / "checkpoint")
         assert last.images == 12
         generator = load_generator(tmp_path / "checkpoint")[0].to("cuda")
-        assert len(reference_quantiles(generator, faces, networks)) == 2
+        natural = natural_check(generator, faces, images=64, seed=0)
+        assert next(natural.parameters()).device.type == "cpu"
+        assert len(reference_quantiles(generator, faces, networks, natural)) == 3
         write_png(tmp_path / "faces.png", PICTURES[asked.method.name](generator, faces, "test"))
         golden_file(make_golden(generator, faces.size, faces.expressions))
         if isinstance(generator, Disentangler):

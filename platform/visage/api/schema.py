@@ -87,12 +87,19 @@ class Comparison(Schema):
     skipped: int | None = Field(None, description="requests for whose unseen run there was no time")
 
 
+NATURAL = (
+    "0 to 1, by a check that was fitted to this model: below 0.5 mouth or chin look damaged, as in fewer than one in "
+    "twenty of its faces; null when not computed, and of a model of an older Visage"
+)
+
+
 class ExpressionResult(Schema):
     expression: str = Field(examples=["happy"])
     intensity: float = Field(examples=[1.0])
     image: File = Field(description="base64 of the PNG or WebP file", examples=["iVBORw0KGgo="])
     identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
     expression_confidence: float | None = Field(description="0 to 1; null when not computed", examples=[0.88])
+    natural: float | None = Field(None, description=NATURAL, examples=[0.83])
 
 
 class FacePlace(Schema):
@@ -123,6 +130,7 @@ class Expressions(Schema):
 class TransferResult(Schema):
     image: File = Field(description="base64 of the PNG file", examples=["iVBORw0KGgo="])
     identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
+    natural: float | None = Field(None, description=NATURAL, examples=[0.83])
     driver: FacePlace | None = Field(description="where the face is whose expression it has; null of action units")
     read: dict[int, float] = Field(
         description="the action units, 0 to 1, that the model reads in the driver's face, or in the picture's own",

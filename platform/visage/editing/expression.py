@@ -99,19 +99,20 @@ def on_the_way(intensity: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Edited:
-    """Faces uint8 N,S,S,3; of each, where it was asked for, the cosine of its identity to the input's (-1..1) and the
-    probability of its expression (0..1); NaN elsewhere. units: of a transfer, float32 N,U, the action units (0..1) that
-    the model reads in each driver's face."""
+    """Faces uint8 N,S,S,3; of each, where it was asked for, the cosine of its identity to the input's (-1..1), the
+    probability of its expression (0..1) and how natural its mouth is (0..1); NaN elsewhere. units: of a transfer,
+    float32 N,U, the action units (0..1) that the model reads in each driver's face."""
 
     faces: np.ndarray
     similarity: np.ndarray
     confidence: np.ndarray
+    natural: np.ndarray
     units: np.ndarray | None = None
 
     def take(self, part: slice) -> "Edited":
         """Some of them."""
         units = None if self.units is None else self.units[part]
-        return Edited(self.faces[part], self.similarity[part], self.confidence[part], units)
+        return Edited(self.faces[part], self.similarity[part], self.confidence[part], self.natural[part], units)
 
 
 class Editor:
@@ -130,6 +131,8 @@ class Editor:
         self._network, self._format = self._fastest(network)
         self._encoder: torch.nn.Module | None = None
         self._classifier: torch.nn.Module | None = None
+        natural = bundle.natural() if self_check else None
+        self._natural = natural and natural.to(self.device)
         if self_check:
             encoder, classifier = bundle.self_check()[:2]
             self._encoder = encoder.to(self.device).eval().requires_grad_(False)
@@ -149,7 +152,7 @@ class Editor:
         condition = conditions(self.expressions, target, torch.as_tensor(intensity))
         outputs = self._forward(self._network, self._format, inputs[index], condition)
         pixels = as_pixels(outputs)
-        similarity, confidence = np.full((2, len(source)), np.nan, np.float32)
+        similarity, confidence, natural = np.full((3, len(source)), np.nan, np.float32)
         wanted = [n for n in range(len(source)) if check is not None and check[n]]
         if wanted and self._encoder is not None and self._classifier is not None:
             chosen = torch.as_tensor(wanted, device=self.device)
@@ -159,7 +162,9 @@ class Editor:
             similarity[wanted] = pairs.sum(1).float().cpu().numpy()
             probabilities = self._classifier(results).float().cpu().numpy()
             confidence[wanted] = probabilities[range(len(wanted)), [expression[n] for n in wanted]]
-        return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence)
+            if self._natural is not None:
+                natural[wanted] = self._natural(results).cpu().numpy()
+        return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence, natural)
 
     def warm_up(self, count: int) -> None:
         """One pass of `count` faces."""

@@ -32,6 +32,8 @@ class Transferer:
         self.size: int = self._network.size
         self.expressions: tuple[str, ...] = bundle.card.expressions
         self._encoder = bundle.self_check()[0].to(self.device) if self_check else None
+        natural = bundle.natural() if self_check else None
+        self._natural = natural and natural.to(self.device)
         unit_map = bundle.unit_map()
         self._unit_map = unit_map and unit_map.to(self.device)
         known = unit_map.known.tolist() if unit_map else []
@@ -63,7 +65,7 @@ class Transferer:
         units: np.ndarray | None = None,
     ) -> Edited:  # fmt: skip
         """One forward pass. faces: uint8 M,S,S,3. Output n is face source[n] with the expression of face driver[n];
-        where check[n] is set its identity's likeness comes with it (default: nowhere). No face is encoded twice.
+        where check[n] is set its self-check values come with it (default: nowhere). No face is encoded twice.
 
         units: float32 N,len(AUS), what `asked` gives; output n gets those on top of the driver's expression, which is
         the face's own where driver[n] is source[n]. A row of NaN asks for none.
@@ -78,14 +80,16 @@ class Transferer:
             shown = torch.where(wanted.isnan().all(1, keepdim=True), shown, told)
         outputs = network.compose(Features(shown, free[of]), inputs[sources[of]])
         pixels = as_pixels(outputs)
-        similarity, confidence = np.full((2, len(of)), np.nan, np.float32)
+        similarity, confidence, natural = np.full((3, len(of)), np.nan, np.float32)
         checked = [n for n in range(len(of)) if check is not None and check[n]]
         if checked and self._encoder is not None:
             vectors = self._encoder(torch.cat([inputs[sources], outputs[checked]]))
             likeness = vectors[len(sources) :] * vectors[of[checked]]
             similarity[checked] = likeness.sum(1).float().cpu().numpy()
+            if self._natural is not None:
+                natural[checked] = self._natural(outputs[checked]).cpu().numpy()
         made = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return Edited(made, similarity, confidence, read.cpu().numpy())
+        return Edited(made, similarity, confidence, natural, read.cpu().numpy())
 
     def warm_up(self, count: int) -> None:
         """One pass of `count` faces."""

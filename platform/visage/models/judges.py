@@ -1,6 +1,7 @@
-"""Small networks that measure a face: who it is, and what it expresses. None normalises, so none needs a batch.
+"""Small networks that measure a face: who it is, what it expresses, and whether its mouth is whole. None needs a batch.
 
-They stand on convolutions that were trained on many photographs of faces, for a face set may hold few people.
+All but the last stand on convolutions that were trained on many photographs of faces, for a face set may hold few
+people.
 """
 
 from collections.abc import Sequence
@@ -133,6 +134,36 @@ class ExpressionCheck(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         return {"name": "expression_check", "expressions": list(self.expressions)}
+
+
+class NaturalCheck(nn.Module):
+    """Whether mouth and chin look as they do in faces that a generator makes: the endpoint's check of that generator.
+
+    It sees them without their light: each crop has the mean 0 and the variance 1.
+    """
+
+    SIDE = 64
+    BOX = (33, 63, 13, 51)  # top, bottom, left, right
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, side, stride in ((3, 24, 5, 2), (24, 32, 3, 1), (32, 32, 3, 2), (32, 32, 3, 2)):
+            layers += [nn.Conv2d(before, after, side, stride, side // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(32 * 4 * 5, 1)
+
+    def logits(self, mouths: Tensor) -> Tensor:
+        """mouths: N,3,30,38, what BOX cuts out of faces of SIDE. Returns N, float32."""
+        spread, middle = torch.std_mean(mouths, (1, 2, 3), keepdim=True)
+        return self.head(self.drop(self.body((mouths - middle) / (spread + 0.05)).flatten(1)))[:, 0]
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """faces: N,3,H,W, aligned, H and W from 32 px, cut off at [-1, 1]. Returns N, float32, 0 (damaged) to 1; 0.5
+        where the worst twentieth of the generator's own faces ends."""
+        top, bottom, left, right = self.BOX
+        return self.logits(resized(faces.float().clamp(-1, 1), self.SIDE)[:, :, top:bottom, left:right]).sigmoid()
 
 
 def build_judge(architecture: dict[str, Any]) -> nn.Module:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
     from visage.models.generator import Network
+    from visage.models.judges import NaturalCheck
     from visage.models.unit_map import UnitMap
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
-BATCH = 64
 
 
 def bundle_training(
@@ -32,11 +32,12 @@ def bundle_training(
     evaluation: "Evaluation",
     faces_png: bytes,
     run_id: str,
+    natural: "NaturalCheck | None" = None,
     unit_map: "UnitMap | None" = None,
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
 
-    networks: those of the face set, whose encoder and check become the self-check.
+    networks: those of the face set, whose encoder and check become the self-check, with `natural`, the generator's own.
     """
     people = {part: len(np.unique(faces.identity[faces.part(part)])) for part in ("train", "validation", "test")}
     return write_bundle(
@@ -60,25 +61,25 @@ def bundle_training(
             "judges": evaluation.networks,
         },
         run_id=run_id,
-        self_check=reference_quantiles(generator, faces, networks),
+        self_check=reference_quantiles(generator, faces, networks, natural),
+        natural=natural,
         unit_map=unit_map,
     )
 
 
 def reference_quantiles(
-    generator: "Network", faces: "FaceSet", networks: "FaceNetworks"
+    generator: "Network", faces: "FaceSet", networks: "FaceNetworks", natural: "NaturalCheck | None" = None
 ) -> dict[str, dict[str, float]]:
     """Quantiles of the endpoint's self-check values on the test people, at full intensity.
 
     identity_similarity: cosine of the encoder's vectors of input and output. expression_confidence: the check's
-    probability of the target.
+    probability of the target. natural: of the check of that name, where there is one.
     """
     import torch
 
-    from visage.judging.fit import real_inputs
+    from visage.judging.natural import made
     from visage.judging.pairs import pairs
-    from visage.judging.transfer import Pairings, pairings
-    from visage.models.condition import conditions
+    from visage.judging.transfer import pairings
     from visage.models.disentangler import Disentangler
 
     drawn = pairings if isinstance(generator, Disentangler) else pairs
@@ -86,16 +87,12 @@ def reference_quantiles(
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
+    if natural is not None:
+        natural, values["natural"] = natural.to(device), []
     with torch.inference_mode():
-        for start in range(0, len(asked), BATCH):
-            some = asked.take(np.arange(start, min(start + BATCH, len(asked))))
-            if isinstance(some, Pairings):
-                target = torch.from_numpy(faces.expression[some.driver]).to(device)
-                inputs = real_inputs(faces, some.source, device)
-                outputs = generator(inputs, real_inputs(faces, some.driver, device))
-            else:
-                inputs, target = real_inputs(faces, some.input, device), torch.from_numpy(some.target).to(device)
-                outputs = generator(inputs, conditions(faces.expressions, target))
+        for inputs, outputs, target in made(generator, faces, asked):
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
-            values["expression_confidence"] += check(outputs)[torch.arange(len(some)), target].tolist()
+            values["expression_confidence"] += check(outputs)[torch.arange(len(target)), target].tolist()
+            if natural is not None:
+                values["natural"] += natural(outputs).tolist()
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}

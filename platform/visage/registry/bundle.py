@@ -18,6 +18,7 @@ from visage.registry.card import (
     GENERATOR,
     GOLDEN,
     MODEL_CARD,
+    NATURAL,
     RESULTS,
     UNITS,
     Card,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from visage.models.generator import Network
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck
+    from visage.models.judges import ExpressionCheck, NaturalCheck
     from visage.models.unit_map import UnitMap
 
 MEND = "fetch or register the model again"
@@ -86,15 +87,22 @@ class Bundle:
             networks[name].eval().requires_grad_(False)
         return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
 
+    def natural(self) -> "NaturalCheck | None":
+        """The self-check of whether the mouth is whole, as `generator`; None for a bundle of an older Visage."""
+        return self._further(NATURAL, "natural")
+
     def unit_map(self) -> "UnitMap | None":
         """The map by which a transfer takes action units, as `generator`; None for a bundle without one."""
+        return self._further(UNITS, "unit_map")
+
+    def _further(self, file: str, name: str) -> "Any":
         from safetensors.torch import load_file
 
-        if UNITS not in self.card.files:
+        if file not in self.card.files:
             return None
-        network = _networks(self.card)["unit_map"]
-        network.load_state_dict(load_file(self.dir / UNITS))
-        return network.eval().requires_grad_(False)  # type: ignore[return-value]
+        network = _networks(self.card)[name]
+        network.load_state_dict(load_file(self.dir / file))
+        return network.eval().requires_grad_(False)
 
     def golden(self) -> Golden | None:
         """The golden pictures; None for a bundle of an older Visage. Raises UserError when they do not fit."""
@@ -123,15 +131,16 @@ def write_bundle(
     data: Mapping[str, Any],
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
+    natural: "NaturalCheck | None" = None,
     unit_map: "UnitMap | None" = None,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
-    encoder, check: the endpoint's self-check networks. results: entries with the columns of results.csv. metrics:
-    metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`. self_check:
-    name of the value to its quantiles. unit_map: of a transfer that takes action units. The model card is written from
-    the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError when `out`
-    is something else, the generator gives no numbers, or the disk refuses.
+    encoder, check, natural: the endpoint's self-check networks. results: entries with the columns of results.csv.
+    metrics: metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`.
+    self_check: name of the value to its quantiles. unit_map: of a transfer that takes action units. The model card is
+    written from the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError
+    when `out` is something else, the generator gives no numbers, or the disk refuses.
     """
     from safetensors.torch import save
 
@@ -149,8 +158,9 @@ def write_bundle(
         RESULTS: write_results(results),
         GOLDEN: golden_file(make_golden(generator, generator.size, expressions)),
     }
-    if unit_map is not None:
-        contents[UNITS] = save(_weights(unit_map))
+    for name, network in ((NATURAL, natural), (UNITS, unit_map)):
+        if network is not None:
+            contents[name] = save(_weights(network))
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
@@ -242,7 +252,7 @@ def _networks(card: Card) -> "dict[str, nn.Module]":
     from visage.models.disentangler import Disentangler
     from visage.models.generator import build_generator
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, build_judge
+    from visage.models.judges import ExpressionCheck, NaturalCheck, build_judge
     from visage.models.unit_map import unit_map_of
 
     if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
@@ -255,6 +265,8 @@ def _networks(card: Card) -> "dict[str, nn.Module]":
         "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
         "check": check,
     }
+    if NATURAL in card.files:
+        networks["natural"] = NaturalCheck()
     if UNITS in card.files:
         if not isinstance(generator, Disentangler):
             raise ValueError(f"{architecture.generator} describes no transfer, which alone has {UNITS}")
@@ -276,8 +288,9 @@ def _check_weights(folder: Path, card: Card) -> None:
     expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
     for name in ("encoder", "check"):
         expected[CHECK] |= _shapes(networks[name], f"{name}.")
-    if "unit_map" in networks:
-        expected[UNITS] = _shapes(networks["unit_map"], "")
+    for file, name in ((NATURAL, "natural"), (UNITS, "unit_map")):
+        if name in networks:
+            expected[file] = _shapes(networks[name], "")
     for file, shapes in expected.items():
         try:
             with safe_open(folder / file, framework="pt") as tensors:

@@ -20,6 +20,7 @@ MODEL_CARD = "MODEL_CARD.md"
 FILES = (GENERATOR, CHECK, FACES, RESULTS, MODEL_CARD)
 GOLDEN = "golden.safetensors"  # bundles of an older Visage have none
 UNITS = "units.safetensors"  # of a transfer that takes action units; those of an older Visage do not
+NATURAL = "natural.safetensors"  # this generator's part of the self-check; bundles of an older Visage have none
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
@@ -108,7 +109,7 @@ class Card(Part):
             raise ValueError(
                 f"{len(self.expressions)} expressions are not the generator's {generator.get('conditions')} conditions"
             )
-        if set(self.files) - {GOLDEN, UNITS} != set(FILES) or self.files[GENERATOR] != self.sha256:
+        if set(self.files) - {GOLDEN, UNITS, NATURAL} != set(FILES) or self.files[GENERATOR] != self.sha256:
             raise ValueError(f"files does not give the sha256 of {', '.join(FILES)}")
         return self
 

@@ -38,6 +38,7 @@ def publish(
     """
     from visage.faces.picture import write_png
     from visage.judging.by_method import PICTURES, judged
+    from visage.judging.natural import natural_check
     from visage.judging.report import intensity_picture, units_picture
     from visage.models.disentangler import Disentangler
     from visage.registry.assemble import bundle_training
@@ -63,6 +64,7 @@ def publish(
         evaluation=evaluation,
         faces_png=picture,
         run_id=run.run_id,
+        natural=natural_check(generator, faces, experiment.judge.images, experiment.judge.seed),
         unit_map=unit_map,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}

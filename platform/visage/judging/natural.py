@@ -1,0 +1,174 @@
+"""The part of the endpoint's check that is a generator's own: whether a mouth is as whole as that generator makes them.
+
+It learns the generator's faces of training people, and real ones, against the same faces with their mouths damaged.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from visage.faces.faceset import FaceSet
+from visage.judging.fit import real_inputs, seeded
+from visage.judging.pairs import Pairs, pairs
+from visage.judging.transfer import Pairings, pairings
+from visage.models.condition import conditions
+from visage.models.disentangler import Disentangler
+from visage.models.identity import resized
+from visage.models.judges import NaturalCheck
+from visage.models.pixels import as_input, as_pixels
+
+if TYPE_CHECKING:
+    from visage.models.generator import Network
+
+LEARNT, HELD = 1_024, 512  # faces that the generator makes of training people and of validation people
+REAL = 0.25  # of the undamaged faces of a batch
+INTENSITIES = (0.5, 1.2)  # of those that are learnt
+WORST = 0.05  # of the validation people's faces are called damaged
+BATCH, RATE, DECAY = 32, 4e-3, 0.05
+SEEN = 0.1, 0.004  # a damage by less than so much of the range, or in fewer of the pixels, is none
+
+# As shares of the face's side: the damaged rectangle, its middle, and how far colours or pixels move.
+DOWN, ACROSS = (0.66, 0.88), (0.36, 0.64)
+HEIGHT, WIDTH = (0.12, 0.30), (0.12, 0.45)
+ASIDE, OFF, SMEAR, PULL, ROUND = (0.06, 0.14), (-0.12, 0.12), (0.03, 0.13), (0.07, 0.14), (0.05, 0.10)
+
+
+def natural_check(generator: "Network", faces: FaceSet, images: int, seed: int) -> NaturalCheck:
+    """The check of a generator, on the CPU, in eval mode, without gradients. Raises UserError as `pairs` does.
+
+    images: to be seen, half of them damaged. No test person is looked at.
+    """
+    random = np.random.default_rng(seed)
+    device = next(generator.parameters()).device
+    drawn = pairings if isinstance(generator, Disentangler) else pairs
+    parts = []
+    for part, limit in (("train", LEARNT), ("validation", HELD)):
+        asked: Any = drawn(faces, part, limit=limit, seed=seed)
+        if part == "train" and not isinstance(generator, Disentangler):  # few people in several intensities
+            asked = asked.take(np.arange(LEARNT) % len(asked))
+            share = random.uniform(*INTENSITIES, len(asked)).astype(np.float32)
+        else:
+            share = np.ones(len(asked), np.float32)
+        batches = made(generator, faces, asked, torch.from_numpy(share).to(device))
+        parts.append(torch.cat([as_pixels(outputs).cpu() for _, outputs, _ in batches]))
+    learn = faces.part("train")
+    learn = np.sort(random.permutation(learn)[:LEARNT])
+    real = torch.from_numpy(np.ascontiguousarray(faces.faces[learn])).permute(0, 3, 1, 2)
+    return fit_natural(parts[0], real, parts[1], images, seed)
+
+
+@torch.inference_mode()
+def made(
+    generator: "Network", faces: FaceSet, asked: Pairs | Pairings, intensity: Tensor | float = 1.0
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What a generator of either method makes, batch by batch: inputs and faces N,3,S,S in [-1, 1], and the indexes N
+    of the expressions that are asked for. intensity: of all, or of each; a transfer has none."""
+    device = next(generator.parameters()).device
+    share = torch.as_tensor(intensity, device=device).expand(len(asked))
+    for start in range(0, len(asked), BATCH):
+        places = np.arange(start, min(start + BATCH, len(asked)))
+        some = asked.take(places)
+        if isinstance(some, Pairings):
+            target = torch.from_numpy(faces.expression[some.driver]).to(device)
+            inputs = real_inputs(faces, some.source, device)
+            yield inputs, generator(inputs, real_inputs(faces, some.driver, device)), target
+        else:
+            inputs, target = real_inputs(faces, some.input, device), torch.from_numpy(some.target).to(device)
+            condition = conditions(faces.expressions, target, share[start : start + BATCH])
+            yield inputs, generator(inputs, condition), target
+
+
+def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: int) -> NaturalCheck:
+    """Train the check to tell faces from the same faces damaged. learnt, held: a generator's faces of the people it
+    knows and of others, real: real ones, uint8 N,3,S,S. images as for `natural_check`."""
+    order, random = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    steps, few = images // (2 * BATCH), int(BATCH * REAL)
+    learnt, real, held = (_small(part) for part in (learnt, real, held))
+    top, bottom, left, right = NaturalCheck.BOX
+    with seeded(seed):  # first weights and dropout know the global state only
+        network = NaturalCheck().train()
+        optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1, pct_start=0.15)
+        for _ in range(steps):
+            parts = ((learnt, BATCH - few), (real, few))
+            whole = as_input(torch.cat([part[order.integers(len(part), size=n)] for part, n in parts]))
+            harmed = damaged(whole, random)
+            differs = (harmed - whole).abs().amax(1) > SEEN[0] * 2
+            counts = torch.cat([torch.ones(BATCH), (differs.float().mean((1, 2)) > SEEN[1]).float()])
+            told = torch.arange(2 * BATCH) < BATCH
+            logits = network.logits(_mouths(torch.cat([whole, harmed]), random))
+            value = F.binary_cross_entropy_with_logits(logits, told.float(), counts, reduction="sum") / counts.sum()
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            optimiser.step()
+            schedule.step()
+    network.eval().requires_grad_(False)
+    with torch.inference_mode():
+        reached = network.logits(as_input(held[:, :, top:bottom, left:right]))
+        network.head.bias.sub_(reached.quantile(WORST))
+    return network
+
+
+def _small(faces: Tensor) -> Tensor:
+    """uint8 N,3,S,S, scaled to what the check sees."""
+    side = NaturalCheck.SIDE
+    return torch.cat([as_pixels(resized(as_input(some), side)) for some in faces.split(BATCH)])
+
+
+def damaged(faces: Tensor, random: torch.Generator) -> Tensor:
+    """faces: N,3,S,S in [-1, 1], S from 32, on the CPU. In a rectangle about its mouth each shows what lies aside, or
+    is smeared, or has a place there pulled. Returns N,3,S,S."""
+    found, side = faces.clone(), faces.shape[-1]
+
+    def share(low: float = 0.0, high: float = 1.0) -> float:
+        return low + (high - low) * float(torch.rand((), generator=random))
+
+    for face, out in zip(faces, found, strict=True):
+        height, width = int(side * share(*HEIGHT)), int(side * share(*WIDTH))
+        y, x = share(*DOWN), share(*ACROSS)
+        top, left = int(side * y) - height // 2, int(side * x) - width // 2
+        place = (..., slice(top, top + height), slice(left, left + width))
+        kind, way = int(share(0, 3)), 1 if share() < 0.5 else -1
+        if kind == 0:
+            out[place] = face.roll((int(side * share(*OFF)), way * int(side * share(*ASIDE))), (1, 2))[place]
+        elif kind == 1:
+            far = max(1, int(side * share(*SMEAR)))
+            down, across = ((far, 0), (0, far), (-(-far // 2), -(-far // 2)))[int(share(0, 3))]
+            window = (2 * down + 1, 2 * across + 1)
+            out[place] = F.avg_pool2d(face, window, 1, (down, across), count_include_pad=False)[place]
+        else:
+            out.copy_(_pulled(face, (x, y), share(*ROUND), share(*PULL), share(0, 2 * math.pi)))
+    return found
+
+
+def _pulled(face: Tensor, middle: tuple[float, float], round: float, far: float, angle: float) -> Tensor:
+    """3,S,S with the colours of a place, of which `round` is the Gaussian's width, drawn to one side."""
+    places = (torch.arange(face.shape[-1]) + 0.5) / face.shape[-1]
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    weight = torch.exp(-(((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / round**2))
+    grid = torch.stack([x - far * math.cos(angle) * weight, y - far * math.sin(angle) * weight], -1) * 2 - 1
+    return F.grid_sample(face[None], grid[None], padding_mode="reflection", align_corners=False)[0]
+
+
+def _mouths(faces: Tensor, random: torch.Generator) -> Tensor:
+    """What the check sees of faces of its SIDE: each mirrored or not, a little turned, scaled, aside, tinted and
+    grainy, as none of that says anything of the mouth."""
+    count = len(faces)
+
+    def spread(*shape: int) -> Tensor:
+        return 2 * torch.rand(shape, generator=random) - 1
+
+    mirror, angle, scale = torch.where(spread(count) < 0, -1.0, 1.0), 0.07 * spread(count), 1 + 0.05 * spread(count)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = mirror * scale * angle.cos(), -scale * angle.sin()
+    theta[:, 1, 0], theta[:, 1, 1] = mirror * scale * angle.sin(), scale * angle.cos()
+    theta[:, :, 2] = 0.06 * spread(count, 2)
+    top, bottom, left, right = NaturalCheck.BOX
+    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)[:, top:bottom, left:right]
+    mouths = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
+    return mouths + 0.15 * spread(count, 3, 1, 1) + 0.02 * torch.randn(mouths.shape, generator=random)
