@@ -36,8 +36,8 @@ MOST_FACES = 64
 class Job:
     """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
     from the end, get self-check values. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are
-    none and `units`, float32 1,len(AUS), are asked for in their place, as of `Transferer.run`. small: its faces are
-    encoded with the batch.
+    none and `units`, float32 1,len(AUS), are asked for in their place, where NaN is a unit that stays. small: its faces
+    are encoded with the batch.
     """
 
     model: Model

@@ -1,6 +1,5 @@
 """What an address must not cost: a folder of one's own, progress that no copy has, a name with a space."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
-from visage.search.ablation import run as ablation
 from visage.search.ablation.run import ablate
 from visage.training import checkpoint
-from visage.training.progress import Progress, append
-from visage.training.run import kept_at, lock_run, run
+from visage.training.progress import Progress
+from visage.training.run import run
+from visage.training.run_folder import RunFolder
 from visage.workflows.training import train_and_publish
 
 Judged = tuple[FaceSet, FaceNetworks]
@@ -43,7 +42,7 @@ def trained(
     experiment: Experiment, judged: Judged, *, resume: bool | None, until: int = 0, away: bool = False
 ) -> list[int]:
     """The images of the evaluations of a training that Ctrl-C ends at so many images; with `away` no copy is made."""
-    out, points = Path("run"), list[int]()
+    folder, points = RunFolder.of(Path("run"), experiment.train), list[int]()
 
     def report(point: Progress) -> None:
         if point.metrics is not None:
@@ -51,12 +50,11 @@ def trained(
         if point.images == until:
             raise KeyboardInterrupt
 
-    store = kept_at(experiment.train, "run")
-    with lock_run(out, resume=resume, store=store) as resumed, pytest.MonkeyPatch.context() as patch:
+    with folder.lock(resume=resume) as resumed, pytest.MonkeyPatch.context() as patch:
         if away:
             gone = property(lambda self: (_ for _ in ()).throw(OSError("no route to it")))
             patch.setattr(Store, "_place", gone)
-        run(experiment, judged[0], judged[1], out, report, resume=resumed)  # type: ignore[arg-type]
+        run(experiment, *judged, folder, report, resume=resumed)
     return points
 
 
@@ -72,7 +70,7 @@ def test_what_no_copy_has_is_gone_on_with(experiment: Experiment, judged: Judged
     with pytest.raises(KeyboardInterrupt, match=r"kept/run: is away or refuses \(no route to it\)"):
         trained(experiment, judged, resume=True, until=32, away=True)
     assert (reached(tmp_path / "run"), reached(tmp_path / "kept" / "run")) == (32, 16)
-    assert trained(experiment, judged, resume=True) == [48]
+    assert trained(experiment, judged, resume=True) == [16, 32, 48]
     assert reached(tmp_path / "kept" / "run") == 48
 
 
@@ -204,78 +202,3 @@ def test_an_ablation_of_other_settings_stays_what_it_is(
     with pytest.raises(UserError, match="holds a run of other settings"):
         ablated(Path("mine/weights"), "train.images", 64)
     assert Path("mine/weights/whole-0/settings.json").read_text() == before
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs of an ablation one after the other, without a Ray."""
-
-    def each(waiting: list[ablation.Run], *_: object) -> None:
-        for one in waiting:
-            ablation._train(one)
-
-    monkeypatch.setattr(ablation, "_on_ray", each)
-
-
-def evaluations(out: Path) -> list[int]:
-    points = [Progress.from_json(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    return [point.images for point in points if point.metrics is not None]
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_an_ablation_outlives_a_bucket_that_is_away(
-    experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """In the middle of a run, and for a while when it ends."""
-    several = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
-    kept, moved, steps = tmp_path / "kept", tmp_path / "moved", list[int]()
-    written = ablation.append
-
-    def away() -> None:
-        kept.rename(moved)
-        kept.touch()
-
-    def back() -> None:
-        kept.unlink()
-        moved.rename(kept)
-
-    def note(out: Path, point: Progress) -> None:
-        written(out, point)
-        if out.name == "whole-0" and point.metrics is not None:
-            steps.append(point.images)
-            if point.images == 32:
-                back()
-            else:
-                away()
-            if point.images == 48:
-                threading.Timer(2, back).start()
-
-    monkeypatch.setattr(ablation, "append", note)
-    result = ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
-    assert steps == [16, 32, 48]
-    assert set(result.table) == {"whole", "flat"}
-    there = kept / "ablation" / "weights" / "whole-0"
-    assert (there / "evaluation.json").is_file()
-    assert evaluations(there) == [16, 32, 48]
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_an_ablation_that_is_killed_between_checkpoint_and_journal_loses_no_point(
-    experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = replaced(experiment, {"train.storage": None})
-    several = Experiment.model_validate({**alone.model_dump(), "ablation": VARIANTS})
-
-    def killed(out: Path, point: Progress) -> None:
-        if point.images == 32:
-            raise KeyboardInterrupt
-        append(out, point)
-
-    with monkeypatch.context() as once:
-        once.setattr(ablation, "append", killed)
-        with pytest.raises(KeyboardInterrupt):
-            ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
-    assert evaluations(Path("weights/whole-0")) == [16]
-    assert reached(Path("weights/whole-0")) == 32
-    ablate(several, judged[0], judged[1], Path("weights"), lambda *_: None)
-    assert evaluations(Path("weights/whole-0")) == [16, 32, 48]

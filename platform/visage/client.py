@@ -118,7 +118,8 @@ class Client(Caller):
         """The face of a picture with the expression of each driver's face, in one pass, or with action units.
 
         au: in place of drivers, intensities (0..1) by FACS number, of the model's `action_units`; what is not named
-        stays as the model reads it in the picture. view, aligned: as of `expressions`; aligned is of all pictures.
+        stays as the model reads it in the picture. view: the aligned face alone, or the whole
+        photograph. aligned: all pictures are aligned faces already.
         """
         pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = map(content_of, pictures)

@@ -37,31 +37,28 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
 
     def make(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
         def trial(config: dict[str, Any]) -> None:
-            from ray import tune
+            from visage.search.trials.trial import with_endings
+            from visage.training.progress import Progress
+            from visage.training.run import tell_again
 
-            from visage.search.trials.trial import save_result, with_endings
-
-            last: dict[str, Any] = {}
-
-            def attempt(chosen: Experiment, out: Path) -> None:
-                reached = out / "reached"
+            def attempt(chosen: Experiment, folder: Any, report: Callable[[Progress], None]) -> None:
+                reached = folder.path / "reached"
                 start = int(reached.read_text()) if reached.exists() else 0
+                tell_again(folder, report)
                 for images in range(start + 100, GOAL + 1, 100):
                     score = behaviour(config["number"], config["values"], images)
                     reached.write_text(str(images))
-                    result = {
-                        "images": images,
-                        "losses": {"pixel": 1 / images},
+                    metrics = {
                         "identity_similarity": score,
                         "expression_probability": 1 - score,
                         "score": score,
                         "identity": score,
                         "frechet": 2 - score,
-                        "checkpoint_path": str(reached.parent),
                     }
-                    tune.report(save_result(result, last, out))
+                    point = Progress(images, {"pixel": 1 / images}, metrics)
+                    report(folder.record(point, last=images == GOAL))
 
-            with_endings(attempt, experiment, folder, config, last)
+            with_endings(attempt, experiment, folder, config)
 
         return trial
 

@@ -13,7 +13,7 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.search.ablation.report import markdown, record
 from visage.search.ablation.run import AblationResult, Run, ablate, runs_of
-from visage.training.run import lock_run
+from visage.training.run_folder import RunFolder
 
 Judged = tuple[FaceSet, FaceNetworks]
 VARIANTS = {"base": {"loss.triplet.weight": 0}, "+ triplet": {"loss.triplet.weight": 5.0}}
@@ -143,7 +143,7 @@ def test_a_run_that_was_judged_without_floors_is_not_mixed_with_others(judged: J
 
 
 def test_one_folder_has_one_ablation_at_a_time(judged: Judged, tmp_path: Path) -> None:
-    with lock_run(tmp_path, resume=False), pytest.raises(UserError, match="another process"):
+    with RunFolder(tmp_path).lock(resume=False), pytest.raises(UserError, match="another process"):
         ablate(experiment(judged[0]), *judged, tmp_path, lambda *said: None)
     assert not list(tmp_path.glob("base*"))
 

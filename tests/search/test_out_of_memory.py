@@ -12,6 +12,8 @@ from visage.judging.train import FaceNetworks
 from visage.search.trials.trial import mark, with_endings
 from visage.training import memory
 from visage.training.loop import train
+from visage.training.progress import Report
+from visage.training.run_folder import RunFolder
 
 
 def test_a_trial_without_room_fails_with_its_mend(
@@ -34,10 +36,10 @@ def test_a_trial_without_room_fails_with_its_mend(
     monkeypatch.setattr(tune, "report", results.append)
     mark(tmp_path, "one")
 
-    def run(chosen: Experiment, out: Path) -> None:
-        train(chosen, faces, out, lambda point: None, networks=networks)
+    def run(chosen: Experiment, folder: RunFolder, report: Report) -> None:
+        train(chosen, faces, folder.path, report, networks=networks)
 
-    with_endings(run, asked, tmp_path, {"number": 0, "values": {}, "study": "one"}, {})
+    with_endings(run, asked, tmp_path, {"number": 0, "values": {}, "study": "one"})
     (failed,) = results
     assert failed["failed"].startswith("out of memory: train.batch = 32: a step needs about ")
     assert "use 1 or less" in failed["failed"]

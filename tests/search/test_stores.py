@@ -11,7 +11,7 @@ import pytest
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
 from visage.errors import UserError
-from visage.search import patience
+from visage.infra import patience
 from visage.search.study.records import load_study
 from visage.search.tune import tune
 

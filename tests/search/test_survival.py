@@ -153,32 +153,34 @@ def test_a_trial_whose_process_dies_goes_on_in_another(tmp_path: Path) -> None:
 
 def test_what_another_study_of_the_name_left_is_not_gone_on_from(tmp_path: Path) -> None:
     from visage.search.trials.trial import mark, restore_or_reset
+    from visage.training.run_folder import RunFolder
 
     mark(tmp_path, "one")
-    first = restore_or_reset(tmp_path, {"number": 0, "study": "one"})
-    (first / "checkpoint").mkdir()
-    assert restore_or_reset(tmp_path, {"number": 0, "study": "one"}) == first
-    assert (first / "checkpoint").is_dir()
+    trial = RunFolder(tmp_path / "trial-0000")
+    restore_or_reset(trial, tmp_path, {"number": 0, "study": "one"})
+    trial.checkpoint.mkdir()
+    restore_or_reset(trial, tmp_path, {"number": 0, "study": "one"})
+    assert trial.checkpoint.is_dir()
     mark(tmp_path, "another")
-    assert restore_or_reset(tmp_path, {"number": 0, "study": "another"}) == first
-    assert not (first / "checkpoint").exists()
+    restore_or_reset(trial, tmp_path, {"number": 0, "study": "another"})
+    assert trial.path.is_dir()
+    assert not trial.checkpoint.exists()
 
 
 def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path) -> None:
     """Two databases, one bucket, and two machines, the first of which has both studies one after the other."""
-    from visage.search.trials.trial import restore_or_reset, storage_of
+    from visage.search.trials.trial import folder_of, restore_or_reset
 
     asked = replaced(experiment(tmp_path, ""), {"train.storage": f"file://{tmp_path}/bucket"})
     folder, place = tmp_path / "studies" / "test", tmp_path / "bucket" / "studies"
 
     def trained(name: str, config: dict[str, Any], machine: Path = folder) -> set[str]:
         """What a trial finds when it begins, before it leaves a file of its own."""
-        store = storage_of(asked, machine, config)
-        assert store
-        out = restore_or_reset(machine, config, store)
-        found = {path.name for path in out.iterdir()}
-        (out / name).touch()
-        store.push(out)
+        trial = folder_of(asked, machine, config)
+        restore_or_reset(trial, machine, config)
+        found = {path.name for path in trial.path.iterdir()}
+        (trial.path / name).touch()
+        trial.upload()
         return found - {"study"}
 
     one, two = ({"number": 0, "study": name, "place": f"test/{name}"} for name in ("one", "two"))
@@ -201,7 +203,7 @@ def test_a_node_that_joined_without_the_folder_is_one_sentence(tmp_path: Path, m
     results: list[dict[str, Any]] = []
     monkeypatch.setattr(tune, "report", results.append)
     folder = tmp_path / "of the driver alone"
-    with_endings(lambda *_: None, experiment(tmp_path, ""), folder, {"number": 0, "values": {}, "study": "one"}, {})
+    with_endings(lambda *_: None, experiment(tmp_path, ""), folder, {"number": 0, "values": {}, "study": "one"})
     [halted] = results
     assert f"this node does not see {folder}, " in halted["halted"]
     assert "give train.storage the address of a bucket." in halted["halted"]

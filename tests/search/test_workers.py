@@ -21,7 +21,7 @@ from visage.training.ray_train import PICTURE
 pytestmark = pytest.mark.ray
 
 
-def worker(settings: dict[str, Any]) -> None:
+def worker(number: int, settings: dict[str, Any]) -> None:
     """One of two workers: trial 0 is good, trial 1 poor and so pruned, trial 2 diverges."""
     import tempfile
 
@@ -29,7 +29,6 @@ def worker(settings: dict[str, Any]) -> None:
     import torch
     import torch.distributed
 
-    number = settings["number"]
     if number == 2:
         raise Diverged("loss pixel = nan")
     for images in (300, 600, GOAL):
@@ -39,23 +38,20 @@ def worker(settings: dict[str, Any]) -> None:
         metrics = dict.fromkeys(("score", "identity_similarity", "expression_probability"), score)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / PICTURE).write_bytes(b"a picture")
+            (Path(folder) / "state.pt").write_text(str(images))
             first = ray.train.get_context().get_world_rank() == 0
             checkpoint = ray.train.Checkpoint.from_directory(folder) if first else None
             ray.train.report({"images": images, "losses": {"pixel": 0.5}, **metrics}, checkpoint)
 
 
-def on_workers(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
+def faked(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
-        from visage.search.trials.workers import run_workers
+        from visage.search.trials.workers import on_workers
         from visage.training import ray_train
 
         ray_train.RESTARTS = 0
-        settings = {"number": config["number"]}
-
-        def fit(chosen: Experiment, out: Path, report: Any) -> None:
-            ray_train.torch_trainer(chosen.train, worker, settings, out, callbacks=[report]).fit()
-
-        run_workers(experiment, folder, config, fit)
+        ray_train._worker = lambda settings: worker(config["number"], settings)  # type: ignore[assignment]
+        on_workers(experiment, folder)(config)
 
     return trial
 
@@ -68,14 +64,14 @@ def test_two_workers_a_trial_pruning_and_divergence_included(tmp_path: Path) -> 
     asked = experiment(tmp_path, tracking, trials=3, scheduler="asha", grace_images=300)
     asked = asked.model_copy(update={"train": asked.train.model_copy(update={"workers": 2})})
     # Both CPUs are taken by each trial's workers: the last starts only when those of the pruned one are freed.
-    result = tune(asked, trials=on_workers)
+    result = tune(asked, trials=faked)
     assert (result.complete, result.pruned, result.failed) == (1, 1, 1)
     trials = optuna.load_study(study_name="test", storage=asked.search.storage).trials
     assert [trial.user_attrs["state"] for trial in trials] == ["complete", "pruned", "diverged"]
     assert trials[1].user_attrs["images"] == 300
     assert trials[2].user_attrs["reason"] == "loss pixel = nan"
     assert result.best is not None
-    assert (Path(result.best.checkpoint) / PICTURE).is_file()
+    assert (Path(result.best.checkpoint) / "state.pt").read_text() == str(GOAL)
     logged = {item.path for item in MlflowClient(tracking).list_artifacts(result.best.run_id, "faces")}
     assert logged == {f"faces/{images:08d}.png" for images in (300, 600, GOAL)}
 

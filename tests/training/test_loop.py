@@ -16,8 +16,9 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.loop import crossed, train
-from visage.training.progress import Progress, append
-from visage.training.run import forget_after, lock_run, run
+from visage.training.progress import Progress
+from visage.training.run import run
+from visage.training.run_folder import RunFolder
 from visage.training.trainer import Place, Trainer, rate_at
 
 Judged = tuple[FaceSet, FaceNetworks]
@@ -201,33 +202,34 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
 
 def test_a_folder_is_not_trained_in_twice_by_accident(judged: Judged, experiment: Experiment, tmp_path: Path) -> None:
     short = replaced(experiment, {"train.images": 8, "train.evaluate_every": 8})
-    with pytest.raises(UserError, match="no checkpoint to go on from"), lock_run(tmp_path / "run", resume=True):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="no checkpoint to go on from"), folder.lock(resume=True):
         pass
-    with lock_run(tmp_path / "run", resume=False):
-        with pytest.raises(UserError, match="another process"), lock_run(tmp_path / "run", resume=False):
+    with folder.lock(resume=False):
+        with pytest.raises(UserError, match="another process"), folder.lock(resume=False):
             pass
-        run(short, *judged, tmp_path / "run", ignore)
-    with pytest.raises(UserError, match="--resume"), lock_run(tmp_path / "run", resume=False):
+        run(short, *judged, folder, ignore)
+    with pytest.raises(UserError, match="--resume"), folder.lock(resume=False):
         pass
     longer = replaced(short, {"train.images": 16})
-    assert run(longer, *judged, tmp_path / "run", ignore, resume=True).images == 16
-    assert run(longer, *judged, tmp_path / "run", ignore, resume=True).metrics  # at its end: judged again, not trained
-    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
-    images = [Progress.from_json(line).images for line in lines]
-    assert sorted(set(images)) == [8, 16]
+    assert run(longer, *judged, folder, ignore, resume=True).images == 16
+    assert run(longer, *judged, folder, ignore, resume=True).metrics  # at its end: judged again, not trained
+    assert sorted({point.images for point in folder.points()}) == [8, 16]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text(Progress(8).to_json() + "\n" + Progress(16).to_json()[:20])
-    with lock_run(tmp_path, resume=False):
-        forget_after(tmp_path / "history.jsonl", 0)
+    with RunFolder(tmp_path).lock(resume=False):
+        assert RunFolder(tmp_path).rewind(resume=False) is None
     assert (tmp_path / "history.jsonl").read_text() == ""
 
 
 def test_a_journal_loses_what_lies_beyond_the_checkpoint_and_a_line_cut_off(tmp_path: Path) -> None:
     journal = tmp_path / "history.jsonl"
     journal.write_text(f"{Progress(8).to_json()}\n{Progress(16).to_json()}\n" + Progress(8).to_json()[:20])
-    forget_after(journal, 8)
+    folder = RunFolder(tmp_path)
+    checkpoint.save(folder.checkpoint, {"images": 8})
+    assert folder.rewind(resume=True) == folder.checkpoint
     assert journal.read_text() == Progress(8).to_json() + "\n"
 
 
@@ -240,25 +242,28 @@ def test_an_evaluation_that_only_the_checkpoint_knows_is_told_when_the_run_goes_
         if point.metrics is not None:
             raise KeyboardInterrupt
 
+    folder = RunFolder(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run(experiment, *judged, tmp_path, stop)
+        run(experiment, *judged, folder, stop)
     journal = tmp_path / "history.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     assert Progress.from_json(lines[-1]).metrics
     journal.write_text("".join(lines[:-1]))
     told: list[Progress] = []
-    run(experiment, *judged, tmp_path, told.append, resume=True)
+    run(experiment, *judged, folder, told.append, resume=True)
     assert told[0] == Progress.from_json(lines[-1])
-    written = [Progress.from_json(line) for line in journal.read_text().splitlines()]
-    assert [point.images for point in written if point.metrics] == [32, 64]
+    assert [point.images for point in folder.points() if point.metrics] == [32, 64]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="choose another --out"), lock_run(tmp_path / "file" / "run", resume=False):
+    with (
+        pytest.raises(UserError, match="choose another --out"),
+        RunFolder(tmp_path / "file" / "run").lock(resume=False),
+    ):
         pass
     with pytest.raises(UserError, match="cannot be written"):
-        append(tmp_path / "file", Progress(1))
+        RunFolder(tmp_path / "file").append(Progress(1))
 
 
 def test_the_rate_of_an_image_is_the_same_with_another_batch_and_more_workers(

@@ -13,6 +13,7 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.run import run
+from visage.training.run_folder import RunFolder
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray]
 SCRIPT = """
@@ -32,6 +33,7 @@ from visage.faces.faceset import FaceSet
 from visage.judging.train import face_networks
 from visage.training import ray_train
 from visage.training.run import run
+from visage.training.run_folder import RunFolder
 
 out = Path(sys.argv[1])
 work = ray_train._worker
@@ -51,7 +53,7 @@ def watch(point):
         killed.append(nodes.pop())
         cluster.remove_node(killed[0], allow_graceful=False)
 
-run(experiment, faces, face_networks(faces, experiment.judge), out / "two", watch)
+run(experiment, faces, face_networks(faces, experiment.judge), RunFolder(out / "two"), watch)
 cluster.shutdown()
 """
 
@@ -75,7 +77,7 @@ def test_two_nodes_train_what_one_process_trains(
     two = replaced(exact, {"train.workers": 2, "data.dir": judged[0].dir.absolute()})
     train_there(two, tmp_path)
 
-    run(exact, *judged, tmp_path / "one", lambda point: None)
+    run(exact, *judged, RunFolder(tmp_path / "one"), lambda point: None)
     shared, alone = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
     assert shared["images"] == alone["images"] == 32
     for network in ("generator", "discriminator", "ema"):

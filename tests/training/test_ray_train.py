@@ -16,6 +16,7 @@ from visage.training import checkpoint
 from visage.training.progress import Diverged, Progress
 from visage.training.ray_train import train_on_ray
 from visage.training.run import run
+from visage.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray
 Judged = tuple[FaceSet, FaceNetworks]
@@ -44,14 +45,14 @@ def test_two_workers_train_one_model_and_resume(
     local_ray: None, judged: Judged, experiment: Experiment, tmp_path: Path
 ) -> None:
     points: list[Progress] = []
-    last = run(experiment, *judged, tmp_path / "two", points.append)
+    last = run(experiment, *judged, RunFolder(tmp_path / "two"), points.append)
     assert [point.images for point in points] == [16, 32]
     assert last.metrics
     assert last.faces
     assert last.faces.is_file()
 
     # One worker with the whole batch of 16 sees the same tuples as two with 8 each: only the order of sums differs.
-    run(replaced(experiment, {"train.workers": 1}), *judged, tmp_path / "one", lambda point: None)
+    run(replaced(experiment, {"train.workers": 1}), *judged, RunFolder(tmp_path / "one"), lambda point: None)
     two, one = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "one"))
     for network in ("generator", "discriminator", "ema"):
         flat = [torch.cat([value.flatten() for value in state[network].values()]) for state in (two, one)]
@@ -61,8 +62,8 @@ def test_two_workers_train_one_model_and_resume(
         assert apart.max() <= 2 * 2 * experiment.optim.rate
 
     longer = replaced(experiment, {"train.images": 48})
-    assert run(longer, *judged, tmp_path / "two", points.append, resume=True).images == 48
-    assert [point.images for point in points] == [16, 32, 48]
+    assert run(longer, *judged, RunFolder(tmp_path / "two"), points.append, resume=True).images == 48
+    assert [point.images for point in points] == [16, 32, 16, 32, 48]  # the last two once more
 
 
 class Faults(UserCallback):
@@ -81,10 +82,10 @@ def test_a_run_that_diverges_is_not_started_again(
 ) -> None:
     broken = replaced(experiment, {"loss.pixel.weight": 1e39})
     with pytest.raises(Diverged, match="the run diverged"):
-        train_on_ray(broken, tmp_path, callbacks=[Faults(tmp_path / "faults")])
+        train_on_ray(broken, RunFolder(tmp_path), callbacks=[Faults(tmp_path / "faults")])
     assert not (tmp_path / "faults").exists()
     with pytest.raises(Diverged, match="the run diverged"):
-        run(broken, *judged, tmp_path / "run", lambda point: None)
+        run(broken, *judged, RunFolder(tmp_path / "run"), lambda point: None)
 
 
 def placement(settings: dict[str, Any]) -> None:

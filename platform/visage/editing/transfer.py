@@ -114,7 +114,8 @@ def tell(
 ) -> None:
     """Write the picture at `photo` with these action units, by FACS number, to `out`; what is not named stays.
 
-    As `transfer`, and UserError as of `Transferer.asked`.
+    view: the whole photograph, or the aligned face alone. aligned: the picture is an aligned face already. Raises
+    UserError as for other edits, and for a unit that the model does not know or an intensity outside 0..1.
     """
     _carry(photo, [], [out], bundle, units, view, aligned)
 

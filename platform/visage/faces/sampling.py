@@ -30,7 +30,8 @@ def of_sitting(pictures: list[int], number: int) -> int:
 class Swaps:
     """Draws pair k of a run without any pairing: two people with two expressions, and another picture of each.
 
-    identity, expression, members, augment, seed: as of `Tuples`; nobody needs two expressions.
+    identity, expression: of every picture of the face set. members: the pictures to draw from (one split), of two
+    people at least; nobody needs two expressions.
     """
 
     identity: NDArray[np.str_]

@@ -94,8 +94,8 @@ class Evaluation:
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
     where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
     Of transfers, action_units: by row and unit; alone: by unit, where the model can be told units; probes: see
-    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`. judged_by: who
-    judges identity and expression, as of `FaceNetworks`.
+    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`. judged_by: by
+    "identity" and "expression", whose network judges that.
     """
 
     part: str

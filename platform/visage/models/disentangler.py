@@ -219,7 +219,7 @@ class Disentangler(nn.Module):
         return (kept + COLOUR_GAIN * self.window * (maps[:, :3] + paint[:, :3])).clamp(-OVER, OVER)
 
     def shown(self, out: Tensor, face: Tensor) -> Tensor:
-        """The face of the decoder's channels, as of `compose`."""
+        """The face of the decoder's channels, blended over `face` within the window where there is a mask."""
         return blended(out.float(), face, self.window, self.mask, self.warp)
 
     def painted(self, out: Tensor, face: Tensor) -> Tensor:

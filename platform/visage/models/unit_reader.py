@@ -57,6 +57,6 @@ class UnitReader(nn.Module):
 
 
 def intensities(logits: Tensor) -> Tensor:
-    """Logits as of `UnitLogits` as intensities in 0..1: as they are from 2 REST on, falling to 0 at REST."""
+    """Logits of intensities as intensities in 0..1: as they are from 2 REST on, falling to 0 at REST."""
     read = torch.sigmoid(logits)
     return torch.minimum(read, 2 * (read - REST).clamp_min(0))

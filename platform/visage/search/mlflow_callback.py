@@ -10,11 +10,11 @@ from ray.tune import Callback, Stopper
 
 from visage.config import Experiment, replaced, written
 from visage.errors import UserError
+from visage.infra.patience import patiently
 from visage.infra.remote_store import content
 from visage.registry.record import THREADS
 from visage.registry.tracking import EXPERIMENT, NOTE, RunLog, Tracking
 from visage.search.optuna_recorder import OptunaRecorder, guarded
-from visage.search.patience import patiently
 from visage.search.report.mlflow_run import describe
 from visage.search.study.endings import (
     CUT_OFF,
@@ -106,6 +106,8 @@ class MLflowCallback(Callback):
         if FAILED in result or DIVERGED in result:  # the rest of it was reported before
             return
         run = self.runs[number]
+        for place in result.get("faces", ()):
+            _copy_picture(place, run)
         if images <= self.reached.get(number, 0):  # told once more, as nobody may have heard it
             return
         history = result.get("history", [(images, result.get("losses", {}))])
@@ -113,9 +115,6 @@ class MLflowCallback(Callback):
         points.append((images, metrics_of(result)))
         if "warning" in result:
             patiently(lambda: run.tag("visage.warning", result["warning"]))
-        if "faces" in result:
-            picture = patiently(lambda: content(result["faces"]))
-            patiently(lambda: run.picture(picture, f"faces/{images:08d}.png"))
         patiently(lambda: run.points([(at, _finite(values)) for at, values in points]))  # last, as `reached` goes by it
         self.reached[number] = images
 
@@ -185,6 +184,12 @@ class MLflowCallback(Callback):
             self.watch(
                 StudyProgress(self.experiment.search.trials, complete, pruned, failed, len(self.runs), self.best)
             )
+
+
+def _copy_picture(place: str, run: RunLog) -> None:
+    """Keep a picture of a trial in its run. place: its path or address."""
+    picture = patiently(lambda: content(place))
+    patiently(lambda: run.picture(picture, f"faces/{place.rpartition('/')[2]}"))
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from optuna.trial import Trial, TrialState
 
 from visage.config.experiment import Search
 from visage.errors import UserError
-from visage.search.patience import Answer, patiently
+from visage.infra.patience import Answer, patiently
 from visage.search.study.database import database_faults
 from visage.search.study.endings import HALTED, Ending, State, ending_of, metrics_of
 

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from visage.errors import NotWritten, UserError
-
-JOURNAL = "history.jsonl"
+from visage.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,3 @@ Report = Callable[[Progress], None]
 
 class Diverged(UserError):
     """The networks are not finite any more: more training cannot mend them."""
-
-
-def append(out: Path, point: Progress) -> None:
-    """Add a point to the journal of the run in `out`. Raises NotWritten when the disk refuses."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with (out / JOURNAL).open("a") as journal:
-            journal.write(point.to_json() + "\n")
-    except OSError as error:
-        raise NotWritten(f"{out / JOURNAL}: cannot be written ({error.strerror}); make room, then --resume.") from None

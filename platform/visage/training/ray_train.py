@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig, UserCallback
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from visage.config import Experiment
 from visage.config.experiment import Train
-from visage.infra.remote_store import Store, local
-from visage.training.progress import Diverged, Progress, append
+from visage.infra.remote_store import local
+from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
+from visage.training.run_folder import CHECKPOINT, RunFolder
 
 PICTURE = "faces.png"
 RESTARTS = 2  # times that lost workers are started again from the last checkpoint
@@ -54,25 +55,22 @@ def torch_trainer(
 
 
 def train_on_ray(
-    experiment: Experiment, out: Path, store: Store | None = None, *, callbacks: Sequence[UserCallback] = (),
-    resume: Path | None = None,
-) -> Result:  # fmt: skip
+    experiment: Experiment, folder: RunFolder, *, callbacks: Sequence[UserCallback] = (), resume: bool = False
+) -> None:
     """Train under Ray Train. Each evaluation is reported once, with the metrics of the first worker.
 
-    experiment.data must be what every worker can read, with its networks trained. store: where the checkpoints lie, in
-    `out` by default. resume: a checkpoint folder; without one, a run that was cut off in the same place goes on from
-    its last checkpoint. Raises Diverged.
+    experiment.data must be what every worker can read, with its networks trained. Ray keeps its checkpoints in the
+    folder's copy where it has one, and goes on from the last of them. resume: from the folder's own where Ray has none.
+    Raises Diverged.
     """
-    start = (f"{store.address}/{resume.name}" if store else str(resume)) if resume else None
+    start = folder.place(CHECKPOINT) if resume else None
     settings = {"experiment": experiment.model_dump_json(), "resume": start}
-    storage = (store / "ray").uri if store else out / "ray"
+    storage = (folder.remote / "ray").uri if folder.remote else folder.path / "ray"
     handler = signal.getsignal(signal.SIGINT)
     try:
         result = torch_trainer(experiment.train, _worker, settings, storage, callbacks=callbacks).fit()
-        diverged: str | None = result.return_value  # type: ignore[attr-defined]
-        if diverged is not None:
+        if (diverged := result.return_value) is not None:  # type: ignore[attr-defined]
             raise Diverged(diverged)
-        return result
     except SystemExit:  # how Ray Train's own handler answers Ctrl-C
         raise KeyboardInterrupt from None
     finally:
@@ -135,15 +133,14 @@ class Journal(UserCallback):
     """Writes each evaluation where the driver reads it: the controller runs on the driver's node."""
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.folder = RunFolder(out)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         values = dict(metrics[0])
         images, losses, warning = values.pop("images"), values.pop("losses"), values.pop("warning", None)
-        faces = self.out / "faces" / f"{images:08d}.png"
-        folder = self.out / "checkpoint"
+        faces = self.folder.path / "faces" / f"{images:08d}.png"
         if checkpoint:
-            checkpoint.to_directory(folder)
+            checkpoint.to_directory(self.folder.checkpoint)
             faces.parent.mkdir(parents=True, exist_ok=True)
-            (folder / PICTURE).replace(faces)
-        append(self.out, Progress(images, losses, values, faces, folder, warning))
+            (self.folder.checkpoint / PICTURE).replace(faces)
+        self.folder.append(Progress(images, losses, values, faces, self.folder.checkpoint, warning))

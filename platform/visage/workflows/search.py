@@ -69,7 +69,7 @@ def publish_chosen(
     training that was cut off goes on; another best trial, or other settings, train in a folder of their own.
     """
     from visage.search.study.records import study_folder
-    from visage.training.run import kept_at, lock_run, place_of
+    from visage.training.run_folder import RunFolder
 
     folder = Path("runs/tune") / study_folder(experiment).name
     if not experiment.search.final:
@@ -93,10 +93,10 @@ def publish_chosen(
     console.print(f"training the setting of trial {best.number} for {chosen.train.images} images, in {out}")
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     tags = {"visage.kind": "final", "visage.study": result.name, "visage.trial": str(best.number)}
-    store = kept_at(chosen.train, place_of(out))
-    with lock_run(out, resume=None, store=store) as resumed, judged_later(out / "checkpoint"):
+    run = RunFolder.of(out, chosen.train)
+    with run.lock(resume=None) as resumed, judged_later(run.checkpoint):
         published = train_run(
-            chosen, faces, networks, out, tracking, resume=resumed, name=name, tags=tags, parent=result.run_id
+            chosen, faces, networks, run, tracking, resume=resumed, name=name, tags=tags, parent=result.run_id
         )
     print_published(published)
     return published.model

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from visage.errors import JudgesRefused, StoreRefused, UserError
+from visage.errors import JudgesRefused, NotWritten, StoreRefused, UserError
 
 console = Console(soft_wrap=True, highlight=False, markup=False)  # names of people and files may hold [brackets]
 
@@ -25,12 +25,12 @@ def typed(*further: str) -> str:
 
 @contextmanager
 def going_on_with(command: Callable[[], str]) -> Iterator[None]:
-    """Turns Ctrl-C, a SIGTERM or a store's refusal into the one sentence, with the command that goes on from there."""
+    """Adds to Ctrl-C, a SIGTERM, or the refusal of a store, a disk or a bucket, the command that goes on from there."""
     try:
         yield
     except KeyboardInterrupt as stopped:
         raise UserError(f"{str(stopped) or 'cut off'}; go on with: {command()}") from None
-    except StoreRefused as refused:
+    except (StoreRefused, NotWritten) as refused:
         raise UserError(f"{str(refused).rstrip('.')}; then go on with: {command()}") from None
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
+    from visage.training.run_folder import RunFolder
     from visage.workflows.publish import Published
 
 
@@ -98,14 +99,14 @@ def train_and_publish(
     from visage.registry.record import check_faces
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
-    from visage.training.run import kept_at, lock_run, place_of, resumable
+    from visage.training.run_folder import RunFolder
 
     if not os.environ.get("RAY_ADDRESS"):
         concurrency(this_machine(), experiment.train)
-    store = kept_at(experiment.train, place_of(out))
+    folder = RunFolder.of(out, experiment.train)
     with (
-        going_on_with(lambda: typed("--resume") if resumable(out) else typed()),
-        lock_run(out, resume=resume, store=store) as resumed,
+        going_on_with(lambda: typed("--resume") if folder.resumable() else typed()),
+        folder.lock(resume=resume) as resumed,
     ):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
         faces, networks = faces_and_judges(experiment)
@@ -118,8 +119,8 @@ def train_and_publish(
 
                 torch.set_num_threads(record.threads)
             tags["visage.repeats"] = record.run_id
-        with judged_later(out / "checkpoint"):
-            published = train_run(experiment, faces, networks, out, tracking, resume=resumed, tags=tags)
+        with judged_later(folder.checkpoint):
+            published = train_run(experiment, faces, networks, folder, tracking, resume=resumed, tags=tags)
     print_published(published)
     if record:
         console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
@@ -140,7 +141,7 @@ def likeness(before: list[tuple[int, float]], now: list[tuple[int, float]]) -> s
 
 
 def train_run(
-    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", out: Path, tracking: "Tracking",
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", folder: "RunFolder", tracking: "Tracking",
     *, resume: bool, tags: Mapping[str, str], name: str = "", parent: str | None = None,
 ) -> "Published":  # fmt: skip
     """Train and register under a run in MLflow, which gets its ending. name: its name there; the folder's by default.
@@ -152,11 +153,14 @@ def train_run(
     from visage.training.run import run
     from visage.workflows.publish import publish
 
+    out = folder.path
     log = _run_of(out, experiment, tracking, resume, name or out.name, {**tags, **seen(faces, networks)}, parent)
     state: Literal["complete", "diverged", "failed", "killed"] = "failed"
     try:
+        curve = tracking.history(log.run_id, "score")
         with bar("training") as update:
-            last = run(experiment, faces, networks, out, _reporter(log, experiment, update), resume=resume)
+            report = _reporter(log, curve[-1][0] if curve else 0, experiment, update)
+            last = run(experiment, faces, networks, folder, report, resume=resume)
         assert last.checkpoint
         published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
         state = "complete"
@@ -260,14 +264,19 @@ def _run_of(
 
 
 def _reporter(
-    log: "RunLog", experiment: Experiment, update: Callable[[str, int, int], None]
+    log: "RunLog", reached: int, experiment: Experiment, update: Callable[[str, int, int], None]
 ) -> "Callable[[Point], None]":
-    """Sends each point of a run to MLflow and to the terminal."""
+    """Sends each point of a run to MLflow and to the terminal.
+
+    reached: images of the last evaluation that MLflow has.
+    """
 
     def report(point: "Point") -> None:
-        log.log(point.figures(), point.images)
+        if point.metrics is not None and point.images <= reached:  # told again
+            return
         if point.faces:
             log.picture(point.faces, f"faces/{point.faces.name}")
+        log.log(point.figures(), point.images)  # after the picture, as `reached` goes by it
         if point.metrics:
             figures = ", ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
             console.print(f"{point.images} images: {figures}")

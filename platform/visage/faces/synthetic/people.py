@@ -100,7 +100,7 @@ def unit_picture(
     person: int, shot: int, size: int, seed: int, nuisance: float = 1.0, turn: float = 0.0
 ) -> tuple[SyntheticRow, np.ndarray]:
     """A picture of a person with random action units, none to seven, some stronger on one side: (row, uint8
-    size,size,3); arguments as of `picture_of`.
+    size,size,3). nuisance: how much light, pose and background vary. turn: the most degrees that a head turns.
 
     All shots of a person are of one setting and pose, so that two differ by their action units alone: each is the true
     face of the other under its units. The row's expression is empty.

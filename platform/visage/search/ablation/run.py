@@ -1,7 +1,7 @@
 """An ablation: the same training with parts of the method changed, several seeds each, judged on the test people."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.infra.files import write_whole
-from visage.infra.remote_store import Store
+from visage.infra.patience import patiently
 from visage.judging.comparison import Compared, compared
 from visage.judging.results import FLOORS, Evaluation, FaceResult
-from visage.search.patience import patiently
-from visage.training.progress import JOURNAL, Diverged, Progress, append
-from visage.training.run import NOT_KEPT, copying, go_on, kept_at, level, lock_run, resumable
+from visage.training.progress import Diverged, Progress
+from visage.training.resources import worker_threads
+from visage.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -49,27 +49,16 @@ class Run:
         return f"{self.variant}, seed {self.seed}"
 
     @cached_property
-    def store(self) -> Store | None:
-        """Where its files are kept besides its folder; None without `train.storage`."""
-        return kept_at(self.experiment.train, f"ablation/{self.folder.parent.name}/{self.folder.name}")
-
-    def level(self) -> None:
-        """Bring what is kept elsewhere into its folder, or the other way round where the folder is beyond that."""
-        if store := self.store:
-            patiently(lambda: level(self.folder, store))
-
-    def send(self) -> None:
-        """Keep its files elsewhere too, the result last."""
-        if store := self.store:
-            patiently(lambda: store.push(self.folder, skip=NOT_KEPT, last=EVALUATION))
+    def files(self) -> RunFolder:
+        """Its folder as a run's, with a copy under `train.storage` where that is set."""
+        return RunFolder.of(
+            self.folder, self.experiment.train, f"ablation/{self.folder.parent.name}/{self.folder.name}"
+        )
 
     def images(self) -> int:
         """How far it is, in images."""
-        journal = self.folder / JOURNAL
-        if not journal.exists():
-            return 0
-        whole = [line for line in journal.read_text(errors="replace").splitlines() if line.endswith("}")]
-        return Progress.from_json(whole[-1]).images if whole else 0
+        points = self.points()
+        return points[-1].images if points else 0
 
     def evaluation(self) -> Evaluation | None:
         """What it reached on the test people; None while it is not finished, or when it diverged."""
@@ -92,12 +81,9 @@ class Run:
         tree = self._ending()
         return tree.get("diverged") if tree else None
 
-    def points(self) -> Iterator[Progress]:
-        """Its curve."""
-        if not (self.folder / JOURNAL).exists():  # it diverged before the first point
-            return
-        for line in (self.folder / JOURNAL).read_text().splitlines():
-            yield Progress.from_json(line)
+    def points(self) -> list[Progress]:
+        """Its curve; empty when it diverged before the first point."""
+        return self.files.points()
 
     def finished(self) -> bool:
         return (self.folder / EVALUATION).is_file()
@@ -167,13 +153,13 @@ def ablate(
     a variant has no run that did not diverge.
     """
     runs = runs_of(experiment, out)
-    with lock_run(out, resume=False):
+    with RunFolder(out).lock(resume=False):
         for run in runs:
             if run.settings() is not None:  # refused before anything there is replaced
                 _claim(run, faces, networks)
-            run.level()
+            run.files.sync()
             _claim(run, faces, networks)
-            run.send()
+            run.files.upload(last=EVALUATION)
         waiting = [run for run in runs if not run.finished()]
         if waiting:
             _on_ray(waiting, runs, watch)
@@ -218,7 +204,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
     with local_ray(dashboard=False):
         train = waiting[0].experiment.train
         room(train)  # Ray would wait for ever for what is not there
-        if not waiting[0].store:
+        if not train.storage:
             require_seen(waiting[0].folder.parent.absolute())
         task = ray.remote(num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker, max_retries=2)(_train)
         pending = {task.remote(replace(run, folder=run.folder.absolute())): run for run in waiting}
@@ -229,7 +215,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
                     run = pending.pop(reference)
                     try:
                         ray.get(reference)
-                        run.level()
+                        patiently(run.files.sync)
                     except Exception as error:
                         faults.append(root(error))
                 finished = sum(run.finished() for run in runs)
@@ -242,11 +228,7 @@ def _on_ray(waiting: list[Run], runs: list[Run], watch: Watch) -> None:
 
 
 def _train(run: Run) -> None:
-    """One run in a process of its own: train, judge on the test people, and store the result.
-
-    What is kept of it elsewhere is brought first, and kept there after each evaluation, where a store that is away is
-    not waited for, and at the end, where it is.
-    """
+    """One run in a process of its own: train, judge on the test people, and keep the result."""
     import torch
 
     from visage.faces.picture import write_png
@@ -254,32 +236,26 @@ def _train(run: Run) -> None:
     from visage.judging.by_method import PICTURES, judged
     from visage.judging.train import face_networks
     from visage.training.checkpoint import load_generator
-    from visage.training.loop import here, train
+    from visage.training.run import run_here
+    from visage.training.trainer import here
 
     experiment, out = run.experiment, run.folder
-    run.level()
-    copied = copying(run.store, out, _unheard) if run.store else _unheard
-
-    def report(point: Progress) -> None:
-        append(out, point)
-        copied(point)
-
-    torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
+    patiently(run.files.sync)
+    torch.set_num_threads(worker_threads(experiment.train))
     faces = opened(experiment.data)
     networks = face_networks(faces, experiment.judge)
-    start = go_on(out, copied, resume=resumable(out))
     try:
-        train(experiment, faces, out, report, networks=networks, resume=start)
+        run_here(experiment, faces, networks, run.files, _unheard, resume=run.files.resumable())
     except Diverged as error:
         write_whole(out / EVALUATION, json.dumps({"diverged": str(error)}).encode())
     else:
         device = here(experiment.train).device
-        generator = load_generator(out / "checkpoint")[0].to(device)
+        generator = load_generator(run.files.checkpoint)[0].to(device)
         method = experiment.method.name
         evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
         write_png(out / FACES, PICTURES[method](generator, faces, "test"))
         write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
-    run.send()
+    patiently(lambda: run.files.upload(last=EVALUATION))
 
 
 def _unheard(point: Progress) -> None:

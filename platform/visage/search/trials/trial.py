@@ -1,7 +1,6 @@
-"""What Tune runs for a trial: the training loop with the suggested values, in one process or under Ray Train."""
+"""What Tune runs for a trial of one worker, and what it is told of any trial."""
 
 import errno
-import json
 import shutil
 import socket
 from collections.abc import Callable, Mapping
@@ -13,91 +12,68 @@ from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
-from visage.infra.files import write_whole
+from visage.infra.patience import patiently
 from visage.infra.ray_session import root
-from visage.infra.remote_store import Store
-from visage.search.patience import patiently
 from visage.search.study.endings import DIVERGED, FAILED, HALTED, reason_of
-from visage.training.progress import Diverged, Progress
+from visage.training.progress import Diverged, Progress, Report
 from visage.training.resources import unseen, worker_threads
-from visage.training.run import CHECKPOINT, NOT_KEPT, kept_at, resumable
+from visage.training.run_folder import CHECKPOINT, RunFolder
 
 if TYPE_CHECKING:
     import torch
 
 RESTARTS = 2  # times that a trial whose process died is started again from its last checkpoint
-# Files of a trial's folder: the study that it belongs to, and its last results, which nobody may have kept.
-STUDY, TOLD = "study", "told.json"
+STUDY = "study"  # file of a trial's folder: the study that it belongs to
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Trainable = Callable[[dict[str, Any]], None]
-
-
-def folder_of(study: Path, number: int) -> Path:
-    """Where a trial keeps its checkpoint and pictures."""
-    return study / f"trial-{number:04d}"
+Work = Callable[[Experiment, RunFolder, Report], object]
+"""Trains a trial's experiment in its folder, and reports each evaluation once it stands in the folder's journal. The
+last two are told again when it goes on: Tune takes a result and lets the trial train on while it looks at it, so the
+study may have been killed, or its stores away, before they were kept."""
 
 
 def in_process(experiment: Experiment, study: Path) -> Trainable:
     """A trial that trains in its own process, which goes on to the next trial: cheap to start."""
 
+    def work(chosen: Experiment, folder: RunFolder, report: Report) -> None:
+        from visage.training.run import run_here
+        from visage.training.trainer import here
+
+        faces, networks, judges = _loaded(
+            experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
+        )
+        run_here(chosen, faces, networks, folder, report, resume=folder.resumable(), judges=judges)
+
     def trial(config: dict[str, Any]) -> None:
         import torch
-        from ray import tune
-
-        from visage.training.checkpoint import evaluation_in, load
-        from visage.training.loop import here, train
 
         torch.set_num_threads(worker_threads(experiment.train))
-        history: list[tuple[int, dict[str, float]]] = []
-        last: dict[str, Any] = {}
-        store = storage_of(experiment, study, config)
-
-        def report(point: Progress) -> None:
-            history.append((point.images, point.losses))
-            if point.metrics is not None:
-                result = as_result(point, store) | {"history": list(history)}
-                tune.report(save_result(result, last, folder_of(study, config["number"]), store))
-                history.clear()
-
-        def attempt(chosen: Experiment, out: Path) -> None:
-            history.clear()
-            faces, networks, judges = _loaded(
-                experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
-            )
-            own = out / CHECKPOINT if resumable(out) else None
-            missed = evaluation_in(load(own)) if own else None
-            if missed and missed.images > last.get("images", 0):  # killed before it was told
-                report(missed)
-            train(chosen, faces, out, report, networks=networks, resume=own, judges=judges)
-
-        with_endings(attempt, experiment, study, config, last, store)
+        with_endings(work, experiment, study, config)
 
     return trial
 
 
-def storage_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> Store | None:
-    """Where a trial's files are kept besides its folder; None without `train.storage`."""
-    out = folder_of(study, config["number"])
+def folder_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> RunFolder:
+    """Where a trial keeps its files. study: the folder of its study."""
+    out = study / f"trial-{config['number']:04d}"
     place = config.get("place") or study.name  # of a study that was begun before places held their study's id
-    return kept_at(experiment.train, f"studies/{place}/{out.name}")
+    return RunFolder.of(out, experiment.train, f"studies/{place}/{out.name}")
 
 
-def restore_or_reset(study: Path, config: Mapping[str, Any], store: Store | None = None) -> Path:
-    """The folder of a trial, with what the trial has reached so far, on whatever machine that was.
+def restore_or_reset(folder: RunFolder, study: Path, config: Mapping[str, Any]) -> None:
+    """Bring into a trial's folder what the trial has reached so far, on whatever machine that was.
 
-    What another study of this name, whose database is gone, left there goes: a trial would go on from it.
+    What another study of this name, whose database is gone, left there is deleted: a trial would go on from it.
     """
-    out = folder_of(study, config["number"])
-    if not store:
+    if not folder.remote:
         _require_seen(study, config)
-    elif not _of_study(out, config):  # nor may it be mixed with what is got
-        shutil.rmtree(out, ignore_errors=True)
-    if store:
-        patiently(lambda: store.get(out, skip=NOT_KEPT))
-    if not _of_study(out, config):
-        _reset(out, config, store)
-    return out
+    elif not _of_study(folder.path, config):  # nor may it be mixed with what is downloaded
+        shutil.rmtree(folder.path, ignore_errors=True)
+    patiently(folder.sync)
+    if not _of_study(folder.path, config):
+        patiently(folder.reset)
+        mark(folder.path, config["study"])
 
 
 def mark(folder: Path, study: str) -> None:
@@ -117,80 +93,60 @@ def _require_seen(study: Path, config: Mapping[str, Any]) -> None:
         raise NotWritten(f"{socket.gethostname()}: {unseen(study)}")
 
 
-def _reset(out: Path, config: Mapping[str, Any], store: Store | None) -> None:
-    """An empty folder for a trial, with its mark."""
-    shutil.rmtree(out, ignore_errors=True)
-    if store:
-        patiently(store.drop)
-    out.mkdir(parents=True)
-    mark(out, config["study"])
+def results(folder: RunFolder) -> list[dict[str, Any]]:
+    """The evaluations in a trial's journal as Tune is told them, with the losses since the one before as `history`.
 
-
-def as_result(point: Progress, store: Store | None) -> dict[str, Any]:
-    """An evaluation as Tune is told it; the same keys as `train_on_ray` and TuneReportCallback give.
-
-    Its files are named where the driver finds them, which may be on another machine.
+    Files are named where the driver finds them, which may be on another machine. faces: pictures that are there now.
     """
-    result: dict[str, Any] = {"images": point.images, "losses": point.losses, **(point.metrics or {})}
-    if point.checkpoint:
-        result["checkpoint_path"] = f"{store.address}/{CHECKPOINT}" if store else str(point.checkpoint)
-    if point.warning:
-        result["warning"] = point.warning
-    if point.faces:
-        result["faces"] = picture_place(point.faces, store)
-    return result
+    found, history = list[dict[str, Any]](), list[tuple[int, dict[str, float]]]()
+    for point in folder.points():
+        history.append((point.images, point.losses))
+        if point.metrics is not None:
+            result: dict[str, Any] = {"images": point.images, "losses": point.losses, **point.metrics}
+            if point.warning:
+                result["warning"] = point.warning
+            faces = [folder.place(f"faces/{point.faces.name}")] if point.faces else []
+            found.append(result | {"checkpoint_path": folder.place(CHECKPOINT), "faces": faces, "history": history})
+            history = []
+    return found
 
 
-def picture_place(picture: Path, store: Store | None) -> str:
-    """Where the driver finds a picture of a trial's folder."""
-    return f"{store.address}/{picture.parent.name}/{picture.name}" if store else str(picture)
+def tell_tune(folder: RunFolder) -> Report:
+    """Tells Tune each evaluation of a trial, and where its picture is once the copy has it."""
+    from ray import tune
+
+    waiting = list[str]()
+
+    def tell(point: Progress) -> None:
+        if point.metrics is None:
+            return
+        result = next(result for result in reversed(results(folder)) if result["images"] == point.images)
+        waiting.extend(result["faces"])
+        result["faces"] = [] if folder.behind else waiting.copy()
+        if not folder.behind:
+            waiting.clear()
+        tune.report(result | ({"warning": point.warning} if point.warning else {}))
+
+    return tell
 
 
-def save_result(
-    result: Mapping[str, Any], last: dict[str, Any], out: Path, store: Store | None = None
-) -> dict[str, Any]:
-    """Keep the result as the trial's last one, in `last` and in the trial's folder, and return it.
-
-    A trial that goes on tells the last two once more, as the study may have been killed, or its stores away, before
-    they were kept: Tune takes a result and lets the trial train on while it looks at it.
-    """
-    before = [dict(last)] if "images" in last else []
-    last.clear()
-    last.update(result)
-    write_whole(out / TOLD, json.dumps([*before, last], default=float).encode())
-    if store:
-        patiently(lambda: store.push(out, skip=NOT_KEPT))
-    return dict(last)
-
-
-def with_endings(
-    run: Callable[[Experiment, Path], object],
-    experiment: Experiment,
-    study: Path,
-    config: Mapping[str, Any],
-    last: dict[str, Any],
-    store: Store | None = None,
-) -> None:
+def with_endings(work: Work, experiment: Experiment, study: Path, config: Mapping[str, Any]) -> None:
     """Run a trial, and tell Tune as a result how it ended when it did not reach its end: its process is sound.
 
-    So what Tune takes for a failure is the death of a process, which it starts again. run: given the trial's experiment
-    and its folder. last: the last result, as `save_result` keeps it.
+    So what Tune takes for a failure is the death of a process, which it starts again.
     """
     from ray import tune
 
-    chosen = replaced(experiment, config["values"])
+    folder = folder_of(experiment, study, config)
 
     def attempt() -> None:
-        out = restore_or_reset(study, config, store)
-        if (out / TOLD).is_file():
-            for result in json.loads((out / TOLD).read_text()):
-                last.update(result)
-                tune.report(dict(last))
-        run(chosen, out)
+        restore_or_reset(folder, study, config)
+        work(replaced(experiment, config["values"]), folder, tell_tune(folder))
 
     if ending := _ending(attempt):
         name, reason = ending
-        tune.report(last | {name: reason})
+        last = results(folder)[-1:] if _of_study(folder.path, config) else []
+        tune.report((last[0] if last else {}) | {name: reason})
 
 
 def _ending(run: Callable[[], object]) -> tuple[str, str] | None:

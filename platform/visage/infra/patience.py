@@ -12,8 +12,10 @@ Answer = TypeVar("Answer")
 
 
 def patiently(call: Callable[[], Answer]) -> Answer:
-    """What the call returns, called again while the store refuses. Raises its last UserError when patience
-    ends, and Overtaken at once."""
+    """What the call returns, called again while the store refuses.
+
+    Raises its last UserError when patience ends, and Overtaken at once.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
