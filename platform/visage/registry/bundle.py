@@ -69,11 +69,7 @@ class Bundle:
 
     def generator(self) -> "Any":
         """The generator on the CPU, in eval mode, without gradients."""
-        from safetensors.torch import load_file
-
-        network = _networks(self.card)["generator"]
-        network.load_state_dict(load_file(self.dir / GENERATOR))
-        return network.eval().requires_grad_(False)
+        return self._loaded("generator", GENERATOR)
 
     def self_check(self) -> tuple["CompactEncoder", "ExpressionCheck", dict[str, dict[str, float]]]:
         """Identity encoder and expression classifier, as `generator`, and the quantiles of their values."""
@@ -89,13 +85,13 @@ class Bundle:
 
     def natural(self) -> "NaturalCheck | None":
         """The self-check of whether the mouth is whole, as `generator`; None for a bundle of an older Visage."""
-        return self._further(NATURAL, "natural")
+        return self._loaded("natural", NATURAL)
 
     def unit_map(self) -> "UnitMap | None":
         """The map by which a transfer takes action units, as `generator`; None for a bundle without one."""
-        return self._further(UNITS, "unit_map")
+        return self._loaded("unit_map", UNITS)
 
-    def _further(self, file: str, name: str) -> "Any":
+    def _loaded(self, name: str, file: str) -> "Any":
         from safetensors.torch import load_file
 
         if file not in self.card.files:
@@ -158,9 +154,7 @@ def write_bundle(
         RESULTS: write_results(results),
         GOLDEN: golden_file(make_golden(generator, generator.size, expressions)),
     }
-    for name, network in ((NATURAL, natural), (UNITS, unit_map)):
-        if network is not None:
-            contents[name] = save(_weights(network))
+    contents |= {file: save(_weights(it)) for file, it in ((NATURAL, natural), (UNITS, unit_map)) if it is not None}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
@@ -186,8 +180,7 @@ def write_bundle(
     )
     contents[MODEL_CARD] = model_card(card).encode()
     hashes[MODEL_CARD] = hashlib.sha256(contents[MODEL_CARD]).hexdigest()
-    card = card.model_copy(update={"files": hashes})
-    contents[CARD] = card.to_json().encode()
+    contents[CARD] = card.model_copy(update={"files": hashes}).to_json().encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -285,12 +278,9 @@ def _check_weights(folder: Path, card: Card) -> None:
     except Exception as error:  # every way a foreign description can fail to be these networks
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{folder / CARD}: architecture cannot be built ({reason}); {MEND}.") from None
-    expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
-    for name in ("encoder", "check"):
-        expected[CHECK] |= _shapes(networks[name], f"{name}.")
-    for file, name in ((NATURAL, "natural"), (UNITS, "unit_map")):
-        if name in networks:
-            expected[file] = _shapes(networks[name], "")
+    named = {"generator": GENERATOR, "natural": NATURAL, "unit_map": UNITS}
+    expected = {file: _shapes(networks[name], "") for name, file in named.items() if name in networks}
+    expected[CHECK] = _shapes(networks["encoder"], "encoder.") | _shapes(networks["check"], "check.")
     for file, shapes in expected.items():
         try:
             with safe_open(folder / file, framework="pt") as tensors:
