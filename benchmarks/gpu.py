@@ -105,7 +105,7 @@ class Bench:
         return round(statistics.median(found[1:]), 1)
 
     def bundle(self, size: int, network: Any) -> Any:
-        """What `Editor` asks of a bundle."""
+        """What `ExpressionEditor` asks of a bundle."""
         from types import SimpleNamespace
 
         networks = self.faces(size)[1]
@@ -138,7 +138,8 @@ def untaught(faces: Any) -> Any:
 
 def parity(bench: Bench) -> dict[str, Any]:
     """The same losses and golden pictures as on the CPU, in float32."""
-    from visage.editing.expression import Editor
+    from visage.methods.by_expression.editor import ExpressionEditor
+    from visage.methods.requests import EXPRESSION
     from visage.models.basis import BasisGenerator
     from visage.models.unet import UNet
     from visage.registry.golden import make_golden
@@ -160,8 +161,8 @@ def parity(bench: Bench) -> dict[str, Any]:
         "basis": BasisGenerator(64, bench.width, len(EXPRESSIONS)),
     }
     for name, network in kinds.items():
-        golden = make_golden(network, 64, EXPRESSIONS)
-        editor = Editor(bench.bundle(bench.size, network), device=str(bench.device))
+        golden = make_golden(network, EXPRESSION, EXPRESSIONS)
+        editor = ExpressionEditor(bench.bundle(bench.size, network), device=str(bench.device))
         asked = {name: value.tolist() for name, value in golden.asked.items()}
         made = editor.run(golden.faces, golden.source.tolist(), **asked).faces
         found[f"golden pictures, {name}: levels of 255"] = round(golden.difference(made), 2)
@@ -274,14 +275,14 @@ def step(bench: Bench) -> dict[str, Any]:
 
 
 def endpoint(bench: Bench) -> dict[str, Any]:
-    """Faces a second of `Editor.run`, what a replica's batches call, and its share of the bare network."""
-    from visage.editing.expression import Editor
+    """Faces a second of `ExpressionEditor.run`, what a replica's batches call, and its share of the bare network."""
+    from visage.methods.by_expression.editor import ExpressionEditor
     from visage.models.unet import UNet
 
     found: dict[str, Any] = {}
     for size in bench.sizes:
         bundle = bench.bundle(size, UNet(size, bench.width, len(EXPRESSIONS), mask=True, warp=True))
-        editor = Editor(bundle, self_check=True, device=str(bench.device))
+        editor = ExpressionEditor(bundle, self_check=True, device=str(bench.device))
         for count in (1, 4) if bench.quick else (1, 4, 8, 16, 32):
             own, checked, bare = served(bench, editor, count)
             found |= {

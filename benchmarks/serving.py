@@ -46,12 +46,12 @@ def bare(folder: Path, seconds: float) -> dict[str, float]:
     """Decode, generator in batches and encode, in this process alone: faces a second, and CPU ms of one."""
     import torch
 
-    from visage.editing.expression import Editor
     from visage.faces.picture import read_picture, write_png
+    from visage.methods.by_expression.editor import ExpressionEditor
     from visage.registry.bundle import read_bundle
 
     torch.set_num_threads(os.cpu_count() or 1)
-    editor = Editor(read_bundle(folder))
+    editor = ExpressionEditor(read_bundle(folder))
     files = sample_faces(64)
 
     def batch(number: int) -> None:

@@ -55,7 +55,7 @@ class Endpoint:
         from serve_app.middleware import Around
         from serve_app.model_reloader import Holder
         from serve_app.rate_limit import SharedLimiter
-        from visage.editing.transfer import Transferer
+        from visage.methods.requests import DRIVER
 
         serving = Serving.model_validate(settings)
         configure(serving.log)
@@ -75,7 +75,7 @@ class Endpoint:
         self._transfers = None
         if serving.transfer:
             carrying = serving.model_copy(update={"model": serving.transfer})
-            self._transfers = Holder(carrying, leaves=True, networks=Transferer)
+            self._transfers = Holder(carrying, leaves=True, request=DRIVER)
         self._contest = Contest(self._held)
         if serving.challenger and records:
             rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)

@@ -16,7 +16,7 @@ from serve_app.loaded_model import Model
 from serve_app.logs import logger
 from serve_app.request_form import Form
 from visage.editing.expression import Located
-from visage.editing.transfer import Transferer
+from visage.methods.requests import DRIVER
 
 GOLDEN_SECONDS = 60.0
 Run = Callable[[Sequence[Job]], Sequence[Done]]
@@ -85,7 +85,7 @@ def golden_job(model: Model) -> Job:
     face = golden.faces[golden.source[0]]
     located = Located(face, face, np.eye(2, 3), (0.0, 0.0, *face.shape[:2]), np.zeros((0, 2)))
     form = Form(image=b"", expressions=(), intensities=(1.0,), view="face", format="png", aligned=True)
-    if isinstance(model.editor, Transferer):
+    if model.editor.request is DRIVER:
         driver = golden.faces[golden.asked["driver"][:1]]
         return Job(model, form, ((0, 1.0),), checked=0, located=located, drivers=driver)
     wanted = (int(golden.asked["expression"][0]), float(golden.asked["intensity"][0]))

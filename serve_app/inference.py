@@ -19,12 +19,13 @@ from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
 from serve_app.responses import document, encode, require_few_pixels, transfer_document
-from visage.editing.expression import Edited, Located, expression_index, locate, not_square, on_the_way
-from visage.editing.transfer import Transferer
+from visage.editing.expression import Located, expression_index, locate, not_square, on_the_way
 from visage.errors import UserError
 from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Detector
 from visage.faces.facs import AUS
 from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
+from visage.methods.base import Edited, Editor
+from visage.methods.requests import DRIVER
 
 ORIGIN = "image"
 SMALL_SIDE = 128
@@ -85,14 +86,14 @@ def _run(jobs: Sequence[Job]) -> Edited:
     faces = np.stack([job.located.face for job in jobs])
     source = [place for place, job in enumerate(jobs) for _ in job.wanted]
     checks = [place >= len(job.wanted) - job.checked for job in jobs for place in range(len(job.wanted))]
-    if isinstance(editor, Transferer):
+    if editor.request is DRIVER:
         return _run_transfers(editor, jobs, faces, source, checks)
     expressions = [index for job in jobs for index, _ in job.wanted]
     return editor.run(faces, source, expressions, [intensity for job in jobs for _, intensity in job.wanted], checks)
 
 
 def _run_transfers(
-    editor: Transferer, jobs: Sequence[Job], faces: np.ndarray, source: list[int], checks: list[bool]
+    editor: Editor, jobs: Sequence[Job], faces: np.ndarray, source: list[int], checks: list[bool]
 ) -> Edited:
     """One forward pass for jobs with drivers and jobs with action units, each of those on its own face."""
     driver: list[int] = []
@@ -234,7 +235,6 @@ class Answers:
         """As `answer`, to a form with drivers or action units: the face of its picture with each driver's expression,
         or with those units, in one pass."""
         carrier = model.editor
-        assert isinstance(carrier, Transferer)
         try:
             units = None if form.units is None else carrier.asked(form.units)[None]
         except UserError as error:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from visage.api.schema import LoadedModel, ModelReference
 from visage.config import Serving
-from visage.editing.expression import Editor, View
-from visage.editing.transfer import Transferer
+from visage.editing.expression import View
 from visage.errors import UserError
 from visage.faces.provenance import xmp_packet
+from visage.methods.base import Editor
+from visage.methods.requests import DRIVER, EXPRESSION, Request
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
 from visage.registry.golden import Golden, make_golden
@@ -26,7 +27,7 @@ class Model:
     check: sha256 of the self-check's networks. quantiles: of its values at registration.
     """
 
-    editor: Editor | Transferer
+    editor: Editor
     facts: ModelFacts
     loaded_at: str
     golden: Golden = field(compare=False, repr=False)
@@ -48,7 +49,7 @@ class Model:
 
     def description(self, **more: Any) -> LoadedModel:
         """What /v1/model says of it. more: further fields."""
-        units = {"action_units": self.editor.action_units} if isinstance(self.editor, Transferer) else {}
+        units = {"action_units": self.editor.action_units} if self.editor.request is DRIVER else {}
         return LoadedModel(
             **asdict(self.facts),
             expressions=self.editor.expressions,
@@ -59,16 +60,16 @@ class Model:
         )
 
 
-def load(serving: Serving, registry: "Registry", networks: type[Editor] | type[Transferer] = Editor) -> Model:
+def load(serving: Serving, registry: "Registry", request: Request = EXPRESSION) -> Model:
     """Fetch the configured model, check and load it, run it once for every batch size, and compare its golden pictures.
 
-    networks: what it must be for. Raises UserError.
+    request: the kind that it must answer. Raises UserError.
     """
     import torch
 
     bundle = registry.fetch(serving.model)
     device = "cuda" if serving.replicas.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-    editor = networks(bundle, self_check=serving.self_check, device=device)
+    editor = bundle.editor(request, self_check=serving.self_check, device=device)
     for count in range(1, serving.batching.size + 1):  # the first pass of a shape chooses and compiles its kernels
         editor.warm_up(count)
     golden = compare_golden(editor, bundle)
@@ -82,13 +83,13 @@ def load(serving: Serving, registry: "Registry", networks: type[Editor] | type[T
     )
 
 
-def compare_golden(editor: Editor | Transferer, bundle: Bundle) -> Golden:
+def compare_golden(editor: Editor, bundle: Bundle) -> Golden:
     """The bundle's golden pictures, once they are the same as they are served here. Raises UserError where they differ
     by more than they may.
 
     Without stored ones, in a bundle of an older Visage, the bundle's plain float32 network makes them now.
     """
-    golden = bundle.golden() or make_golden(bundle.generator(), editor.size, editor.expressions)
+    golden = bundle.golden() or make_golden(bundle.generator(), bundle.method.request, editor.expressions)
     asked: dict[str, Any] = {name: values.tolist() for name, values in golden.asked.items()}
     served = editor.run(golden.faces, golden.source.tolist(), **asked).faces
     levels = golden.difference(served)

@@ -12,9 +12,8 @@ from serve_app.loaded_model import Model, load
 from serve_app.logs import logger
 from visage.api.schema import LoadedModel
 from visage.config import Serving
-from visage.editing.expression import Editor
-from visage.editing.transfer import Transferer
 from visage.errors import StoreRefused, UserError
+from visage.methods.requests import EXPRESSION, Request
 from visage.registry.bundle import ModelFacts
 from visage.registry.models import NoSuchModel, Registry
 
@@ -44,7 +43,7 @@ class Holder:
     warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
     A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
     version that was loaded or refused, or kept as its name means it again. With `leaves` the model goes when its alias
-    is taken away, as a challenger does. networks: see `model.load`.
+    is taken away, as a challenger does. request: see `loaded_model.load`.
     """
 
     def __init__(
@@ -54,10 +53,10 @@ class Holder:
         tell: Callable[[Event, int | None], None] = nobody,
         *,
         leaves: bool = False,
-        networks: type[Editor] | type[Transferer] = Editor,
+        request: Request = EXPRESSION,
     ) -> None:
         self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
-        self._leaves, self._networks = leaves, networks
+        self._leaves, self._request = leaves, request
         self._registry: Registry | None = None
         self._again, self._wait = 0.0, 0.0
         self.model: Model | None = None
@@ -94,7 +93,7 @@ class Holder:
                 return
             if self.refused and self.refused.version == named.version and time.monotonic() < self._again:
                 return
-            self.model = load(self._serving, self._registry, self._networks)
+            self.model = load(self._serving, self._registry, self._request)
             self.refused = None
             logger().warning("The model is now version %s", self.model.facts.version)
             self._tell("loaded", self.model.facts.version)

@@ -9,9 +9,10 @@ from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
 from visage.api.schema import ExpressionResult, Expressions, FacePlace, TransferResult, Transfers
-from visage.editing.expression import Edited, Located
+from visage.editing.expression import Located
 from visage.faces.facs import AUS
 from visage.faces.picture import encode_animation, write_png
+from visage.methods.base import Edited
 
 if TYPE_CHECKING:
     from serve_app.inference import Done

@@ -24,6 +24,8 @@ from serve_app.problems import Problem
 from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
 from visage.api.schema import Comparison, Expressions, ModelDescription, Schema, Transfers
 from visage.config.serving import Limits
+from visage.methods import answering, usual_model
+from visage.methods.requests import DRIVER
 
 
 def build_app(
@@ -54,7 +56,9 @@ def build_app(
     def carrier() -> Model:
         """The model of transfers. Raises Problem 404 where none is configured, 503 while there is none."""
         if transfers is None:
-            raise Problem(404, "method = 'eft': is not served; set the endpoint's transfer to visage-eft@champion.")
+            usual = usual_model(DRIVER)
+            method = usual.removeprefix("visage-").partition("@")[0]
+            raise Problem(404, f"method = {method!r}: is not served; set the endpoint's transfer to {usual}.")
         if transfers.model is None:
             raise Problem(503, transfers.fault, {"Retry-After": "5"})
         return transfers.model
@@ -89,8 +93,8 @@ def build_app(
 
     @app.get("/v1/model", response_model=ModelDescription, responses=problems(404, 503))
     async def model(method: str | None = None) -> Response:
-        """The model that answers, and the expressions it knows. `method` asks for one method's model, as `ucgan`."""
-        if method == "eft":
+        """The model that answers, and the expressions it knows. `method` asks for one method's model, by its name."""
+        if method in answering(DRIVER):
             return _json(carrier().description())
         found = contest.champion()
         if method is not None and method != found.facts.name.removeprefix("visage-"):

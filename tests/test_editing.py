@@ -11,11 +11,12 @@ from PIL import Image
 from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
-from visage.editing.expression import FRAMES, Editor, edit, locate
-from visage.editing.transfer import Transferer
+from visage.editing.expression import FRAMES, edit, locate
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
+from visage.methods.by_expression.editor import ExpressionEditor
+from visage.methods.eft.editor import TransferEditor
 from visage.models.basis import BasisGenerator
 from visage.models.unet import UNet
 
@@ -26,8 +27,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def editor(bundle: Any) -> Editor:
-    return Editor(bundle, self_check=True)
+def editor(bundle: Any) -> ExpressionEditor:
+    return ExpressionEditor(bundle, self_check=True)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def aligned(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_batch_gives_what_each_face_gives_alone(editor: Editor) -> None:
+def test_a_batch_gives_what_each_face_gives_alone(editor: ExpressionEditor) -> None:
     faces = np.stack([face(seed) for seed in range(8)])
     expression = [seed % len(EXPRESSIONS) for seed in range(8)]
     together = editor.run(faces, range(8), expression, [1.0] * 8, [True] * 8)
@@ -54,7 +55,7 @@ def test_faces_that_nobody_may_write_to_are_no_warning(tmp_path: Path, method: s
     import torch
 
     bundle = make_bundle(tmp_path / "bundle", method=method)
-    networks: Any = Editor(bundle) if method == "ucgan" else Transferer(bundle)
+    networks: Any = ExpressionEditor(bundle) if method == "ucgan" else TransferEditor(bundle)
     faces = face()[None]
     faces.flags.writeable = False
     torch.set_warn_always(True)  # and not for the first time in this process alone
@@ -66,7 +67,7 @@ def test_faces_that_nobody_may_write_to_are_no_warning(tmp_path: Path, method: s
         torch.set_warn_always(False)
 
 
-def test_values_are_computed_where_they_are_asked_for(editor: Editor) -> None:
+def test_values_are_computed_where_they_are_asked_for(editor: ExpressionEditor) -> None:
     edited = editor.run(face()[None], [0, 0], [0, 1], [1.0, 1.0], [False, True])
     assert np.isnan(edited.similarity[0])
     assert np.isnan(edited.confidence[0])
@@ -74,7 +75,7 @@ def test_values_are_computed_where_they_are_asked_for(editor: Editor) -> None:
     assert 0 <= edited.confidence[1] <= 1
 
 
-def test_the_fast_number_format_keeps_the_faces(editor: Editor, bundle: Any) -> None:
+def test_the_fast_number_format_keeps_the_faces(editor: ExpressionEditor, bundle: Any) -> None:
     import torch
 
     condition = torch.zeros(1, len(EXPRESSIONS))
@@ -100,15 +101,15 @@ def test_on_a_gpu_faces_are_served_in_bfloat16(tmp_path: Path, generator: Any) -
     bundle = make_bundle(tmp_path / "bundle", generator=generator)
     asked = (face()[None], [0, 0], [1, 2], [1.0, 0.5], [True, False])
     with pretended():
-        served = Editor(bundle, self_check=True, device="cuda")
+        served = ExpressionEditor(bundle, self_check=True, device="cuda")
         edited = served.run(*asked)
         compare_golden(served, bundle)
-    here = Editor(bundle, self_check=True).run(*asked)
+    here = ExpressionEditor(bundle, self_check=True).run(*asked)
     assert np.abs(edited.faces.astype(float) - here.faces).mean() <= 2
     assert edited.similarity[0] == pytest.approx(here.similarity[0], abs=0.05)
 
 
-def test_expression_and_intensity_matter(editor: Editor) -> None:
+def test_expression_and_intensity_matter(editor: ExpressionEditor) -> None:
     edited = editor.run(face()[None], [0, 0, 0], [1, 2, 1], [1.0, 1.0, 0.5]).faces.astype(int)
     assert np.abs(edited[0] - edited[1]).max() > 0
     assert np.abs(edited[0] - edited[2]).max() > 0
@@ -117,7 +118,7 @@ def test_expression_and_intensity_matter(editor: Editor) -> None:
 def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, aligned: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.webp"
     edit(aligned, out, bundle, "happy", intensity=0.8, view="face", aligned=True, animation=True)
-    editor = Editor(bundle)
+    editor = ExpressionEditor(bundle)
     first, last = editor.run(face()[None], [0, 0], [1, 1], [0.0, 0.8]).faces.astype(float)
     with Image.open(out) as image:
         assert image.n_frames == FRAMES

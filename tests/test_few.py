@@ -8,7 +8,8 @@ from test_cli import ROOT, visage
 from test_road import succeeded
 
 from tests.faces.photos import people_folder
-from visage.judging.results import FLOORS, Evaluation
+from visage.judging.results import Evaluation
+from visage.methods import method_of
 
 
 def taught(folder: Path, *settings: str) -> Evaluation:
@@ -25,7 +26,7 @@ def taught(folder: Path, *settings: str) -> Evaluation:
 def test_a_dozen_people_are_enough_to_train_and_to_judge(tmp_path: Path) -> None:
     judged = taught(tmp_path, "train.images=8", "judge.bootstrap=100")
     assert judged.people == 2
-    assert {"model", *FLOORS["ucgan"]} <= judged.rows.keys()
+    assert {"model", *method_of("ucgan").measured.floors} <= judged.rows.keys()
 
 
 @pytest.mark.soak
@@ -33,4 +34,4 @@ def test_a_dozen_people_are_enough_to_train_and_to_judge(tmp_path: Path) -> None
 def test_a_dozen_people_teach_more_than_arithmetic_knows(tmp_path: Path) -> None:
     judged = taught(tmp_path, "judge.bootstrap=100")
     scores = {name: row.metrics["score"].value for name, row in judged.rows.items()}
-    assert scores["model"] > max(scores[name] for name in FLOORS["ucgan"]), scores
+    assert scores["model"] > max(scores[name] for name in method_of("ucgan").measured.floors), scores

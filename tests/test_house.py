@@ -52,3 +52,23 @@ def test_constraints_hold_no_addresses() -> None:
     text = (ROOT / "constraints.txt").read_text()
     assert "://" not in text
     assert " @ " not in text
+
+
+def test_a_method_is_named_in_its_folder_and_the_registry_alone() -> None:
+    from visage.methods import METHODS
+
+    rooms = tracked("platform/*.py", "serve_app/*.py", "serve_app/page/*", "jobs/*.py", "client/*")
+    methods = ROOT / "platform" / "visage" / "methods"
+    own = [methods / "__init__.py", *(methods / name for name in METHODS)]
+    named = re.compile(
+        rf"\b({'|'.join(METHODS)})\b|UC-GAN|method\.name\s*(==|!=|in)",
+        re.IGNORECASE,
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in rooms
+        if not any(path.is_relative_to(place) for place in own)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if named.search(line)
+    ]
+    assert not found  # ask the method of it: methods/base.py

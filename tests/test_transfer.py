@@ -12,9 +12,10 @@ from tests.cuda import pretended
 from tests.faces.photos import face, photograph, save
 from tests.serve_app.samples import make_bundle
 from visage.editing.expression import edit
-from visage.editing.transfer import Transferer, tell, transfer
+from visage.editing.transfer import tell, transfer
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
+from visage.methods.eft.editor import TransferEditor
 from visage.workflows.pictures import transfer_photo
 
 
@@ -80,7 +81,7 @@ def test_action_units_take_the_place_of_a_driver(bundle: Any, photos: list[Path]
 
 
 def test_what_is_not_named_stays_as_the_model_reads_it(bundle: Any) -> None:
-    carrier = Transferer(bundle)
+    carrier = TransferEditor(bundle)
     faces = np.stack([face(1, "happy", 32), face(2, "surprise", 32)])
     own = carrier.run(faces, [0, 1], [0, 1])
     assert own.units is not None
@@ -175,11 +176,11 @@ def test_each_method_s_bundle_is_refused_by_the_other_s_command(
 def test_on_a_gpu_it_gives_the_faces_of_the_cpu(bundle: Any) -> None:
     faces = np.stack([face(person, "happy", bundle.card.image_size) for person in range(3)])
     with pretended():
-        served = Transferer(bundle, self_check=True, device="cuda")
+        served = TransferEditor(bundle, self_check=True, device="cuda")
         units = np.stack([served.asked({}), served.asked({12: 0.5})])
         asked = (faces, [0, 1], [2, 1], [True, False], units)
         there = served.run(*asked)
         compare_golden(served, bundle)
-    here = Transferer(bundle, self_check=True).run(*asked)
+    here = TransferEditor(bundle, self_check=True).run(*asked)
     assert np.abs(there.faces.astype(int) - here.faces).max() <= 1
     assert there.similarity[0] == pytest.approx(here.similarity[0], abs=1e-4)

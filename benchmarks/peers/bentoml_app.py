@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from visage.editing.expression import Editor
+from visage.methods.by_expression.editor import ExpressionEditor
 from visage.registry.bundle import read_bundle
 
 
@@ -25,7 +25,7 @@ from visage.registry.bundle import read_bundle
 class Faces:
     def __init__(self) -> None:
         torch.set_num_threads(1)
-        self.editor = Editor(read_bundle(Path(os.environ["BUNDLE"])))
+        self.editor = ExpressionEditor(read_bundle(Path(os.environ["BUNDLE"])))
 
     @bentoml.api(route="/edit")
     def edit(self, image: Image.Image, expression: str, ctx: bentoml.Context) -> bytes:

@@ -13,11 +13,11 @@ import torch
 from fastapi import FastAPI, Form, Response, UploadFile
 from PIL import Image
 
-from visage.editing.expression import Editor
+from visage.methods.by_expression.editor import ExpressionEditor
 from visage.registry.bundle import read_bundle
 
 torch.set_num_threads(1)
-editor = Editor(read_bundle(Path(os.environ["BUNDLE"])))
+editor = ExpressionEditor(read_bundle(Path(os.environ["BUNDLE"])))
 app = FastAPI()
 
 

@@ -15,14 +15,14 @@ import torch
 from fastapi import Request, Response
 from PIL import Image
 
-from visage.editing.expression import Editor
+from visage.methods.by_expression.editor import ExpressionEditor
 from visage.registry.bundle import read_bundle
 
 
 class Faces(litserve.LitAPI):
     def setup(self, device: str) -> None:
         torch.set_num_threads(1)
-        self.editor = Editor(read_bundle(Path(os.environ["BUNDLE"])))
+        self.editor = ExpressionEditor(read_bundle(Path(os.environ["BUNDLE"])))
 
     def decode_request(self, request: Request) -> tuple[np.ndarray, int]:
         form: Any = request

@@ -14,7 +14,8 @@ from serve_app.inference import Done, Job
 from serve_app.loaded_model import Model
 from serve_app.logs import logger
 from serve_app.request_form import Form
-from visage.editing.expression import Edited, Located
+from visage.editing.expression import Located
+from visage.methods.base import Edited
 
 # Requests that wait for their unseen run; more are skipped, as they must take neither memory nor time from answers.
 WAITING = 32

@@ -144,10 +144,10 @@ def test_an_evaluation_has_the_rows_that_need_no_transfer_and_comes_back(judged:
     faces, networks = judged
     network = Disentangler(64, 8, 8, 17).eval()
     told = evaluate_transfer(network, faces, networks, JUDGE, beside=lambda inputs, condition: inputs)
-    assert list(told.rows) == ["model", "copy", "rest", "constant", "regression", "driver", "ucgan"]
+    assert list(told.rows) == ["model", "copy", "rest", "constant", "regression", "driver", "named"]
     reached = {name: row.metrics["au_agreement"].value for name, row in told.rows.items()}
     assert reached["driver"] == pytest.approx(1, abs=1e-4)
-    assert reached["ucgan"] == pytest.approx(reached["copy"], abs=1e-4)
+    assert reached["named"] == pytest.approx(reached["copy"], abs=1e-4)
     assert max(reached[name] for name in ("copy", "rest", "constant")) == pytest.approx(0, abs=1e-9)
     assert all(told.rows[name].metrics["score"].value <= 1e-6 for name in ("copy", "rest", "constant"))
     pictured = {name: row.metrics for name, row in told.rows.items() if name != "constant"}

@@ -14,9 +14,10 @@ from visage.judging.agreement import Agreement
 from visage.judging.evaluate import evaluate
 from visage.judging.metrics import Estimate
 from visage.judging.report import CELL, faces_picture, intensity_picture, units_picture
-from visage.judging.results import FLOORS, Alone, Evaluation, Row
+from visage.judging.results import Alone, Evaluation, Row
 from visage.judging.table import table
 from visage.judging.train import FaceNetworks
+from visage.methods import method_of
 from visage.models.disentangler import Disentangler
 from visage.models.unit_map import UnitMap
 
@@ -62,7 +63,7 @@ def test_groups_stand_in_the_table_and_small_ones_with_a_caution() -> None:
 
 def test_a_transfer_s_table_fits_and_says_what_a_unit_told_alone_does() -> None:
     figure = Estimate(0.8, 0.75, 0.85)
-    names = ("model", *FLOORS["eft"], "driver", "units", "ucgan")
+    names = ("model", *method_of("eft").measured.floors, "driver", "units", "named")
     rows = dict.fromkeys(names, Row({"au_agreement": figure, "score": figure}, 3, 9, [[9]]))
     units = {name: {au: Agreement(figure, figure) for au in ("4", "12")} for name in rows if name != "constant"}
     alone = {"12": Alone(Estimate(0.25, 0.2, 0.3), Estimate(0.06, 0.05, 0.07))}

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from visage.config.method import Loss, Method
-from visage.methods import eft
-from visage.methods.eft import EFT, Swap, SwapBatch
-from visage.methods.terms import weight
+from visage.methods.eft import losses as eft
+from visage.methods.eft.batches import SwapBatch
+from visage.methods.eft.config import Loss, Networks
+from visage.methods.eft.losses import EFT, Swap
+from visage.methods.losses import weight
 
 UNITS = 4
 
@@ -30,8 +31,8 @@ def method(**loss: object) -> EFT:
     torch.manual_seed(0)
     embedding = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)).requires_grad_(False)
     settings = {"adversarial": {"form": "least_squares"}, "triplet": {"weight": 0}} | loss
-    return EFT(Method(name="eft", width=8, discriminator_width=8, related=8), Loss.model_validate(settings), 32, UNITS,
-               embedding)  # fmt: skip
+    networks = Networks(width=8, discriminator_width=8, related=8)
+    return EFT(networks, Loss.model_validate(settings), 32, UNITS, embedding)
 
 
 def test_action_units_that_are_not_known_do_not_count() -> None:

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from tests.methods.test_eft import faces
 from visage.config.experiment import Experiment
-from visage.config.method import Loss, Method
-from visage.methods.eft import SwapBatch
-from visage.methods.eft_basis import BasisEFT, feature_paired_loss
-from visage.methods.terms import weight
+from visage.methods import method_of
+from visage.methods.eft.basis import BasisEFT, feature_paired_loss
+from visage.methods.eft.batches import SwapBatch
+from visage.methods.eft.config import Loss, Networks
+from visage.methods.losses import weight
 from visage.models.disentangler import Disentangler
-from visage.models.generator import build_generator
 from visage.models.probe import FeatureProbe
 from visage.models.unit_map import UnitsBySide, unit_map_of
 from visage.models.unit_reader import UnitReader, intensities
@@ -39,7 +39,7 @@ def batch() -> SwapBatch:
 def method(**loss: object) -> BasisEFT:
     torch.manual_seed(0)
     embedding = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)).requires_grad_(False)
-    settings = Method(name="eft", width=8, discriminator_width=8, basis=True)
+    settings = Networks(name="eft", width=8, discriminator_width=8, basis=True)
     return BasisEFT(settings, Loss.model_validate(LOSS | loss), 32, UNITS, embedding)
 
 
@@ -96,12 +96,12 @@ def test_units_that_are_told_go_to_both_sides_and_the_others_stay() -> None:
 
 def test_a_network_with_a_basis_is_built_again_and_one_without_says_nothing_of_it() -> None:
     network = moved(method().generator)
-    again = build_generator(network.architecture())
+    again = method_of("eft").generator_of(network.architecture())
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again(faces(0), faces(1)), network(faces(0), faces(1)))
     older = Disentangler(32, 8, 8, UNITS).architecture()
     assert "basis" not in older
-    build_generator(older)
+    method_of("eft").generator_of(older)
     with pytest.raises(ValueError, match="with a basis it is 8"):
         Disentangler(32, 8, 9, UNITS, basis=True)
 

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from visage.config.method import FeatureMatching, Loss, Method, Pairing, Triplet
-from visage.methods import ucgan
-from visage.methods.terms import without_discriminator
-from visage.methods.ucgan import UCGAN, Batch
+from visage.config.method import Triplet
+from visage.methods.by_expression.batches import Batch
+from visage.methods.losses import without_discriminator
+from visage.methods.ucgan import losses as ucgan
+from visage.methods.ucgan.config import FeatureMatching, Loss, Networks, Pairing
+from visage.methods.ucgan.losses import UCGAN
 from visage.models.identity import CompactEncoder, load_embedding
 
 FORMS = ("log", "hinge", "least_squares")
@@ -27,7 +29,7 @@ def batch() -> Batch:
 def method(loss: Loss | None = None) -> UCGAN:
     torch.manual_seed(0)
     embedding = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8)).requires_grad_(False)
-    return UCGAN(Method(width=8, discriminator_width=8), loss or Loss(), 32, 3, embedding)
+    return UCGAN(Networks(width=8, discriminator_width=8), loss or Loss(), 32, 3, embedding)
 
 
 def test_the_log_form_is_the_paper_s() -> None:
@@ -119,7 +121,7 @@ ALL = {name: {"weight": 0.5} for name in ("wrong_input", "classification", "perc
 
 def measuring(loss: Loss) -> UCGAN:
     torch.manual_seed(0)
-    return UCGAN(Method(width=8, discriminator_width=8), loss, 32, 3, load_embedding("compact", CompactEncoder()))
+    return UCGAN(Networks(width=8, discriminator_width=8), loss, 32, 3, load_embedding("compact", CompactEncoder()))
 
 
 def test_every_extension_is_a_part_with_its_own_name(batch: Batch) -> None:

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from visage.config.method import Loss, Method, check_own_fields
+from visage.methods import method_of
+from visage.methods.ucgan.config import Loss, Networks
 from visage.models.basis import FLOW_GAIN, MAP_GAIN, Basis, BasisGenerator, fine_flow, wide_window
-from visage.models.generator import build_generator
 from visage.models.unet import FLOW, face_window
 
 KINDS = 3
@@ -99,7 +99,7 @@ def test_the_reader_is_not_trained() -> None:
 
 def test_it_is_built_again_from_its_description() -> None:
     made = generator(learned=0.2)
-    again = build_generator(made.architecture())
+    again = method_of("ucgan").generator_of(made.architecture())
     again.load_state_dict(made.state_dict())
     with torch.no_grad():
         x, condition = faces(2), torch.eye(KINDS)[:2]
@@ -116,7 +116,7 @@ def test_a_flow_goes_no_farther_than_it_may(value: float) -> None:
 
 def test_a_mask_beside_it_is_refused() -> None:
     with pytest.raises(ValidationError, match="leave mask and warp out"):
-        Method(basis=True, mask=True)
+        Networks(basis=True, mask=True)
 
 
 def test_exaggeration_carries_on_the_way_of_the_change_and_is_not_trained() -> None:
@@ -127,14 +127,14 @@ def test_exaggeration_carries_on_the_way_of_the_change_and_is_not_trained() -> N
         colours = [made(x, condition) - x for made in (plain, twice)]
         assert (colours[1].abs().mean() / colours[0].abs().mean()).item() == pytest.approx(2, rel=0.15)
         torch.testing.assert_close(twice.train()(x, condition), plain.train()(x, condition))
-    assert build_generator(twice.architecture()).exaggeration == 2
+    assert method_of("ucgan").generator_of(twice.architecture()).exaggeration == 2
     before = {name: value for name, value in plain.architecture().items() if name != "exaggeration"}
-    assert build_generator(before).exaggeration == 1  # a bundle of the time before
+    assert method_of("ucgan").generator_of(before).exaggeration == 1  # a bundle of the time before
 
 
 def test_exaggeration_needs_the_basis() -> None:
     with pytest.raises(ValidationError, match="exaggeration"):
-        Method(exaggeration=1.5)
+        Networks(exaggeration=1.5)
 
 
 def test_roughness_is_of_the_flow_alone_and_in_pixels() -> None:
@@ -149,4 +149,4 @@ def test_roughness_is_of_the_flow_alone_and_in_pixels() -> None:
 
 def test_smoothness_needs_the_basis() -> None:
     with pytest.raises(ValueError, match=r"loss\.smoothness"):
-        check_own_fields(Method(), Loss(smoothness={"weight": 1}))
+        Loss(smoothness={"weight": 1}).check(Networks())

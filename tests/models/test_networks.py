@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visage.errors import UserError
+from visage.methods import method_of
 from visage.models.condition import conditions
 from visage.models.discriminator import PatchDiscriminator
-from visage.models.generator import build_generator
 from visage.models.identity import CompactEncoder, FaceNet, load_embedding
 from visage.models.layers import ConditionedNorm, Norm, NormWithGradient
 from visage.models.unet import UNet, upsampled_conv
@@ -167,12 +167,12 @@ def test_the_mask_leaves_hair_and_background_as_they_are() -> None:
 def test_the_architecture_rebuilds_the_network() -> None:
     torch.manual_seed(0)
     network = UNet(64, 16, 5, mask=True)
-    twin = build_generator(network.architecture())
+    twin = method_of("ucgan").generator_of(network.architecture())
     twin.load_state_dict(network.state_dict())
     x, condition = faces(1, 64), torch.eye(5)[:1]
     assert torch.equal(network(x, condition), twin(x, condition))
     with pytest.raises(ValueError, match="no generator"):
-        build_generator({"name": "unet", "size": 64})
+        method_of("ucgan").generator_of({"name": "unet", "size": 64})
 
 
 def test_the_discriminator_sees_input_face_and_condition() -> None:

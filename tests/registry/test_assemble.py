@@ -11,12 +11,13 @@ from visage.judging.evaluate_transfer import evaluate_transfer
 from visage.judging.metrics import score as harmonic
 from visage.judging.natural import natural_check
 from visage.judging.train import FaceNetworks
+from visage.methods.eft import UNITS
+from visage.methods.eft.unit_map import fit_unit_map
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training
 from visage.registry.card import MODEL_CARD, NATURAL
 from visage.registry.model_card import summary
-from visage.training.unit_map import fit_unit_map
 
 
 def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
@@ -79,12 +80,12 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         faces_png=b"picture",
         run_id="abc",
         natural=natural_check(generator, faces, images=640, seed=0),
-        unit_map=unit_map,
+        extras={UNITS: unit_map},
     )
     natural = bundle.card.self_check["natural"]
     assert 0 < natural["0.05"] < natural["0.95"] < 1
     assert bundle.facts.name == "visage-eft"
-    carried = bundle.unit_map()
+    carried = bundle.extras()[UNITS]
     assert carried
     assert all((value == unit_map.state_dict()[name]).all() for name, value in carried.state_dict().items())
     golden = bundle.golden()

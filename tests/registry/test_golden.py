@@ -9,6 +9,7 @@ import torch
 from safetensors.numpy import save_file
 
 from visage.errors import UserError
+from visage.methods.requests import DRIVER, EXPRESSION
 from visage.models.condition import conditions
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
@@ -24,8 +25,8 @@ def generator() -> UNet:
 
 
 def test_they_are_every_expression_as_the_plain_network_makes_it(generator: UNet, tmp_path: Path) -> None:
-    (tmp_path / "golden").write_bytes(golden_file(make_golden(generator, 32, EXPRESSIONS)))
-    golden = read_golden(tmp_path / "golden", 32, 3)
+    (tmp_path / "golden").write_bytes(golden_file(make_golden(generator, EXPRESSION, EXPRESSIONS)))
+    golden = read_golden(tmp_path / "golden", EXPRESSION, 32, 3)
     assert golden.levels == LEVELS
     assert generator.training  # as it was before
     assert set(zip(*(golden.asked[name].tolist() for name in ("expression", "intensity")), strict=True)) == {
@@ -43,8 +44,8 @@ def test_they_are_every_expression_as_the_plain_network_makes_it(generator: UNet
 def test_of_a_transfer_they_are_the_expressions_of_other_people(tmp_path: Path) -> None:
     torch.manual_seed(0)
     carrier = Disentangler(32, 8, 8, 17).eval()
-    (tmp_path / "golden").write_bytes(golden_file(make_golden(carrier, 32, EXPRESSIONS)))
-    golden = read_golden(tmp_path / "golden", 32, 3)
+    (tmp_path / "golden").write_bytes(golden_file(make_golden(carrier, DRIVER, EXPRESSIONS)))
+    golden = read_golden(tmp_path / "golden", DRIVER, 32, 3)
     driver = golden.asked["driver"]
     assert len(golden.faces) == 5
     assert set(zip(golden.source.tolist(), driver.tolist(), strict=True)) == {(s, d) for s in (0, 1) for d in (2, 3, 4)}
@@ -55,11 +56,11 @@ def test_of_a_transfer_they_are_the_expressions_of_other_people(tmp_path: Path) 
     foreign = {"faces": golden.faces, "source": golden.source, "expected": golden.expected, "driver": driver + 9}
     save_file(foreign, tmp_path / "foreign", {"levels": "2"})
     with pytest.raises(UserError, match="golden pictures"):
-        read_golden(tmp_path / "foreign", 32, 3)
+        read_golden(tmp_path / "foreign", DRIVER, 32, 3)
 
 
 def test_one_picture_that_differs_is_enough(generator: UNet) -> None:
-    golden = make_golden(generator, 32, EXPRESSIONS)
+    golden = make_golden(generator, EXPRESSION, EXPRESSIONS)
     assert golden.difference(golden.expected) == 0
     other = golden.expected.copy()
     other[2] = 255 - other[2]
@@ -76,7 +77,7 @@ def test_a_generator_that_gives_no_numbers_is_not_bundled(make_bundle: Any, tmp_
 
 @pytest.mark.parametrize("wrong", ["size", "expressions", "index", "array", "levels", "text"])
 def test_a_file_of_something_else_is_one_sentence(generator: UNet, tmp_path: Path, wrong: str) -> None:
-    golden, path = make_golden(generator, 32, EXPRESSIONS), tmp_path / "golden.safetensors"
+    golden, path = make_golden(generator, EXPRESSION, EXPRESSIONS), tmp_path / "golden.safetensors"
     arrays: dict[str, Any] = {name: getattr(golden, name) for name in ARRAYS} | dict(golden.asked)
     if wrong == "index":
         arrays["source"] = arrays["source"] + 5
@@ -86,4 +87,4 @@ def test_a_file_of_something_else_is_one_sentence(generator: UNet, tmp_path: Pat
     if wrong == "text":
         path.write_text("hello")
     with pytest.raises(UserError, match=r"golden pictures.*\.$"):
-        read_golden(path, 64 if wrong == "size" else 32, 2 if wrong == "expressions" else 3)
+        read_golden(path, EXPRESSION, 64 if wrong == "size" else 32, 2 if wrong == "expressions" else 3)

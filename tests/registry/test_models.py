@@ -9,7 +9,7 @@ import pytest
 from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
-from visage.judging.results import FLOORS
+from visage.methods import method_of
 from visage.registry.bundle_cache import KEPT
 from visage.registry.models import CHALLENGER, Registry
 from visage.registry.tracking import Tracking
@@ -227,7 +227,7 @@ def test_results_without_floors_say_what_to_do(registry: Registry, add, result_e
 
 def test_transfers_that_were_measured_the_old_way_are_not_compared(registry: Registry, add, result_entries):
     old = [entry for row in ("model", "copy", "driver") for entry in result_entries(row, 0.8, 0.5, 0.9)]
-    floors = [entry for row in FLOORS["eft"] for entry in result_entries(row, 0.8, 0.1, 0.9)]
+    floors = [entry for row in method_of("eft").measured.floors for entry in result_entries(row, 0.8, 0.1, 0.9)]
     add(method="eft", results=old)
     registry.promote("visage-eft/1", force=True)
     add(method="eft", results=floors + result_entries("model", 0.8, 0.7, 0.9) + result_entries("driver", 0, 1, 0))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.serve_app import samples
-from visage.editing.expression import Editor
-from visage.editing.transfer import Transferer
 from visage.errors import UserError
+from visage.methods.by_expression.editor import ExpressionEditor
+from visage.methods.eft.editor import TransferEditor
 from visage.models.judges import NaturalCheck
 from visage.registry.bundle import read_bundle
 from visage.registry.card import NATURAL
@@ -33,9 +33,9 @@ def test_a_changed_one_is_refused(tmp_path: Path) -> None:
         read_bundle(folder)
 
 
-@pytest.mark.parametrize(("method", "networks"), [("ucgan", Editor), ("eft", Transferer)])
+@pytest.mark.parametrize(("method", "networks"), [("ucgan", ExpressionEditor), ("eft", TransferEditor)])
 def test_a_model_of_an_older_visage_answers_as_before(
-    method: str, networks: type[Editor] | type[Transferer], tmp_path: Path
+    method: str, networks: type[ExpressionEditor] | type[TransferEditor], tmp_path: Path
 ) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (2, samples.SIZE, samples.SIZE, 3), np.uint8)
     asked = ([0, 1], [1, 0], [1.0, 1.0]) if method == "ucgan" else ([0, 1], [1, 0])

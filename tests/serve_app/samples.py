@@ -49,7 +49,7 @@ def make_bundle(
     return write_bundle(
         out,
         generator=generator,
-        unit_map=unit_map,
+        extras={} if unit_map is None else {"units.safetensors": unit_map},
         encoder=encoder,
         check=check,
         natural=NaturalCheck().eval() if natural else None,
@@ -105,11 +105,9 @@ class Held:
 
 def held(bundle: Any) -> Held:
     from serve_app.loaded_model import Model
-    from visage.editing.expression import Editor
-    from visage.editing.transfer import Transferer
 
-    networks = Editor if bundle.card.method == "ucgan" else Transferer
-    model = Model(networks(bundle, self_check=True), bundle.facts, "2026-01-01T00:00:00+00:00", bundle.golden())
+    editor = bundle.editor(bundle.method.request, self_check=True)
+    model = Model(editor, bundle.facts, "2026-01-01T00:00:00+00:00", bundle.golden())
     return Held(model)
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from serve_app import responses as written
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, opened, png
-from visage.editing.expression import FRAMES, Editor
+from visage.editing.expression import FRAMES
+from visage.methods.by_expression.editor import ExpressionEditor
 
 Ask = Callable[..., httpx.Response]
 
@@ -20,13 +21,13 @@ Ask = Callable[..., httpx.Response]
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The faces of each forward pass."""
     counts: list[int] = []
-    run = Editor.run
+    run = ExpressionEditor.run
 
-    def counted(self: Editor, faces: Any, source: Any, *others: Any) -> Any:
+    def counted(self: ExpressionEditor, faces: Any, source: Any, *others: Any) -> Any:
         counts.append(len(source))
         return run(self, faces, source, *others)
 
-    monkeypatch.setattr(Editor, "run", counted)
+    monkeypatch.setattr(ExpressionEditor, "run", counted)
     return counts
 
 

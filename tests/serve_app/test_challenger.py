@@ -28,9 +28,9 @@ from tests.servers import running
 from visage.cli import app as commands
 from visage.client import Client, ClientError, ModelReference
 from visage.config.serving import Challenger, Limits
-from visage.editing.expression import Editor
 from visage.faces.provenance import read_provenance
 from visage.judging.live import REQUESTS
+from visage.methods.by_expression.editor import ExpressionEditor
 from visage.registry.bundle import ModelFacts
 
 
@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
     for number, alias in ((3, "champion"), (4, "challenger")):
         bundle = make_bundle(folder / alias, seed=number)
         facts = ModelFacts("visage-ucgan", number, alias, "0" * 32)
-        editor = Editor(bundle, self_check=True)
+        editor = ExpressionEditor(bundle, self_check=True)
         made.append(Model(editor, facts, "2026-01-01T00:00:00+00:00", bundle.golden(), check="same"))
     return made
 
@@ -222,7 +222,7 @@ def test_other_checks_and_other_expressions_are_not_compared(models: list[Model]
     champion, challenger = models
     other = replace(challenger, check="other")
     bundle = make_bundle(tmp_path / "fewer", expressions=EXPRESSIONS[:2])
-    fewer = replace(challenger, editor=Editor(bundle, self_check=True))
+    fewer = replace(challenger, editor=ExpressionEditor(bundle, self_check=True))
     for model, words in ((other, "checked by other networks"), (fewer, "other expressions")):
         with served(champion, model, share=1, shadow=1) as (client, sent):
             assert client.expressions(png(face()), ["happy"], aligned=True).model.version == 4

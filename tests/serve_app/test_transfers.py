@@ -13,8 +13,9 @@ from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph
 from tests.serve_app.samples import UNITS, Held, face, forge, held, make_bundle, not_numbers, opened, png
 from visage.config import Serving, validated
-from visage.editing.transfer import Transferer
 from visage.faces.provenance import read_provenance
+from visage.methods.eft.editor import TransferEditor
+from visage.methods.requests import DRIVER
 
 Post = Callable[..., httpx.Response]
 ALIGNED = {"aligned": "true"}
@@ -47,7 +48,7 @@ def test_one_driver_makes_one_picture(transfer: Post, carrier: Any, tmp_path: Pa
     answer = transfer(png(face(0)), [png(face(1))], "image/png")
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["visage-model"] == "visage-eft"
-    expected = Transferer(carrier).run(np.stack([face(0), face(1)]), [0], [1]).faces[0]
+    expected = TransferEditor(carrier).run(np.stack([face(0), face(1)]), [0], [1]).faces[0]
     assert (opened(answer.content) == expected).all()
     (tmp_path / "made.png").write_bytes(answer.content)
     provenance = read_provenance(tmp_path / "made.png")
@@ -140,7 +141,7 @@ def test_action_units_in_place_of_a_driver(transfer: Post, carrier: Any) -> None
     asked = {**ALIGNED, "au": '{"12": 0.8, "6": 0.5}'}
     answer = transfer(png(face(0)), [], fields=asked).json()
     (result,) = answer["results"]
-    networks = Transferer(carrier)
+    networks = TransferEditor(carrier)
     units = networks.asked({12: 0.8, 6: 0.5})[None]
     expected = networks.run(face(0)[None], [0], [0], units=units)
     assert np.abs(opened(base64.b64decode(result["image"])).astype(int) - expected.faces[0]).max() <= 1
@@ -206,7 +207,7 @@ def test_a_model_that_does_not_do_is_refused(tmp_path: Path, fault: str) -> None
         forge(tmp_path / "bundle", not_numbers)
     tree = {"model": str(tmp_path / "bundle"), "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"}
     serving = validated(Serving, {**tree, "access": {"required": False}}, "test")
-    holder = Holder(serving, poll_seconds=3600, networks=Transferer)
+    holder = Holder(serving, poll_seconds=3600, request=DRIVER)
     assert holder.model is None
     words = {"other method": "is of method ucgan and this takes eft", "broken": "a golden picture differs"}
     assert words[fault] in holder.fault

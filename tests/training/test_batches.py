@@ -13,7 +13,9 @@ from visage.faces.facs import AUS
 from visage.faces.layouts import Row
 from visage.faces.synthetic.people import picture_of
 from visage.judging.train import FaceNetworks
-from visage.training.batches import Batches, SwapBatches, augmented, to_faces
+from visage.methods.by_expression.batches import NamedBatches
+from visage.methods.eft.batches import SwapBatches
+from visage.methods.pictures import augmented, to_faces
 
 CPU = torch.device("cpu")
 EXPRESSIONS = ("neutral", "happy", "contempt")
@@ -39,7 +41,7 @@ def only_flipped() -> Augment:
 
 def test_the_faces_of_a_tuple_are_mirrored_alike_and_one_sided_ones_never(faces: FaceSet) -> None:
     train = Train(augment=only_flipped())
-    batches = Batches(faces, train, CPU)
+    batches = NamedBatches(faces, train, CPU)
     batch, drawn = batches.at(0, 200), batches.tuples.batch(0, 200)
     contempt = faces.expressions.index("contempt")
     mirrored = []
@@ -72,7 +74,9 @@ def test_a_transfer_s_pictures_are_mirrored_with_their_units_and_never_those_of_
 
 
 def test_without_the_wish_no_tuple_is_mirrored(faces: FaceSet) -> None:
-    batches = Batches(faces, Train(augment=Augment(flip=False, shift=0, scale=0, rotate=0, light=0, colour=0)), CPU)
+    batches = NamedBatches(
+        faces, Train(augment=Augment(flip=False, shift=0, scale=0, rotate=0, light=0, colour=0)), CPU
+    )
     drawn = batches.tuples.batch(0, 40)
     expected = to_faces(torch.from_numpy(np.asarray(faces.faces[drawn.pictures[0]])))
     torch.testing.assert_close(batches.at(0, 40).face, expected, atol=1e-2, rtol=0)
@@ -84,7 +88,7 @@ def test_augmentation_keeps_the_expression(judged: tuple[FaceSet, FaceNetworks])
     test = made.part("test")
     plain = to_faces(torch.from_numpy(np.asarray(made.faces[test])))
     truth = torch.from_numpy(made.expression[test])
-    tuples = Batches(made, Train(), CPU).tuples
+    tuples = NamedBatches(made, Train(), CPU).tuples
     parameters = torch.from_numpy(np.stack([tuples.draw(k).augmentation for k in range(len(test))]))
     with torch.no_grad():
         before = networks.expression_judge(plain).argmax(1)

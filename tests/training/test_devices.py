@@ -16,12 +16,11 @@ from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
-from visage.judging.by_method import PICTURES
 from visage.judging.natural import natural_check
-from visage.judging.report import intensity_picture, units_picture
 from visage.judging.train import FaceNetworks
+from visage.methods import method_of
+from visage.methods.requests import DRIVER
 from visage.models.basis import ExpressionReader
-from visage.models.disentangler import Disentangler
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
 from visage.registry.assemble import reference_quantiles
@@ -31,7 +30,6 @@ from visage.training.checkpoint import load_generator
 from visage.training.loop import train
 from visage.training.progress import Progress
 from visage.training.trainer import Place, Trainer
-from visage.training.unit_map import fit_unit_map
 
 Noise = tuple[FaceSet, FaceNetworks]
 EXPRESSIONS = ("neutral", "happy")
@@ -105,15 +103,15 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
         generator = load_generator(tmp_path / "checkpoint")[0].to("cuda")
         natural = natural_check(generator, faces, images=64, seed=0)
         assert next(natural.parameters()).device.type == "cpu"
-        assert len(reference_quantiles(generator, faces, networks, natural)) == 3
-        write_png(tmp_path / "faces.png", PICTURES[asked.method.name](generator, faces, "test"))
-        golden_file(make_golden(generator, faces.size, faces.expressions))
-        if isinstance(generator, Disentangler):
-            unit_map = fit_unit_map(generator, faces)
-            assert next(unit_map.parameters()).device.type == "cuda"
-            write_png(tmp_path / "units.png", units_picture(generator, unit_map, faces, "test"))
-        else:
-            write_png(tmp_path / "intensity.png", intensity_picture(generator, faces, "test"))
+        method = method_of(asked.method.name)
+        assert len(reference_quantiles(generator, method.request, faces, networks, natural)) == 3
+        golden_file(make_golden(generator, method.request, faces.expressions))
+        extras = method.fit_extras(generator, faces)
+        assert all(next(extra.parameters()).device.type == "cuda" for extra in extras.values())
+        sheets = dict(method.sheets(generator, faces, "test", extras))
+        assert set(sheets) == {"faces.png", "units.png" if method.request is DRIVER else "intensity.png"}
+        for name, sheet in sheets.items():
+            write_png(tmp_path / name, sheet)
 
 
 def test_a_mapped_face_set_goes_to_a_gpu_as_it_is_and_without_a_warning(

@@ -11,9 +11,9 @@ from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
+from visage.methods.pictures import to_faces
 from visage.models.disentangler import Disentangler
 from visage.training import checkpoint
-from visage.training.batches import to_faces
 from visage.training.loop import train
 from visage.training.progress import Progress
 from visage.training.trainer import Place, Trainer

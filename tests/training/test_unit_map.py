@@ -10,8 +10,8 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.fit import real_inputs
 from visage.judging.train import FaceNetworks
+from visage.methods.eft.unit_map import fit_unit_map
 from visage.models.disentangler import Disentangler
-from visage.training.unit_map import fit_unit_map
 
 Judged = tuple[FaceSet, FaceNetworks]
 NAN = float("nan")

@@ -26,7 +26,7 @@ class Schema(BaseModel):
 
 
 class ModelReference(Schema):
-    name: str = Field(examples=["visage-ucgan"])
+    name: str = Field(examples=["visage-METHOD"])
     version: int | None = Field(description="null for a folder that no registry gave", examples=[3])
     alias: str | None = Field(examples=["champion"])
     run_id: str = Field(description="the training run in MLflow", examples=["0f5b6c1d2e3f40718293a4b5c6d7e8f9"])

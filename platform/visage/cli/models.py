@@ -12,7 +12,7 @@ def evaluate(
     model: Model,
     data: Annotated[str, typer.Option(help="Folder, or s3:// address, of the face set", show_default=False)],
     inception: Annotated[Path | None, typer.Option(help="Inception weights of torch-fidelity: adds FID")] = None,
-    beside: Annotated[str | None, typer.Option(help="eft: a UC-GAN model that is told the driver's class")] = None,
+    beside: Annotated[str | None, typer.Option(help="Where a driver is taken: a model that is told its class")] = None,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
@@ -40,7 +40,7 @@ def promote(
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(help="Registered model, such as visage-ucgan", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Registered model, visage-METHOD", show_default=False)],
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Make the previous champion the champion again."""

@@ -8,12 +8,31 @@ import typer
 from visage.cli.options import LOCAL_STORE, Store
 
 
+def _by_name() -> str:
+    from visage.methods import usual_model
+    from visage.methods.requests import EXPRESSION
+
+    return usual_model(EXPRESSION)
+
+
+def _by_driver() -> str:
+    from visage.methods import usual_model
+    from visage.methods.requests import DRIVER
+
+    return usual_model(DRIVER)
+
+
 def edit(
     photo: Annotated[Path, typer.Argument(help="Photograph with one face", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="name@alias, name/version, or a bundle", default_factory=_by_name, show_default="the champion"
+        ),
+    ],
     intensity: Annotated[float, typer.Option(help="0 to 1.5")] = 1.0,
-    model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle")] = "visage-ucgan@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
@@ -29,6 +48,12 @@ def edit(
 def transfer(
     photo: Annotated[Path, typer.Argument(help="Photograph with one face: whose face it is", show_default=False)],
     out: Annotated[Path, typer.Option(help="Picture to write; a folder with several --from", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="name@alias, name/version, or a bundle", default_factory=_by_driver, show_default="the champion"
+        ),
+    ],
     drivers: Annotated[
         list[Path] | None,
         typer.Option("--from", help="Photograph with one face: whose expression; repeatable", show_default=False),
@@ -39,7 +64,6 @@ def transfer(
             help="Instead of --from: an action unit and its intensity, as 12=0.8; repeatable", show_default=False
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="name@alias, name/version, or a bundle's folder")] = "visage-eft@champion",
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     registry: Store = LOCAL_STORE,

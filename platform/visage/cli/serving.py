@@ -9,7 +9,7 @@ from visage.cli.options import Settings
 
 
 def compare(
-    name: Annotated[str, typer.Argument(help="Served model, such as visage-ucgan", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Served model, visage-METHOD", show_default=False)],
     url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
 ) -> None:
     """Show what a running endpoint's self-check says of the challenger against the champion."""

@@ -142,8 +142,8 @@ class Data(Section):
         0,
         ge=0,
         description="`synthetic`: so many further people show random action units, each side on its own, in place of "
-        "expressions; eft learns from three in four of them alone, and the rest, 50 at most, teach the judge of action "
-        "units",
+        "expressions; a transfer learns from three in four of them alone, and the rest, 50 at most, teach the judge of "
+        "action units",
     )
     shares: Shares = Shares()
     split_as: str | None = Field(

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import STORAGE, Address, Data, Section, stored
-from visage.config.method import Loss, Method, Share, check_own_fields, with_usual
+from visage.config.method import Loss, Networks, Share, own_loss, own_networks
 from visage.config.space import Dimension
 
 FITTED = "fitted"  # who judges where no network from outside does
@@ -69,8 +69,9 @@ class Train(Section):
     augment: Augment = Augment()
     intensity: Literal["labelled", "measured"] = Field(
         "labelled",
-        description="ucgan: how strong a training face's expression is: labelled: as the face set says, mostly full; "
-        "(extension) measured: from how far it is from the same person's neutral face, for posed photographs",
+        description="where an expression is learnt by its name: how strong a training face's is: labelled: as the face "
+        "set says, mostly full; (extension) measured: from how far it is from the same person's neutral face, for "
+        "posed photographs",
     )
 
     @model_validator(mode="after")
@@ -204,8 +205,8 @@ class Experiment(Section):
     """A whole run. Frozen; unknown keys are refused."""
 
     data: Data
-    method: Method = Method()
-    loss: Loss = Loss()
+    method: SerializeAsAny[Networks] = Field(default_factory=dict, validate_default=True)
+    loss: SerializeAsAny[Loss] = Field(default_factory=dict, validate_default=True)
     optim: Optim = Optim()
     train: Train = Field(default_factory=Train)
     judge: Judge = Field(default_factory=Judge)
@@ -213,10 +214,16 @@ class Experiment(Section):
     ablation: Ablation = Ablation()
     registry: Registry = Field(default_factory=Registry)
 
-    @model_validator(mode="before")
+    @field_validator("method", mode="before")
     @classmethod
-    def _usual_of_method(cls, tree: Any) -> Any:
-        return with_usual(tree)
+    def _networks(cls, tree: Any) -> Networks:
+        return own_networks(tree)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _loss(cls, tree: Any, others: ValidationInfo) -> Loss:
+        method = others.data.get("method")
+        return own_loss(tree, method.name) if method else Loss()  # a method with a fault is what is told of
 
     def decides(self) -> dict[str, Any]:
         """What decides a training's numbers, as JSON: not where its files lie, nor what is done with it."""
@@ -225,7 +232,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _of_this_method(self) -> "Experiment":
-        check_own_fields(self.method, self.loss)
+        self.loss.check(self.method)
         return self
 
     @model_validator(mode="after")

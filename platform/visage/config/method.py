@@ -1,88 +1,37 @@
-"""The networks and the losses of the two methods."""
+"""What the sections `method` and `loss` of all methods have in common, and how an experiment finds its method's."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, create_model, model_validator
 
 from visage.config.data import Section
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-MethodName = Literal["ucgan", "eft"]
 
 
-class Method(Section):
-    """The networks. Fields marked (extension) are not in the published method and are off by default."""
+class Networks(Section):
+    """The networks of a method: the section `method`. Each method's folder says what else stands in its own.
 
-    name: MethodName = "ucgan"
-    width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the generator's first level")
-    discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
-    related: int = Field(32, ge=4, le=512, description="eft: numbers of the AU-related feature")
-    taught: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="(extension) eft: how much of the gradient of faces reaches the AU-related encoder; with 0 only "
-        "action units teach it",
-    )
-    mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
-    warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
+    paired: whether training and judging need people with two expressions.
+    """
 
-    basis: bool = Field(
-        False,
-        description="(extension) lay maps of flow and colour that all people share under the network's own; takes the "
-        "place of mask and warp. ucgan: a set for each expression. eft: one for each action unit of each side, of "
-        "which the AU-related feature then consists; learns by loss.paired",
-    )
+    paired: ClassVar[bool] = True
 
-    exaggeration: float = Field(
-        1.0,
-        ge=1,
-        le=3,
-        description="(extension) ucgan with basis: how many times the change that was learnt a trained generator makes",
-    )
-
-    @model_validator(mode="after")
-    def _basis(self) -> "Method":
-        if self.exaggeration != 1 and not self.basis:
-            raise ValueError("exaggeration is of what the basis makes; set basis: true, or leave it out")
-        if self.basis and (self.mask or self.warp):
-            raise ValueError("basis moves and colours the input by itself; leave mask and warp out")
-        return self
-
-    @model_validator(mode="after")
-    def _warp(self) -> "Method":
-        if self.warp and not self.mask:
-            raise ValueError("warp shows only where a mask lets the input through; set mask: true")
-        return self
-
-    @property
-    def paired(self) -> bool:
-        """Whether training and judging need people with two expressions."""
-        return self.name == "ucgan"
+    name: str
 
 
 class Adversarial(Section):
     weight: Weight = 1.0
     form: Literal["log", "hinge", "least_squares"] = Field(
-        "log", description="(extension) hinge, least_squares; log is the paper's reading, least_squares that of eft"
+        "log", description="(extension) hinge, least_squares; log is the paper's reading"
     )
     start: Share = Field(
         0.0,
         description="(extension) share of the run before which there is no discriminator: its own loss, feature "
         "matching and classification begin there too",
     )
-
-
-class Pairing(Section):
-    """Other-identity pairs in the discriminator: -log(1 - D(x_j, g | c))."""
-
-    weight: Weight = 0.5
-
-
-class Pixel(Section):
-    weight: Weight = 100.0
-    change: Weight = Field(0.0, description="(extension) weighs each pixel by 1 + change * |target - input|")
 
 
 class Triplet(Section):
@@ -96,189 +45,104 @@ class Triplet(Section):
     embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
 
 
-class FeatureMatching(Section):
-    """(extension) L1 distance of the discriminator's features of the real and the generated face."""
+class Loss(Section):
+    """What a method's networks pay: the section `loss`. A part of the loss is weighted by the section of its name.
 
-    weight: Weight = 0.0
-
-
-class WrongInput(Section):
-    """(extension, GAN-CLS) the real face with another person's input: -log(1 - D(x_j, y | c))."""
-
-    weight: Weight = 0.0
-
-
-class Classification(Section):
-    """(extension, AC-GAN) a head of the discriminator reads the expression; the generator pays for it too."""
-
-    weight: Weight = 0.0
-
-
-class Perceptual(Section):
-    """(extension) L1 distance of the features of `triplet.embedding` for the real and the generated face."""
-
-    weight: Weight = 0.0
-
-
-class Smoothness(Section):
-    """(extension) with ucgan's basis: how unlike the flow of its maps is from one pixel to the next."""
-
-    weight: Weight = 0.0
-
-
-class ActionUnits(Section):
-    """eft: cross-entropy of the action units read from the AU-related feature, of real and of swapped faces."""
-
-    weight: Weight = 1.0
-    carried: Weight = Field(1.0, description="times that: of the swapped faces")
-
-
-class FeatureAdversarial(Section):
-    """eft: what the AU-free feature still tells of the class of action units: multi-class adversarial training."""
-
-    weight: Weight = 1.2
-
-
-class FeaturePaired(Section):
-    """(extension) eft with method.basis: how far apart the AU-free features of two pictures of one person are, whatever
-    units they show, over how far apart those of people are."""
-
-    weight: Weight = 0.0
-
-
-class Reconstruction(Section):
-    """eft: L1 distance of a face made of its own two features to the face."""
-
-    weight: Weight = 3.0
-
-
-class CrossCycle(Section):
-    """eft: L1 distance of what is swapped twice to the face."""
-
-    weight: Weight = 40.0
-
-
-class Paired(Section):
-    """(extension) eft: L1 distance of another picture of the person, with the expression of a face, to that face.
-
-    The one term that needs people with several expressions; a person's only picture stands for the other one.
+    Two of them mean the same in every method that has them: `adversarial` and `triplet`.
     """
 
-    weight: Weight = 0.0
-    change: Weight = Field(
-        0.0, description="with method.basis: weighs each pixel by 1 + change * |face - other picture|"
+    @property
+    def critic(self) -> Adversarial | None:
+        """What faces pay to a discriminator; None for a method without one."""
+        return getattr(self, "adversarial", None)
+
+    @property
+    def start(self) -> float:
+        """The share of the run before which there is no discriminator."""
+        return self.critic.start if self.critic else 0.0
+
+    @property
+    def embedding(self) -> str | None:
+        """The identity embedding that the loss asks, by name or as the path of a file; None where it asks none."""
+        triplet: Triplet | None = getattr(self, "triplet", None)
+        return triplet.embedding if triplet else None
+
+    def check(self, networks: Any) -> None:
+        """Raise ValueError where a weight does not fit the method's networks, which are of its own kind."""
+
+
+class FaceSynthesis(Networks):
+    """What the networks of several methods have. Fields marked (extension) are not in the published methods."""
+
+    width: int = Field(32, ge=8, le=128, multiple_of=8, description="channels of the generator's first level")
+    discriminator_width: int = Field(32, ge=8, le=128, multiple_of=8)
+    mask: bool = Field(False, description="(extension) blend the output over the input by a learned mask")
+    warp: bool = Field(False, description="(extension) move the input by a learned smooth flow before blending")
+    basis: bool = Field(
+        False,
+        description="(extension) lay maps of flow and colour that all people share under the network's own; takes the "
+        "place of mask and warp",
     )
 
+    @model_validator(mode="after")
+    def _basis(self) -> "FaceSynthesis":
+        if self.basis and (self.mask or self.warp):
+            raise ValueError("basis moves and colours the input by itself; leave mask and warp out")
+        return self
 
-class Swap(Section):
-    """eft: a discriminator tells swapped faces from reconstructed ones: swap consistency."""
-
-    weight: Weight = 1.0
-
-
-class Loss(Section):
-    """The weights of eft are those of the same author's ADLD, as far as they are known."""
-
-    adversarial: Adversarial = Adversarial()
-    pairing: Pairing = Pairing()
-    pixel: Pixel = Pixel()
-    triplet: Triplet = Triplet()
-    feature_matching: FeatureMatching = FeatureMatching()
-    wrong_input: WrongInput = WrongInput()
-    classification: Classification = Classification()
-    perceptual: Perceptual = Perceptual()
-    smoothness: Smoothness = Smoothness()
-    action_units: ActionUnits = ActionUnits()
-    feature_adversarial: FeatureAdversarial = FeatureAdversarial()
-    feature_paired: FeaturePaired = FeaturePaired()
-    reconstruction: Reconstruction = Reconstruction()
-    cross_cycle: CrossCycle = CrossCycle()
-    swap: Swap = Swap()
-    paired: Paired = Paired()
+    @model_validator(mode="after")
+    def _warp(self) -> "FaceSynthesis":
+        if self.warp and not self.mask:
+            raise ValueError("warp shows only where a mask lets the input through; set mask: true")
+        return self
 
 
-# The sections of the loss, and fields of the method, that say something about one method alone.
-OWN_FIELDS: dict[MethodName, dict[str, tuple[str, ...]]] = {
-    "ucgan": {
-        "loss": (
-            "pairing",
-            "pixel",
-            "feature_matching",
-            "wrong_input",
-            "classification",
-            "perceptual",
-            "smoothness",
-        ),
-        "method": ("exaggeration",),
-    },
-    "eft": {
-        "loss": (
-            "action_units",
-            "feature_adversarial",
-            "feature_paired",
-            "reconstruction",
-            "cross_cycle",
-            "swap",
-            "paired",
-        ),
-        "method": ("related", "taught"),
-    },
-}
-# What a method takes where nothing else is said.
-USUAL: dict[str, dict[str, dict[str, Any]]] = {
-    "eft": {"adversarial": {"form": "least_squares"}, "triplet": {"weight": 0.0}}
-}
+def own_networks(tree: Any) -> Networks:
+    """The section `method`, as it is written, as the kind of the method that it names; without a name, the first one's.
 
-
-def with_usual(tree: Any) -> Any:
-    """An experiment as it is written, with what its method takes where nothing else is said."""
-    method = tree.get("method") if isinstance(tree, dict) else None
-    usual = USUAL.get(method.get("name", "")) if isinstance(method, dict) else None
-    loss = tree.get("loss") or {} if usual else None
-    if not usual or not isinstance(loss, dict):
-        return tree
-    given = {name: loss.get(name) or {} for name in usual}
-    return {**tree, "loss": {**loss, **{n: {**usual[n], **own} for n, own in given.items() if isinstance(own, dict)}}}
-
-
-def check_own_fields(method: Method, loss: Loss) -> None:
-    """Raise ValueError for a field that says something about the other method alone.
-
-    By their values, as an experiment that comes back from its record names every field.
+    Raises pydantic's ValidationError, and ValueError for a setting of another method.
     """
-    _check_basis(method, loss)
-    for name, own in OWN_FIELDS.items():
-        for section, fields in own.items() if name != method.name else ():
-            given: Section = {"loss": loss, "method": method}[section]
-            for field in fields:
-                if getattr(given, field) != type(given).model_fields[field].default:
-                    raise ValueError(
-                        f"{section}.{field} is for method {name}, and the method is {method.name}; remove it"
-                    )
+    from visage.methods import METHODS, method_of
+
+    if isinstance(tree, Networks):
+        return tree
+    choices: Any = Literal[tuple(METHODS)]
+    named: Any = create_model("Method", name=(choices, next(iter(METHODS))))
+    name = str(named.model_validate(tree).name)  # type: ignore[attr-defined]
+    kinds = {method: method_of(method).Networks for method in METHODS}
+    return kinds[name].model_validate(_without_others("method", tree, name, kinds))
 
 
-# What a basis leaves nothing to: a face under its own units is itself, and pixels are held to the true face.
-WITHOUT_BASIS = ("reconstruction", "cross_cycle", "swap", "adversarial")
+def own_loss(tree: Any, name: str) -> Loss:
+    """The section `loss`, as it is written, as the kind of the method of this name; errors as of `own_networks`."""
+    from visage.methods import METHODS, method_of
+
+    if isinstance(tree, Loss):
+        return tree
+    kinds = {method: method_of(method).Loss for method in METHODS}
+    return kinds[name].model_validate(_without_others("loss", tree, name, kinds))
 
 
-def _check_basis(method: Method, loss: Loss) -> None:
-    if loss.smoothness.weight and not method.basis:
-        raise ValueError("loss.smoothness is of the flow of method.basis; set that, or remove it")
-    if method.name != "eft":
-        return
-    if not method.basis:
-        if loss.paired.change:
-            raise ValueError("loss.paired.change is for method.basis; set that, or remove it")
-        if loss.feature_paired.weight:
-            raise ValueError("loss.feature_paired is for method.basis; set that, or remove it")
-        return
-    for name in ("related", "taught"):
-        if getattr(method, name) != Method.model_fields[name].default:
-            raise ValueError(
-                f"method.basis of eft makes the AU-related feature of the units alone; remove method.{name}"
-            )
-    if not loss.paired.weight:
-        raise ValueError("method.basis of eft learns by loss.paired; give it a weight")
-    for name in WITHOUT_BASIS:
-        if getattr(loss, name).weight:
-            raise ValueError(f"method.basis of eft has no use for loss.{name}; set loss.{name}.weight to 0")
+def _without_others(section: str, tree: Any, name: str, kinds: Mapping[str, type[Section]]) -> Any:
+    """A section as it is written, without what stands at its default and is another method's alone: experiments that an
+    older Visage wrote name the settings of every method."""
+    if not isinstance(tree, dict):
+        return tree
+    own = dict(tree)
+    for other, kind in kinds.items():
+        for field in [key for key in own if key in kind.model_fields and key not in kinds[name].model_fields]:
+            described: Any = kind.model_fields[field]
+            if TypeAdapter(described.annotation).validate_python(own.pop(field)) != described.default:
+                raise ValueError(f"{section}.{field} is for method {other}, and the method is {name}; remove it")
+    return own
+
+
+def schema_at(schema: type[BaseModel], field: str, tree: Mapping[str, Any]) -> Any:
+    """The type of a field of `schema`, which is written as `tree`: of the sections `method` and `loss` its method's."""
+    found = schema.model_fields[field].annotation
+    if found not in (Networks, Loss):
+        return found
+    from visage.methods import METHODS, method_of
+
+    method = method_of((tree.get("method") or {}).get("name", next(iter(METHODS))))
+    return method.Networks if found is Networks else method.Loss

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from visage.config.method import schema_at
 from visage.config.serving import Serving
 from visage.config.space import set_path
 from visage.errors import UserError, one_line
@@ -106,19 +107,18 @@ def validated(schema: type[Schema], tree: Mapping[str, Any], origin: str) -> Sch
         path = [str(part) for part in first["loc"]]
         key = ".".join(path) or "the file"
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{origin}: {key}: unknown key; {_nearest(schema, path)}.") from None
+            raise UserError(f"{origin}: {key}: unknown key; {_nearest(schema, path, tree)}.") from None
         value = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f" = {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")  # as YAML calls it
         raise UserError(f"{origin}: {key}{value}: {message[0].lower()}{message[1:].rstrip('.')}.") from None
 
 
-def _nearest(schema: type[BaseModel], path: Sequence[str]) -> str:
+def _nearest(schema: type[BaseModel], path: Sequence[str], tree: Mapping[str, Any]) -> str:
     """What a misspelt key may have meant: the nearest name, or all names beside it."""
     names = list(schema.model_fields)
     node: Any = schema
     for name in path[:-1]:
-        field = node.model_fields.get(name) if isinstance(node, type) and issubclass(node, BaseModel) else None
-        node = field.annotation if field else None
+        node = schema_at(node, name, tree) if name in names else None
         if not (isinstance(node, type) and issubclass(node, BaseModel)):
             return "remove it"
         names = list(node.model_fields)

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator, model_validator
 
 from visage.config.access import Access
 from visage.config.data import Section, stored
+from visage.methods import usual_model
+from visage.methods.requests import EXPRESSION
 
 
 class Replicas(Section):
@@ -43,13 +45,18 @@ class Limits(Section):
 class Challenger(Section):
     """A second model beside the one that answers."""
 
-    model: str = Field("visage-ucgan@challenger", description="as model; none is loaded while there is no such alias")
+    model: str = Field(
+        default_factory=lambda: usual_model(EXPRESSION, "challenger"),
+        description="as model; none is loaded while there is no such alias",
+    )
     share: float = Field(0, ge=0, le=1, description="of the requests, answered by the challenger")
     shadow: float = Field(0, ge=0, le=1, description="of those that the champion answers, run by both")
 
 
 class Serving(Section):
-    model: str = Field("visage-ucgan@champion", description="name@alias or name/version in the registry")
+    model: str = Field(
+        default_factory=lambda: usual_model(EXPRESSION), description="name@alias or name/version in the registry"
+    )
     tracking_uri: str = Field(
         default_factory=stored("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db"),
         description="the registry: MLflow server or SQLite database; a cluster names its own in MLFLOW_TRACKING_URI",
@@ -61,9 +68,7 @@ class Serving(Section):
     replicas: Replicas = Replicas()
     batching: Batching = Batching()
     limits: Limits = Limits()
-    transfer: str | None = Field(
-        None, description="the model of /v1/transfer, as visage-eft@champion; none: that route has no model"
-    )
+    transfer: str | None = Field(None, description="the model of /v1/transfer, as model; none: that route has no model")
     challenger: Challenger | None = Field(None, description="none: one model is loaded and answers")
     access: Access = Access()
     log: Literal["serve", "stdout"] = Field("serve", description="where each request's line goes; see docs/endpoint.md")

@@ -3,102 +3,19 @@ transfer` and the endpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from visage.editing.expression import Edited, View, locate
-from visage.errors import UserError
+from visage.editing.expression import View, locate
 from visage.faces import align as alignment
-from visage.faces.facs import AUS
 from visage.faces.picture import check_ending, read_picture, write_picture
 from visage.faces.provenance import xmp_packet
-from visage.models.disentangler import Features
-from visage.models.pixels import as_input, as_pixels
-
-if TYPE_CHECKING:
-    from visage.registry.bundle import Bundle
-
-
-class Transferer:
-    """A bundle's networks, ready to answer. One for each thread."""
-
-    def __init__(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> None:
-        bundle.require("eft")
-        self.device = torch.device(device)
-        self._network = bundle.generator().to(self.device, memory_format=torch.channels_last)
-        self._name = bundle.facts.name
-        self.size: int = self._network.size
-        self.expressions: tuple[str, ...] = bundle.card.expressions
-        self._encoder = bundle.self_check()[0].to(self.device) if self_check else None
-        natural = bundle.natural() if self_check else None
-        self._natural = natural and natural.to(self.device)
-        unit_map = bundle.unit_map()
-        self._unit_map = unit_map and unit_map.to(self.device)
-        known = unit_map.known.tolist() if unit_map else []
-        self.action_units: tuple[int, ...] = tuple(au for au, there in zip(AUS, known, strict=False) if there)
-
-    def asked(self, units: Mapping[int, float]) -> np.ndarray:
-        """Action units by their FACS numbers, 0 to 1, as `run` takes them: float32 len(AUS), NaN for those that stay.
-
-        Raises UserError for a unit that the model does not know, and for an intensity out of range.
-        """
-        if not self.action_units:
-            raise UserError(
-                f"{self._name}: was made by an older Visage and cannot be told action units; train it again, or give a "
-                "driver's picture."
-            )
-        found = np.full(len(AUS), np.nan, np.float32)
-        for au, intensity in units.items():
-            if au not in self.action_units:
-                known = ", ".join(map(str, self.action_units))
-                raise UserError(f"action unit {au}: the model does not know it; it knows {known}.")
-            if not 0 <= intensity <= 1:
-                raise UserError(f"action unit {au} = {intensity:g}: give an intensity from 0 to 1.")
-            found[AUS.index(au)] = intensity
-        return found
-
-    @torch.inference_mode()
-    def run(
-        self, faces: np.ndarray, source: Sequence[int], driver: Sequence[int], check: Sequence[bool] | None = None,
-        units: np.ndarray | None = None,
-    ) -> Edited:  # fmt: skip
-        """One forward pass. faces: uint8 M,S,S,3. Output n is face source[n] with the expression of face driver[n];
-        where check[n] is set its self-check values come with it (default: nowhere). No face is encoded twice.
-
-        units: float32 N,len(AUS), what `asked` gives; output n gets those on top of the driver's expression, which is
-        the face's own where driver[n] is source[n]. A row of NaN asks for none.
-        """
-        network, inputs = self._network, as_input(torch.tensor(faces, device=self.device).permute(0, 3, 1, 2))
-        (sources, of), (drivers, by) = (np.unique(np.asarray(part), return_inverse=True) for part in (source, driver))
-        free, related = network.left(inputs[sources]), network.related(inputs[drivers])
-        shown, read = related[by], network.intensities(related)[by]
-        if units is not None and self._unit_map is not None:
-            wanted = torch.from_numpy(units).to(self.device)
-            told = self._unit_map(shown, read, wanted)
-            shown = torch.where(wanted.isnan().all(1, keepdim=True), shown, told)
-        outputs = network.compose(Features(shown, free[of]), inputs[sources[of]])
-        pixels = as_pixels(outputs)
-        similarity, confidence, natural = np.full((3, len(of)), np.nan, np.float32)
-        checked = [n for n in range(len(of)) if check is not None and check[n]]
-        if checked and self._encoder is not None:
-            vectors = self._encoder(torch.cat([inputs[sources], outputs[checked]]))
-            likeness = vectors[len(sources) :] * vectors[of[checked]]
-            similarity[checked] = likeness.sum(1).float().cpu().numpy()
-            if self._natural is not None:
-                natural[checked] = self._natural(outputs[checked]).cpu().numpy()
-        made = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return Edited(made, similarity, confidence, natural, read.cpu().numpy())
-
-    def warm_up(self, count: int) -> None:
-        """One pass of `count` faces."""
-        faces = np.full((count, self.size, self.size, 3), 127, np.uint8)
-        self.run(faces, range(count), range(count), [True] * count)
+from visage.methods.requests import DRIVER
+from visage.registry.bundle import Bundle
 
 
 def transfer(
-    photo: Path, drivers: Sequence[Path], outs: Sequence[Path], bundle: "Bundle", *, view: View = "photo",
+    photo: Path, drivers: Sequence[Path], outs: Sequence[Path], bundle: Bundle, *, view: View = "photo",
     aligned: bool = False,
 ) -> None:  # fmt: skip
     """Write the picture at `photo` with the expression of each driver's face to the file of the same place in `outs`.
@@ -110,7 +27,7 @@ def transfer(
 
 
 def tell(
-    photo: Path, units: Mapping[int, float], out: Path, bundle: "Bundle", *, view: View = "photo", aligned: bool = False
+    photo: Path, units: Mapping[int, float], out: Path, bundle: Bundle, *, view: View = "photo", aligned: bool = False
 ) -> None:
     """Write the picture at `photo` with these action units, by FACS number, to `out`; what is not named stays.
 
@@ -121,17 +38,17 @@ def tell(
 
 
 def _carry(
-    photo: Path, drivers: Sequence[Path], outs: Sequence[Path], bundle: "Bundle", units: Mapping[int, float] | None,
+    photo: Path, drivers: Sequence[Path], outs: Sequence[Path], bundle: Bundle, units: Mapping[int, float] | None,
     view: View, aligned: bool,
 ) -> None:  # fmt: skip
     for out in outs:
         check_ending(out)
-    transferer = Transferer(bundle)
-    asked = None if units is None else transferer.asked(units)[None]
+    editor = bundle.editor(DRIVER)
+    asked = None if units is None else editor.asked(units)[None]
     detector = None if aligned else alignment.Detector()
-    source, *driving = (locate(read_picture(one), transferer.size, detector, str(one)) for one in (photo, *drivers))
+    source, *driving = (locate(read_picture(one), editor.size, detector, str(one)) for one in (photo, *drivers))
     faces = np.stack([one.face for one in (source, *driving)])
-    results = transferer.run(faces, [0] * len(outs), range(1, len(faces)) if drivers else [0], units=asked).faces
+    results = editor.run(faces, [0] * len(outs), range(1, len(faces)) if drivers else [0], units=asked).faces
     facts = bundle.facts
     xmp = xmp_packet(facts.name, facts.version, facts.run_id, view)
     for out, face in zip(outs, results, strict=True):

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,3 +34,14 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def replace_folder(part: Path, out: Path) -> None:
+    """Put the finished folder `part` at `out`; what stood there stays whole until then."""
+    if not out.exists():
+        part.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+    out.rename(old / out.name)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -45,7 +45,7 @@ def evaluate_transfer(
     where it is the reference itself; constant, no picture, but the median action units of the training pictures, and
     the copy's identity; regression, see `floors.by_regression`; driver, the driver as it is; drawn, the
     true answer, where the faces were drawn; units, what the model
-    makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; ucgan,
+    makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; named,
     what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's
     expression. Intervals are 95 % over the sources' people. Raises JudgesRefused when a judge is no better than
     chance.
@@ -69,7 +69,7 @@ def evaluate_transfer(
         unit_map.to(device)
         answers["units"] = _told_units(judges, generator, unit_map, pairs)
     if beside is not None:
-        answers["ucgan"] = _told(judges, beside, pairs)
+        answers["named"] = _told(judges, beside, pairs)
     held = {"rest": replace(pairs, reference=np.where(rest == pairs.reference, pairs.source, pairs.reference))}
     rows = {
         name: _row(judges, held.get(name, pairs), read, realism, judge.bootstrap, seed)

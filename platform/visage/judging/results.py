@@ -12,8 +12,8 @@ RULED = {
     "expression": frozenset({"expression", "expression_probability", "expression_change", "score"}),
     "action_units": frozenset({"au_agreement", "au_correlation", "au_correlation_fine", "au_f1", "score"}),
 }
-# By method, the rows that need no network, which a model must beat in score.
-FLOORS = {"ucgan": ("copy", "mean_face", "mean_change"), "eft": ("copy", "rest", "constant", "regression")}
+# The rows that need no network. Which of them a model must beat in score is its method's to say.
+FLOORS = ("copy", "mean_face", "mean_change", "rest", "constant", "regression")
 FEW = 5  # people of a group below which its figures are shown with a caution
 
 
@@ -88,7 +88,7 @@ class Evaluation:
     """The table of an evaluation. rows: `real`, `copy`, `mean_face`, `mean_change`, `wrong_person` and, for a
     generator, `model`; of transfers `model`, `copy` of the source, `rest` (its neutral picture), `constant` (a
     reading without a picture), `regression`, `driver` (a copy of it) and perhaps `drawn`, the true answer,
-    `units`, the model told the driver's action units, and `ucgan`, told its expression.
+    `units`, the model told the driver's action units, and `named`, another told its expression.
 
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,

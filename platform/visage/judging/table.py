@@ -46,7 +46,7 @@ ROWS = {
     "driver": "copy of the driver",
     "drawn": "true answer, drawn",
     "units": "model, told units",
-    "ucgan": "UC-GAN, told",
+    "named": "told by name",
 }
 DRIVERLESS = ("copy", "rest")  # left out of the table by action unit, which shows what follows the driver
 COMPARED = ("model", "real")  # the rows of which the confusion and the groups are shown
@@ -177,7 +177,7 @@ def _action_units(evaluation: Evaluation) -> "Table":
 def _figures(evaluation: Evaluation) -> "Iterator[Text | Table]":
     from rich.text import Text
 
-    floors = [name for name in evaluation.rows if any(name in known for known in FLOORS.values())]
+    floors = [name for name in evaluation.rows if name in FLOORS]
     yield _grid(evaluation, [name for name in evaluation.rows if name not in floors])
     if floors:
         yield Text("Answers without a network, which a model must beat in score")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.models.generator import Network
 from visage.models.identity import RTrunk, resized
 from visage.models.unet import FLOW, SIZES, Levels, moved
 
@@ -68,7 +69,7 @@ class Basis(nn.Module):
         return flow.diff(dim=2).square().mean() + flow.diff(dim=3).square().mean()
 
 
-class BasisGenerator(Levels):
+class BasisGenerator(Levels, Network):
     """Input face and condition to the same face under that condition, as `UNet`.
 
     The input is moved by a flow and then coloured: both are the basis under (condition - what the input shows) plus

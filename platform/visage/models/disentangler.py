@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.models.basis import COLOUR_GAIN, OVER, Basis, fine_flow, wide_window
+from visage.models.generator import Network
 from visage.models.layers import ConditionedNorm, ConditionEmbedding, ConvNorm, Norm, centred_grey
 from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, moved, upsampled_conv
 from visage.models.unit_reader import UnitReader
@@ -132,7 +133,7 @@ class ChangeDecoder(nn.Module):
         return F.pixel_shuffle(made[:, :16], 2), made[:, 16:]
 
 
-class Disentangler(nn.Module):
+class Disentangler(Network):
     """The face of one picture with the expression of another.
 
     size, width, mask, warp: as of the U-Net. related: numbers R of the AU-related feature. units: action units that

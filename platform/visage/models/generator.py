@@ -1,24 +1,31 @@
-"""The generators by name: what a checkpoint or a bundle describes, built again."""
+"""What every generator is, and how one is built again from what a checkpoint or a bundle says of it."""
 
+from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
-from visage.models.basis import BasisGenerator
-from visage.models.disentangler import Disentangler
-from visage.models.unet import UNet
+from torch import nn
 
-Network = UNet | BasisGenerator | Disentangler
-KINDS: dict[str, tuple[type[Network], frozenset[str]]] = {
-    "basis": (BasisGenerator, frozenset({"size", "width", "conditions"})),
-    "unet": (UNet, frozenset({"size", "width", "conditions", "mask", "warp"})),
-    "disentangler": (Disentangler, frozenset({"size", "width", "related", "units", "mask", "warp"})),
-}
 LATER = frozenset({"basis", "exaggeration"})  # named by a network that has one; older ones know nothing of it
 
 
-def build_generator(architecture: dict[str, Any]) -> Network:
-    """The network that `architecture()` described. Raises ValueError when the description is of none of KINDS."""
+class Network(nn.Module):
+    """A generator: faces N,3,S,S in [-1, 1] and what is asked of each, to faces N,3,S,S. size: side S in pixels."""
+
+    size: int
+
+    def architecture(self) -> dict[str, Any]:
+        """What `build_generator` needs to make this network again: its `name` among others, and its arguments."""
+        raise NotImplementedError
+
+
+def build_generator(architecture: Mapping[str, Any], kinds: Mapping[str, type[Network]]) -> Network:
+    """The network that `architecture()` described, untrained. kinds: those that it may be, by name.
+
+    Raises ValueError when the description is of none of them.
+    """
     arguments = dict(architecture)
-    kind, names = KINDS.get(str(arguments.pop("name", None)), (None, frozenset()))
-    if kind is None or set(arguments) - LATER != names:
-        raise ValueError(f"{architecture} describes no generator; known are {', '.join(KINDS)}")
+    kind = kinds.get(str(arguments.pop("name", None)))
+    if kind is None or set(arguments) - LATER != set(signature(kind).parameters) - LATER:
+        raise ValueError(f"{dict(architecture)} describes no generator; known are {', '.join(kinds)}")
     return kind(**arguments)

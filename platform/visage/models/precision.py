@@ -1,9 +1,11 @@
 """Number formats: where bfloat16 pays, and how a network runs in it."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -21,3 +23,15 @@ def autocast(device: torch.device, precision: Precision = "auto") -> AbstractCon
     if uses_bfloat16(device, precision):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def in_precision(
+    generator: nn.Module, device: torch.device, precision: Precision
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The generator on its two inputs, in a number format."""
+
+    def generate(faces: Tensor, other: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return generator(faces.to(device), other.to(device))
+
+    return generate

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.models.generator import Network
 from visage.models.layers import ConditionedNorm, ConditionEmbedding
 
 SIZES = (32, 64, 128, 256, 512)
@@ -88,7 +89,7 @@ class Levels(nn.Module):
         return self.out(x).float()
 
 
-class UNet(Levels):
+class UNet(Levels, Network):
     """Input face and condition to the same face under that condition.
 
     size: side of the face in pixels, a power of two from 32 to 512. width: channels of the first level.

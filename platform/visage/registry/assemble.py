@@ -1,12 +1,16 @@
 """From a finished training to its bundle."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visage.config import shareable
+from visage.methods import method_of
+from visage.methods.requests import Request
 from visage.registry.bundle import Bundle, write_bundle
 
 if TYPE_CHECKING:
@@ -14,12 +18,13 @@ if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
+    from visage.methods.base import Extras
     from visage.models.generator import Network
     from visage.models.judges import NaturalCheck
-    from visage.models.unit_map import UnitMap
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
+BATCH = 64
 
 
 def bundle_training(
@@ -33,7 +38,7 @@ def bundle_training(
     faces_png: bytes,
     run_id: str,
     natural: "NaturalCheck | None" = None,
-    unit_map: "UnitMap | None" = None,
+    extras: "Extras" = MappingProxyType({}),
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
 
@@ -61,14 +66,18 @@ def bundle_training(
             "judges": evaluation.networks,
         },
         run_id=run_id,
-        self_check=reference_quantiles(generator, faces, networks, natural),
+        self_check=reference_quantiles(generator, method_of(experiment.method.name).request, faces, networks, natural),
         natural=natural,
-        unit_map=unit_map,
+        extras=extras,
     )
 
 
 def reference_quantiles(
-    generator: "Network", faces: "FaceSet", networks: "FaceNetworks", natural: "NaturalCheck | None" = None
+    generator: "Network",
+    request: Request,
+    faces: "FaceSet",
+    networks: "FaceNetworks",
+    natural: "NaturalCheck | None" = None,
 ) -> dict[str, dict[str, float]]:
     """Quantiles of the endpoint's self-check values on the test people, at full intensity.
 
@@ -77,22 +86,24 @@ def reference_quantiles(
     """
     import torch
 
-    from visage.judging.natural import made
-    from visage.judging.pairs import pairs
-    from visage.judging.transfer import pairings
-    from visage.models.disentangler import Disentangler
+    from visage.judging.fit import real_inputs
 
-    drawn = pairings if isinstance(generator, Disentangler) else pairs
-    asked: Any = drawn(faces, "test", limit=PAIRS)
+    asked, targets = request.of_people(faces, "test", PAIRS)
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
+    pictures = partial(real_inputs, faces, device=device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
     if natural is not None:
         natural, values["natural"] = natural.to(device), []
     with torch.inference_mode():
-        for inputs, outputs, target in made(generator, faces, asked):
+        for start in range(0, len(asked.source), BATCH):
+            part = slice(start, start + BATCH)
+            inputs = pictures(asked.source[part])
+            columns = {name: column[part] for name, column in asked.columns.items()}
+            outputs = generator(inputs, request.second(columns, pictures, faces.expressions).to(device))
+            target = torch.from_numpy(targets[part]).to(device)
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
-            values["expression_confidence"] += check(outputs)[torch.arange(len(target)), target].tolist()
+            values["expression_confidence"] += check(outputs)[torch.arange(len(inputs)), target].tolist()
             if natural is not None:
                 values["natural"] += natural(outputs).tolist()
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
+from visage.infra.files import replace_folder
+from visage.methods import answering, method_of, usual_model
+from visage.methods.requests import Request
 from visage.registry.card import (
     CARD,
     CHECK,
@@ -20,7 +24,6 @@ from visage.registry.card import (
     MODEL_CARD,
     NATURAL,
     RESULTS,
-    UNITS,
     Card,
     read_card,
 )
@@ -31,13 +34,12 @@ from visage.registry.versions import versions
 if TYPE_CHECKING:
     from torch import nn
 
+    from visage.methods.base import Editor, Extras, Method
     from visage.models.generator import Network
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, NaturalCheck
-    from visage.models.unit_map import UnitMap
 
 MEND = "fetch or register the model again"
-COMMANDS = {"ucgan": "visage edit PHOTO --to EXPRESSION", "eft": "visage transfer PHOTO --from DRIVER"}
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,28 @@ class Bundle:
     card: Card
     facts: ModelFacts
 
-    def require(self, method: str) -> None:
-        """Raise UserError unless the bundle is of this method, saying which command it is for."""
-        if self.card.method != method:
-            other = COMMANDS.get(self.card.method, "another command")
+    @property
+    def method(self) -> "Method":
+        """The method that the generator is of."""
+        return method_of(self.card.method)
+
+    def require(self, request: Request) -> None:
+        """Raise UserError unless the generator answers this kind of request, saying which command it is for."""
+        if self.method.request is not request:
+            takes = answering(request)
             raise UserError(
-                f"{self.facts.name}: is of method {self.card.method} and this takes {method}; use {other}, or give "
-                f"another model, such as visage-{method}@champion."
+                f"{self.facts.name}: is of method {self.card.method} and this takes {' or '.join(takes)}; use visage "
+                f"{self.method.request.command('EXPRESSION')}, or give another model, such as {usual_model(request)}."
             )
+
+    def editor(self, request: Request, *, self_check: bool = False, device: str = "cpu") -> "Editor":
+        """The networks, ready to answer requests of this kind; see `require` and `Method.editor`."""
+        self.require(request)
+        return self.method.editor(self, self_check=self_check, device=device)
 
     def generator(self) -> "Any":
         """The generator on the CPU, in eval mode, without gradients."""
-        return self._loaded("generator", GENERATOR)
+        return self._loaded(GENERATOR, _networks(self.card)["generator"])
 
     def self_check(self) -> tuple["CompactEncoder", "ExpressionCheck", dict[str, dict[str, float]]]:
         """Identity encoder and expression classifier, as `generator`, and the quantiles of their values."""
@@ -85,18 +97,18 @@ class Bundle:
 
     def natural(self) -> "NaturalCheck | None":
         """The self-check of whether the mouth is whole, as `generator`; None for a bundle of an older Visage."""
-        return self._loaded("natural", NATURAL)
+        from visage.models.judges import NaturalCheck
 
-    def unit_map(self) -> "UnitMap | None":
-        """The map by which a transfer takes action units, as `generator`; None for a bundle without one."""
-        return self._loaded("unit_map", UNITS)
+        return self._loaded(NATURAL, NaturalCheck()) if NATURAL in self.card.files else None  # type: ignore[return-value]
 
-    def _loaded(self, name: str, file: str) -> "Any":
+    def extras(self) -> "Extras":
+        """What the method has beside the generator, by file, as `generator`."""
+        found = self.method.extras_of(_networks(self.card)["generator"])
+        return {file: self._loaded(file, network) for file, network in found.items() if file in self.card.files}
+
+    def _loaded(self, file: str, network: "nn.Module") -> "nn.Module":
         from safetensors.torch import load_file
 
-        if file not in self.card.files:
-            return None
-        network = _networks(self.card)[name]
         network.load_state_dict(load_file(self.dir / file))
         return network.eval().requires_grad_(False)
 
@@ -104,7 +116,7 @@ class Bundle:
         """The golden pictures; None for a bundle of an older Visage. Raises UserError when they do not fit."""
         if GOLDEN not in self.card.files:
             return None
-        return read_golden(self.dir / GOLDEN, self.card.image_size, len(self.card.expressions))
+        return read_golden(self.dir / GOLDEN, self.method.request, self.card.image_size, len(self.card.expressions))
 
     def results(self) -> dict[str, Results]:
         """The per-face test results by row name."""
@@ -128,15 +140,15 @@ def write_bundle(
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
     natural: "NaturalCheck | None" = None,
-    unit_map: "UnitMap | None" = None,
+    extras: "Extras" = MappingProxyType({}),
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
     encoder, check, natural: the endpoint's self-check networks. results: entries with the columns of results.csv.
     metrics: metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`.
-    self_check: name of the value to its quantiles. unit_map: of a transfer that takes action units. The model card is
-    written from the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError
-    when `out` is something else, the generator gives no numbers, or the disk refuses.
+    self_check: name of the value to its quantiles. extras: see `Method.fit_extras`. The model card is written from the
+    card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError when `out` is
+    something else, the generator gives no numbers, or the disk refuses.
     """
     from safetensors.torch import save
 
@@ -152,9 +164,11 @@ def write_bundle(
         CHECK: save(both),
         FACES: faces_png,
         RESULTS: write_results(results),
-        GOLDEN: golden_file(make_golden(generator, generator.size, expressions)),
+        GOLDEN: golden_file(make_golden(generator, method_of(method).request, expressions)),
+        **{file: save(_weights(network)) for file, network in extras.items()},
     }
-    contents |= {file: save(_weights(it)) for file, it in ((NATURAL, natural), (UNITS, unit_map)) if it is not None}
+    if natural is not None:
+        contents[NATURAL] = save(_weights(natural))
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
@@ -180,7 +194,8 @@ def write_bundle(
     )
     contents[MODEL_CARD] = model_card(card).encode()
     hashes[MODEL_CARD] = hashlib.sha256(contents[MODEL_CARD]).hexdigest()
-    contents[CARD] = card.model_copy(update={"files": hashes}).to_json().encode()
+    card = card.model_copy(update={"files": hashes})
+    contents[CARD] = card.to_json().encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -224,17 +239,6 @@ def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
     return Bundle(folder, card, facts or ModelFacts(f"visage-{card.method}", None, None, card.run_id))
 
 
-def replace_folder(part: Path, out: Path) -> None:
-    """Put the finished folder `part` at `out`; what stood there stays whole until then."""
-    if not out.exists():
-        part.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-    out.rename(old / out.name)
-    part.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _weights(network: "nn.Module") -> dict[str, Any]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
 
@@ -242,29 +246,19 @@ def _weights(network: "nn.Module") -> dict[str, Any]:
 def _networks(card: Card) -> "dict[str, nn.Module]":
     """Untrained networks by name. Raises ValueError, TypeError or KeyError for a description of something else."""
     architecture = card.architecture
-    from visage.models.disentangler import Disentangler
-    from visage.models.generator import build_generator
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, NaturalCheck, build_judge
-    from visage.models.unit_map import unit_map_of
+    from visage.models.judges import ExpressionCheck, build_judge
 
     if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
         raise ValueError(f"{architecture.encoder} describes no compact encoder")
     check = build_judge(architecture.check)
     if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
         raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
-    networks: dict[str, nn.Module] = {
-        "generator": (generator := build_generator(architecture.generator)),
+    return {
+        "generator": method_of(card.method).generator_of(architecture.generator),
         "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
         "check": check,
     }
-    if NATURAL in card.files:
-        networks["natural"] = NaturalCheck()
-    if UNITS in card.files:
-        if not isinstance(generator, Disentangler):
-            raise ValueError(f"{architecture.generator} describes no transfer, which alone has {UNITS}")
-        networks["unit_map"] = unit_map_of(generator)
-    return networks
 
 
 def _check_weights(folder: Path, card: Card) -> None:
@@ -272,15 +266,21 @@ def _check_weights(folder: Path, card: Card) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
+    from visage.models.judges import NaturalCheck
+
     try:
         with torch.device("meta"):  # shapes without memory, so that a card cannot ask for more than there is
             networks = _networks(card)
+            further = {NATURAL: NaturalCheck(), **method_of(card.method).extras_of(networks["generator"])}
     except Exception as error:  # every way a foreign description can fail to be these networks
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{folder / CARD}: architecture cannot be built ({reason}); {MEND}.") from None
-    named = {"generator": GENERATOR, "natural": NATURAL, "unit_map": UNITS}
-    expected = {file: _shapes(networks[name], "") for name, file in named.items() if name in networks}
-    expected[CHECK] = _shapes(networks["encoder"], "encoder.") | _shapes(networks["check"], "check.")
+    expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
+    for name in ("encoder", "check"):
+        expected[CHECK] |= _shapes(networks[name], f"{name}.")
+    expected |= {file: _shapes(network, "") for file, network in further.items() if file in card.files}
+    if beyond := set(card.files) - {*FILES, GOLDEN, *further}:
+        raise UserError(f"{folder / CARD}: {sorted(beyond)[0]} is no file of a model of {card.method}; {MEND}.")
     for file, shapes in expected.items():
         try:
             with safe_open(folder / file, framework="pt") as tensors:

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,7 +19,6 @@ RESULTS = "results.csv"
 MODEL_CARD = "MODEL_CARD.md"
 FILES = (GENERATOR, CHECK, FACES, RESULTS, MODEL_CARD)
 GOLDEN = "golden.safetensors"  # bundles of an older Visage have none
-UNITS = "units.safetensors"  # of a transfer that takes action units; those of an older Visage do not
 NATURAL = "natural.safetensors"  # this generator's part of the self-check; bundles of an older Visage have none
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
@@ -83,7 +82,7 @@ class Card(Part):
     created: str
     versions: dict[str, str]
     sha256: str = Sha256
-    files: dict[str, str]
+    files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], str]
     self_check: dict[str, dict[str, float]]
 
     @field_validator("expressions")
@@ -109,7 +108,7 @@ class Card(Part):
             raise ValueError(
                 f"{len(self.expressions)} expressions are not the generator's {generator.get('conditions')} conditions"
             )
-        if set(self.files) - {GOLDEN, UNITS, NATURAL} != set(FILES) or self.files[GENERATOR] != self.sha256:
+        if not set(FILES) <= set(self.files) or self.files[GENERATOR] != self.sha256:
             raise ValueError(f"files does not give the sha256 of {', '.join(FILES)}")
         return self
 

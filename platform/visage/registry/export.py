@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle
 
-INPUTS, OUTPUT = {"ucgan": ("face", "condition"), "eft": ("source", "driver")}, "result"
+    Asked = tuple[np.ndarray, np.ndarray]  # a generator's two inputs
+
+OUTPUT = "result"
 BATCHES = (1, 3)  # the export traces with 2
-DRIVEN = 4  # batches of a transfer
 HALF_A_LEVEL = 1 / 255  # of 255 levels over -1..1
 
 
@@ -31,9 +32,10 @@ def export_onnx(bundle: "Bundle", out: Path) -> float:
     every expression where it takes them, and must give torch's faces to half a level of 255. Raises UserError when it
     does not, or when `out` cannot be written.
     """
-    generator, inputs = bundle.generator(), INPUTS[bundle.card.method]
-    content = _converted(generator, inputs, facts_of(bundle))
-    found = _largest_difference(generator, inputs, content)
+    generator, inputs = bundle.generator(), bundle.method.request.inputs
+    content = _converted(generator, inputs, next(_asked(bundle, generator.size, 2)), facts_of(bundle))
+    asked = (each for count in BATCHES for each in _asked(bundle, generator.size, count))
+    found = _largest_difference(generator, inputs, content, asked)
     if not found <= HALF_A_LEVEL:
         raise UserError(
             f"{bundle.facts.name}: its ONNX file differs from it by {found:.2g} of at most {HALF_A_LEVEL:.2g}, so it "
@@ -50,7 +52,7 @@ def facts_of(bundle: "Bundle") -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
 
 
-def _converted(generator: "Network", inputs: tuple[str, ...], facts: dict[str, str]) -> bytes:
+def _converted(generator: "Network", inputs: tuple[str, ...], example: "Asked", facts: dict[str, str]) -> bytes:
     import torch
 
     count = torch.export.Dim("N")
@@ -59,7 +61,7 @@ def _converted(generator: "Network", inputs: tuple[str, ...], facts: dict[str, s
         warnings.simplefilter("ignore")  # of torch about its own parts
         program = torch.onnx.export(
             generator,
-            tuple(torch.from_numpy(each) for each in next(_asked(generator, 2))),
+            tuple(map(torch.from_numpy, example)),
             dynamo=True,
             verbose=False,
             input_names=inputs,
@@ -77,37 +79,38 @@ def _converted(generator: "Network", inputs: tuple[str, ...], facts: dict[str, s
     return model.SerializeToString()
 
 
-def _largest_difference(generator: "Network", inputs: tuple[str, ...], content: bytes) -> float:
-    """The largest difference between the file and torch, over all that is asked in batches of several sizes."""
+def _largest_difference(
+    generator: "Network", inputs: tuple[str, ...], content: bytes, batches: "Iterator[Asked]"
+) -> float:
+    """The largest difference between the file and torch, over all batches."""
     import numpy as np
     import onnxruntime
     import torch
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     largest = 0.0
-    for size in BATCHES:
-        for asked in _asked(generator, size):
-            (made,) = session.run([OUTPUT], dict(zip(inputs, asked, strict=True)))
-            with torch.inference_mode():
-                expected = generator(*map(torch.from_numpy, asked)).numpy()
-            largest = max(largest, float(np.abs(made - expected).max()))
+    for asked in batches:
+        (made,) = session.run([OUTPUT], dict(zip(inputs, asked, strict=True)))
+        with torch.inference_mode():
+            expected = generator(*map(torch.from_numpy, asked)).numpy()
+        largest = max(largest, float(np.abs(made - expected).max()))
     return largest
 
 
-def _asked(generator: "Network", size: int) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """Batches of `size` random faces with what is asked of them: every expression in turn, or random drivers."""
+def _asked(bundle: "Bundle", size: int, count: int) -> "Iterator[Asked]":
+    """All the examples of the bundle's kind of request, asked of random faces: batches of `count`, the last filled up
+    from the first."""
     import numpy as np
+    import torch
 
-    from visage.models.disentangler import Disentangler
+    request, random = bundle.method.request, np.random.default_rng(0)
 
-    random = np.random.default_rng(0)
+    def faces(places: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(random.uniform(-1, 1, (len(places), 3, size, size)).astype(np.float32))
 
-    def faces() -> np.ndarray:
-        return random.uniform(-1, 1, (size, 3, generator.size, generator.size)).astype(np.float32)
-
-    if isinstance(generator, Disentangler):
-        yield from ((faces(), faces()) for _ in range(DRIVEN))
-        return
-    shown = np.eye(generator.conditions, dtype=np.float32)
-    for start in range(0, len(shown), size):
-        yield faces(), shown[np.arange(start, start + size) % len(shown)]
+    _, examples = request.examples(bundle.card.expressions)
+    for start in range(0, len(examples.source), count):
+        some = np.arange(start, start + count) % len(examples.source)
+        columns = {name: values[some] for name, values in examples.columns.items()}
+        second = request.second(columns, faces, bundle.card.expressions)
+        yield faces(some).numpy(), second.numpy()

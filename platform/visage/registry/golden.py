@@ -14,25 +14,20 @@ import numpy as np
 from visage.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from visage.methods.requests import Request
+    from visage.models.generator import Network
 
-# Two people of the procedural world in no face set, and how much of every expression each of them gets.
-SEED, INTENSITIES = 4242, (1.0, 0.5)
-# What other people show whose expression each of them gets, where a generator takes that from a face.
-SHOWN = ("happy", "surprise", "anger")
+SEED = 4242  # of people of the procedural world who are in no face set
 LEVELS = 2.0
 ARRAYS = ("faces", "source", "expected")
-# What is asked of a generator of expressions by name, and of one that takes them from a driver's face.
-ASKED = (("expression", "intensity"), ("driver",))
 
 
 @dataclass(frozen=True)
 class Golden:
     """Picture n is face source[n] as it is asked for, as the plain float32 network makes it.
 
-    faces: uint8 M,S,S,3. source: int64 N. asked: N each, by one of ASKED: int64 `expression` and float32 `intensity`,
-    or int64 `driver`, the place of the face whose expression it is. expected: uint8 N,S,S,3. levels: how far, in levels
-    of 255, a picture may differ from its expected one on average over its pixels.
+    faces: uint8 M,S,S,3. source: int64 N. asked: the columns of a request, N values each. expected: uint8 N,S,S,3.
+    levels: how far, in levels of 255, a picture may differ from its expected one on average over its pixels.
     """
 
     faces: np.ndarray
@@ -51,40 +46,27 @@ class Golden:
         return float(np.abs(pictures.astype(np.float32) - self.expected).mean(axis=(1, 2, 3)).max())
 
 
-def make_golden(generator: "nn.Module", size: int, expressions: Sequence[str]) -> Golden:
-    """Every expression of the drawn faces by a generator, or those of SHOWN by one that takes them from a face.
+def make_golden(generator: "Network", request: "Request", expressions: Sequence[str]) -> Golden:
+    """What a generator makes of drawn faces, asked for all the examples of its kind of request.
 
     Raises UserError when it does not give numbers.
     """
     import torch
 
     from visage.faces.synthetic.people import picture_of
-    from visage.models.condition import conditions
-    from visage.models.disentangler import Disentangler
     from visage.models.pixels import as_input, as_pixels
 
-    people = len(INTENSITIES)
-    carries = isinstance(generator, Disentangler)
-    shown = ["neutral"] * people + list(SHOWN if carries else ())
-    faces = np.stack([picture_of(person, name, 0, size, SEED)[1] for person, name in enumerate(shown)])
+    shown, asked = request.examples(expressions)
+    faces = np.stack([picture_of(person, name, 0, generator.size, SEED)[1] for person, name in enumerate(shown)])
     inputs = as_input(torch.from_numpy(faces).permute(0, 3, 1, 2))
-    count = len(SHOWN) if carries else len(expressions)
-    source = np.repeat(np.arange(people), count)
-    asked: dict[str, np.ndarray]
-    if carries:
-        asked = {"driver": np.tile(np.arange(people, people + count), people)}
-        second = inputs[torch.from_numpy(asked["driver"])]
-    else:
-        intensity = np.repeat(np.array(INTENSITIES, np.float32), count)
-        asked = {"expression": np.tile(np.arange(count), people), "intensity": intensity}
-        second = conditions(expressions, torch.from_numpy(asked["expression"]), torch.from_numpy(intensity))
+    second = request.second(asked.columns, lambda places: inputs[torch.from_numpy(places)], expressions)
     plain = copy.deepcopy(generator).cpu().float().eval()
     with torch.inference_mode():
-        made = plain(inputs[torch.from_numpy(source)], second)
+        made = plain(inputs[torch.from_numpy(asked.source)], second)
     if not bool(torch.isfinite(made).all()):
         raise UserError("the generator gives no numbers for its golden pictures; train or register another.")
     expected = as_pixels(made).permute(0, 2, 3, 1)
-    return Golden(faces, source, np.ascontiguousarray(expected.numpy()), asked)
+    return Golden(faces, asked.source, np.ascontiguousarray(expected.numpy()), asked.columns)
 
 
 def golden_file(golden: Golden) -> bytes:
@@ -95,28 +77,26 @@ def golden_file(golden: Golden) -> bytes:
     return save(arrays, {"levels": f"{golden.levels:g}"})
 
 
-def read_golden(path: Path, size: int, expressions: int) -> Golden:
+def read_golden(path: Path, request: "Request", size: int, expressions: int) -> Golden:
     """The pictures of a file that `golden_file` has written. Raises UserError for one that fits no such model."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            names = ASKED["driver" in file.keys()]  # noqa: SIM118
-            asked = {name: file.get_tensor(name) for name in names}
+            asked = {name: file.get_tensor(name) for name in request.columns}
             golden = Golden(
                 **{name: file.get_tensor(name) for name in ARRAYS}, asked=asked, levels=float(file.metadata()["levels"])
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: holds no golden pictures ({error}); fetch or register the model again.") from None
     count, people = len(golden.expected), len(golden.faces)
-    most = {"expression": expressions, "driver": people}
     fits = (
         golden.faces.shape == (people, size, size, 3)
         and golden.expected.shape == (count, size, size, 3)
         and all(places.shape == (count,) for places in (golden.source, *asked.values()))
         and count > 0
         and set(golden.source.tolist()) <= set(range(people))
-        and all(set(asked[name].tolist()) <= set(range(most[name])) for name in most.keys() & asked.keys())
+        and request.fits(asked, people, expressions)
     )
     if not fits:
         raise UserError(

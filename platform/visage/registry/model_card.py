@@ -6,22 +6,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from visage.config.method import schema_at
 from visage.faces.action_units import SOURCES
 from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
+from visage.methods import method_of
 from visage.models.condition import NEUTRAL
-from visage.registry.card import UNITS, Card
+from visage.registry.card import Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
 WEAK = 0.7  # an expression read right less often is named among the limits
-TAKES = {
-    "ucgan": ", an expression and an intensity; gives the same face with that expression.",
-    "eft": " and a second one, the driver; gives the first face with the driver's expression.",
-}
-PAPERS = {
-    "ucgan": "UC-GAN (Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397)",
-    "eft": "EFT (Shao, Zhu, Tang, Lu, Ma: IEEE TIP 2021, doi 10.1109/TIP.2021.3073857)",
-}
 PERMITTED = """\
 Visage is for faces of people who agreed to it, in research and in works where everybody can see that a face was
 changed. Do not use it to make somebody appear to feel or say what they did not, to get past an identity check, or to
@@ -36,7 +30,7 @@ def model_card(card: Card) -> str:
         f"visage-{card.method}: a face's expression changed, the person kept": _what(card),
         "Data": _data(card),
         "Judges": _judges(evaluation),
-        f"Measured on {evaluation.people} {evaluation.part} people": _table(evaluation),
+        f"Measured on {evaluation.people} {evaluation.part} people": _table(card, evaluation),
         "Confusion": _confusion(evaluation),
         "Groups": _groups(evaluation),
         "Intensity": _intensity(evaluation),
@@ -71,13 +65,7 @@ def extensions(config: Mapping[str, Any]) -> list[str]:
     """The extensions of the published method that a configuration turns on, as key = value."""
     from visage.config import Experiment
 
-    found = list(_extensions(Experiment, config, "", False))
-    if (config.get("method") or {}).get("name") != "eft":
-        return found
-    # Least squares is that method's own form, and the triplet loss is the other one's.
-    weight = ((config.get("loss") or {}).get("triplet") or {}).get("weight")
-    found = [name for name in found if name != "loss.adversarial.form = least_squares"]
-    return found + ([f"loss.triplet.weight = {weight}"] if weight else [])
+    return list(_extensions(Experiment, config, "", False))
 
 
 def _extensions(section: type[BaseModel], values: Mapping[str, Any], path: str, all_of_it: bool) -> Iterator[str]:
@@ -85,7 +73,7 @@ def _extensions(section: type[BaseModel], values: Mapping[str, Any], path: str, 
         value = values.get(name)
         if value is None:
             continue
-        kind = field.annotation
+        kind = schema_at(section, name, values)
         if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
             whole = all_of_it or (kind.__doc__ or "").startswith("(extension")
             yield from _extensions(kind, value, f"{path}{name}.", whole)
@@ -99,11 +87,11 @@ def _kind(card: Card) -> str:
 
 def _what(card: Card) -> str:
     used = extensions(card.config)
-    told = " Or takes a face and action units by their FACS numbers." if UNITS in card.files else ""
+    method = method_of(card.method)
     lines = [
-        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels{TAKES.get(card.method, '.')}{told}",
+        f"- Takes an aligned face of {card.image_size} x {card.image_size} pixels{method.takes(card.files)}",
         f"- Expressions: {', '.join(card.expressions)}.",
-        f"- Method: {PAPERS.get(card.method, card.method)}; the exact losses are Visage's reading of it.",
+        f"- Method: {method.paper}; the exact losses are Visage's reading of it.",
         f"- Extensions of the published method in use: {', '.join(used) if used else 'none'}.",
         f"- Made {card.created} by run {card.run_id}; generator {card.sha256[:12]}.",
         "- `faces.png` shows some of the test people.",
@@ -145,35 +133,16 @@ def _grid(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _table(evaluation: Evaluation) -> str:
+def _table(card: Card, evaluation: Evaluation) -> str:
     rows = []
     for metric, heading, digits in METRICS:
         figures = [row.metrics.get(metric) for row in evaluation.rows.values()]
         if any(figures):
             cells = [shown(metric, figure, digits, evaluation.doubtful) for figure in figures]
             rows.append([heading, *(f"{value} ({interval})" if interval else value for value, interval in cells)])
-    text = (
-        f"{evaluation.pairs} pairs of an input and another expression than its own; in brackets 95 % intervals by "
-        "bootstrap over people. score: harmonic mean of identity_similarity and expression_probability. For frechet "
-        "and l1 less is better. The rows beside the model need no model: they say what a figure is worth. "
-        f"{ROWS['mean_change']}: the input with what training faces change by on average, arithmetic alone."
-    )
-    if evaluation.action_units:
-        text = (
-            f"{evaluation.pairs} pairs of a source and a driver, who is another person with another expression; in "
-            "brackets 95 % intervals by bootstrap over the sources' people. au_agreement: how much "
-            "nearer the driver's action units are than with the best answer that does not look at the driver (0) to "
-            "the driver's own (1); score: its harmonic mean with identity_similarity. The rows beside the model need "
-            f"no transfer: they say what a figure is worth. {ROWS['constant']}: no picture, but the median action "
-            f"units of the training faces. {ROWS['regression']}: arithmetic with what each unit changes on average, "
-            "told the labels."
-        )
-        if "drawn" in evaluation.rows:
-            text += f" {ROWS['drawn']}: the source with the driver's action units, rendered: the most that is possible."
-        if evaluation.alone:
-            text += f" {ROWS['units']}: the model's own, told the driver's labels instead of shown the driver."
     grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)
-    return "\n\n".join([text, grid, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
+    parts = [method_of(card.method).explain(evaluation), grid]
+    return "\n\n".join([*parts, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
 
 
 def _confusion(evaluation: Evaluation) -> str:

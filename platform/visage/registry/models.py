@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.errors import UserError
+from visage.methods import method_of
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.bundle_cache import CARD_HASH, BundleCache, card_hash
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
@@ -199,8 +200,7 @@ class Registry:
             method, asked = candidate.card.method, f"{candidate.facts.name}/{candidate.facts.version}"
             model, floors = rows["model"], floors_of(rows, method, asked)
             if champion is None:
-                # Of transfers, whose driver is a copy that fails the other half of the task.
-                trivial = trivial_answers(rows["copy"], rows["driver" if "driver" in rows else "mean_face"])
+                trivial = trivial_answers(rows["copy"], rows[method_of(method).measured.wrong])
                 return judge_promotion(model, trivial, floors=floors, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             here, there = candidate.card.data, other.card.data
@@ -210,7 +210,7 @@ class Registry:
                     "one face set"
                 )
             standing = other.results()
-            if method == "eft":  # whose au_agreement was measured another way before there were floors
+            if method_of(method).measured.remeasured:
                 floors_of(standing, method, champion)
             opponent: Results = standing["model"]
             return judge_promotion(

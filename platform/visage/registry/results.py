@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from visage.errors import UserError
-from visage.judging.results import FLOORS
+from visage.methods import method_of
 
 COLUMNS = ("row", "identity", "input", "target", "similarity", "probability", "verified", "correct")
 
@@ -65,13 +65,13 @@ def floors_of(rows: Mapping[str, Results], method: str, model: str) -> dict[str,
 
     Raises UserError where some are missing, as in the results of an older Visage.
     """
-    if missing := [name for name in FLOORS.get(method, ()) if name not in rows]:
+    if missing := [name for name in method_of(method).measured.floors if name not in rows]:
         raise UserError(
             f"{model}: its results are of an older Visage and have no row {missing[0]}, which a model must beat; "
             "repeat its `visage train` with --resume where its folder is kept, which judges and registers it anew, or "
             "with --from-run, and promote that version."
         )
-    return {name: rows[name] for name in FLOORS.get(method, ())}
+    return {name: rows[name] for name in method_of(method).measured.floors}
 
 
 def _results(entries: list[dict[str, str]]) -> Results:

@@ -212,8 +212,8 @@ def _trial_name(trial: Any) -> str:
 def _absolute(experiment: Experiment) -> Experiment:
     """The experiment with whole paths, as Ray's workers stand in another folder."""
     paths: dict[str, Any] = {"data.dir": experiment.data.dir.absolute()}
-    embedding = experiment.loss.triplet.embedding
-    if Path(embedding).exists():
+    embedding = experiment.loss.embedding
+    if embedding and Path(embedding).exists():
         paths["loss.triplet.embedding"] = str(Path(embedding).absolute())
     return replaced(experiment, paths)
 

@@ -9,7 +9,8 @@ import torch
 
 from visage.config import Experiment, validated
 from visage.errors import NotWritten, UserError, one_line
-from visage.models.generator import Network, build_generator
+from visage.methods import method_of
+from visage.models.generator import Network
 from visage.training.progress import Progress
 
 FILE = "state.pt"
@@ -54,9 +55,10 @@ def evaluation_in(state: dict[str, Any]) -> Progress | None:
 def load_generator(folder: Path) -> tuple[Network, Experiment, tuple[str, ...]]:
     """The averaged generator of a checkpoint in eval mode, its experiment and the names of its expressions."""
     state = load(folder)
-    generator = build_generator(state["architecture"])
+    experiment = experiment_of(state, folder)
+    generator = method_of(experiment.method.name).generator_of(state["architecture"])
     generator.load_state_dict(state["ema"])
-    return generator.eval(), experiment_of(state, folder), tuple(state["expressions"])
+    return generator.eval(), experiment, tuple(state["expressions"])
 
 
 def experiment_of(state: dict[str, Any], folder: Path) -> Experiment:

@@ -38,12 +38,12 @@ def discriminator_warning(points: Sequence[Mapping[str, float]], loss: Loss, ima
     all generated faces with a loss of nearly nothing. It is a warning and no end of the run: the other parts of the
     loss go on teaching the generator, and the judges say what that is worth.
     """
-    weight = loss.adversarial.weight
-    if len(points) < POINTS or not weight or any("d_real" not in point for point in points):
+    critic = loss.critic
+    if len(points) < POINTS or not critic or not critic.weight or any("d_real" not in point for point in points):
         return None  # there is none, or it begins within the window
-    if all(point.get("gradient/adversarial", math.inf) / weight < SILENT for point in points):
+    if all(point.get("gradient/adversarial", math.inf) / critic.weight < SILENT for point in points):
         fault = "the discriminator gives every face the same answer and teaches the generator nothing"
-    elif all(point["d_real"] + point["d_fake"] < WON * INDIFFERENT[loss.adversarial.form] for point in points):
+    elif all(point["d_real"] + point["d_fake"] < WON * INDIFFERENT[critic.form] for point in points):
         fault = "the discriminator tells every real face from every generated one and has stopped learning"
     else:
         return None

@@ -11,12 +11,13 @@ from visage.faces.faceset import FaceSet
 from visage.infra.signals import uninterrupted
 from visage.judging.judges import Judges
 from visage.judging.train import FaceNetworks
-from visage.methods.terms import Parts
+from visage.methods import method_of
+from visage.methods.base import Validation
+from visage.methods.losses import Parts
 from visage.training.health import discriminator_warning
 from visage.training.memory import GIB, OutOfMemory, out_of_memory
 from visage.training.progress import Progress, Report
 from visage.training.trainer import Place, Trainer, here
-from visage.training.validation import TransferValidation, Validation, validation_of
 
 LOGS_PER_EVALUATION = 10
 CHECK_STEPS = 8  # between looks at whether the networks are finite: a look waits for the device
@@ -51,7 +52,7 @@ def train(
     validation = None
     if not place.rank:
         judges = judges or Judges(networks, faces, "validation", place.device, paired=experiment.method.paired)
-        validation = validation_of(experiment, judges)
+        validation = method_of(experiment.method.name).validation(experiment, judges)
     means, window = Means(), list[dict[str, float]]()
     steps = 0
     last = Progress(trainer.images)
@@ -98,9 +99,7 @@ def train(
     return last
 
 
-def evaluated(
-    trainer: Trainer, point: Progress, validation: Validation | TransferValidation | None, out: Path
-) -> Progress:
+def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, out: Path) -> Progress:
     """The point with metrics, a picture of faces and a checkpoint; on other workers than the first, with none."""
     if validation is None:
         return replace(point, metrics={})

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from visage.config.experiment import Train
 from visage.errors import UserError
-from visage.methods.terms import Method
+from visage.methods.base import Batches, Training
 from visage.models.precision import autocast
-from visage.training.batches import Batches, SwapBatches
 
 GIB = 2**30
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's
@@ -24,7 +23,7 @@ class OutOfMemory(UserError):
     """A step of `train.batch` does not fit."""
 
 
-def check_memory(method: Method, batches: Batches | SwapBatches, train: Train, workers: int) -> None:
+def check_memory(method: Training, batches: Batches, train: Train, workers: int) -> None:
     """Raise OutOfMemory when a step of `train.batch` cannot fit into this machine's memory.
 
     Two small steps are run forward and what they keep for the way back is counted. On a GPU nothing is done: there
@@ -44,13 +43,14 @@ def check_memory(method: Method, batches: Batches | SwapBatches, train: Train, w
         )
 
 
-def bytes_kept(method: Method, batch: Any, train: Train) -> int:
+def bytes_kept(method: Training, batch: Any, train: Train) -> int:
     """What a step keeps for its backward passes, in bytes, at its fullest: of the generator and one loss."""
     with autocast(batch.face.device, train.precision):
         with kept() as generator:
             generated = method.generate(method.trained, batch)
         with kept() as discriminator:
-            method.for_discriminator(method.discriminator, batch, generated)
+            if method.discriminator is not None:
+                method.for_discriminator(method.discriminator, batch, generated)
         with kept() as losses:
             method.for_generator(batch, generated)
     return _size(generator) + max(_size(discriminator), _size(losses))

@@ -14,19 +14,12 @@ from visage.config.experiment import Train
 from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.faces.facs import AUS
 from visage.judging.train import FaceNetworks
-from visage.methods.eft import EFT
-from visage.methods.eft_basis import BasisEFT
-from visage.methods.terms import Method, Parts, weight, without_discriminator
-from visage.methods.ucgan import UCGAN
-from visage.models.basis import ExpressionReader
-from visage.models.generator import build_generator
-from visage.models.identity import load_embedding
+from visage.methods import method_of
+from visage.methods.losses import Parts, weight, without_discriminator
 from visage.models.precision import autocast
 from visage.training import checkpoint
 from visage.training.ahead import Ahead
-from visage.training.batches import Batches, SwapBatches
 from visage.training.health import check_networks
 from visage.training.memory import check_memory
 from visage.training.progress import Progress
@@ -61,22 +54,27 @@ class Trainer:
                 f"data.size = {experiment.data.size}: the face set {faces.dir} holds {faces.size} px; make them agree."
             )
         torch.manual_seed(experiment.train.seed)
-        embedding = load_embedding(experiment.loss.triplet.embedding, networks.encoder).to(place.device)
-        self.method, batches = method_of(experiment, faces, embedding, networks.reader)
-        for network in (self.method.generator, self.method.discriminator):
-            network.to(place.device, memory_format=torch.channels_last)
+        method = method_of(experiment.method.name)
+        self.method = method.build(experiment, faces, networks)
+        if self.method.embedding is not None:
+            self.method.embedding.to(place.device)
+        self.networks: dict[str, nn.Module] = {"generator": self.method.generator}
+        if self.method.discriminator is not None:
+            self.networks["discriminator"] = self.method.discriminator
+        for network in self.networks.values():
+            network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # The very tensors that the optimiser changes: looked up once, not at every step.
         self.weights = dict(self.method.generator.state_dict())
         self.average = {name: value.clone() for name, value in self.weights.items()}
         self.trained = place.parallel(self.method.trained)
-        self.discriminator = place.parallel(self.method.discriminator)
+        self.discriminator = self.method.discriminator and place.parallel(self.method.discriminator)
         self.optimisers = {
             name: torch.optim.Adam(
                 network.parameters(), experiment.optim.rate, betas=experiment.optim.betas, fused=True
             )
-            for name, network in (("generator", self.method.generator), ("discriminator", self.method.discriminator))
+            for name, network in self.networks.items()
         }
-        self.batches = made = batches(faces, experiment.train, place.device)
+        self.batches = made = method.batches(faces, experiment.train, place.device)
         share = experiment.train.batch // place.workers
         first = place.rank * share
         self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch)
@@ -87,7 +85,8 @@ class Trainer:
             # `gradients_of` goes through a graph more than once, which compiled code allows if it keeps its buffers.
             torch._functorch.config.donated_buffer = False
             for compiled in (self.method.trained, self.method.discriminator, self.method.embedding):
-                compiled.compile()
+                if compiled is not None:
+                    compiled.compile()
 
     def step(self, *, gradients: bool = False) -> Parts:
         """One batch through both networks. Returns the parts of both losses as detached scalars on the device.
@@ -112,23 +111,26 @@ class Trainer:
         return {name: part.detach() for name, part in (d_parts | parts).items()}
 
     def loss_now(self) -> Loss:
-        """What is paid after so many images: before `loss.adversarial.start` nothing that the discriminator answers."""
+        """What is paid after so many images: before `loss.start` nothing that the discriminator answers."""
         loss, train = self.experiment.loss, self.experiment.train
-        return loss if self.images >= loss.adversarial.start * train.images else without_discriminator(loss)
+        return loss if self.images >= loss.start * train.images else without_discriminator(loss)
 
     def _discriminator_step(self, batch: Any, generated: Any) -> Parts:
+        assert self.discriminator is not None
         with autocast(self.place.device, self.experiment.train.precision):
             d_total, parts = self.method.for_discriminator(self.discriminator, batch, generated)
         self._descend("discriminator", d_total)
         return parts
 
     def _generator_step(self, batch: Any, generated: Any, gradients: bool) -> Parts:
-        self.method.discriminator.requires_grad_(False)
+        if self.method.discriminator is not None:
+            self.method.discriminator.requires_grad_(False)
         with autocast(self.place.device, self.experiment.train.precision):
             g_total, parts = self.method.for_generator(batch, generated)
         found = gradients_of(parts, self.method.pixels(generated), self.method.loss) if gradients else {}
         self._descend("generator", g_total)
-        self.method.discriminator.requires_grad_(True)
+        if self.method.discriminator is not None:
+            self.method.discriminator.requires_grad_(True)
         return parts | found
 
     def _descend(self, name: str, total: Tensor) -> None:
@@ -138,8 +140,7 @@ class Trainer:
 
     def check(self, losses: Mapping[str, float] = NO_LOSSES) -> None:
         """Raise Diverged when a network is not finite any more: the same on every worker, as their networks are."""
-        networks = {"generator": self.method.generator, "discriminator": self.method.discriminator}
-        values = {name: list(network.parameters()) for name, network in networks.items()}
+        values = {name: list(network.parameters()) for name, network in self.networks.items()}
         for name, optimiser in self.optimisers.items():
             # A gradient whose square is not finite stills its weight for good, which the weight does not show.
             values[name] += [state["exp_avg_sq"] for state in optimiser.state.values()]
@@ -147,7 +148,7 @@ class Trainer:
 
     def averaged(self) -> nn.Module:
         """A copy of the generator with the averaged weights, in eval mode on the device."""
-        generator = build_generator(self.method.generator.architecture())
+        generator = method_of(self.experiment.method.name).generator_of(self.method.generator.architecture())
         generator.load_state_dict(self.average)
         return generator.to(self.place.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -162,8 +163,7 @@ class Trainer:
                 "expressions": list(self.faces.expressions),
                 "experiment": json.dumps(shareable(self.experiment)),
                 "faces": self.faces.sha256,
-                "generator": self.method.generator.state_dict(),
-                "discriminator": self.method.discriminator.state_dict(),
+                **{name: network.state_dict() for name, network in self.networks.items()},
                 "ema": self.average,
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
                 "random": torch.get_rng_state(),
@@ -181,8 +181,8 @@ class Trainer:
         ):
             if saved != own:
                 raise UserError(f"{folder}: was made with other {name} than this run; start afresh in another folder.")
-        self.method.generator.load_state_dict(state["generator"])
-        self.method.discriminator.load_state_dict(state["discriminator"])
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
         for name, value in state["ema"].items():
             self.average[name].copy_(value)
         for name, optimiser in self.optimisers.items():
@@ -208,17 +208,6 @@ def gradients_of(parts: Parts, generated: Tensor, loss: Loss) -> Parts:
         if name == "triplet":
             found["active/triplet"] = (norms > 0).float().mean()
     return found
-
-
-def method_of(
-    experiment: Experiment, faces: FaceSet, embedding: nn.Module, reader: ExpressionReader
-) -> tuple[Method, type[Batches] | type[SwapBatches]]:
-    """The networks of the experiment's method for these faces, and what its batches are."""
-    if experiment.method.name == "eft":
-        kind = BasisEFT if experiment.method.basis else EFT
-        return kind(experiment.method, experiment.loss, faces.size, len(AUS), embedding), SwapBatches
-    count = len(faces.expressions)
-    return UCGAN(experiment.method, experiment.loss, faces.size, count, embedding, reader), Batches
 
 
 def rate_at(images: int, experiment: Experiment, network: str = "generator") -> float:

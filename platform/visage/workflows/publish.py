@@ -37,24 +37,21 @@ def publish(
     model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
     from visage.faces.picture import write_png
-    from visage.judging.by_method import PICTURES, judged
     from visage.judging.natural import natural_check
-    from visage.judging.report import intensity_picture, units_picture
-    from visage.models.disentangler import Disentangler
+    from visage.methods import method_of
     from visage.registry.assemble import bundle_training
-    from visage.registry.card import MODEL_CARD
+    from visage.registry.card import FACES, MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
     from visage.training.trainer import here
-    from visage.training.unit_map import fit_unit_map
 
     device = here(experiment.train).device
     generator, trained, _ = load_generator(checkpoint)
     generator = generator.to(device)
-    method = trained.method.name
-    unit_map = fit_unit_map(generator, faces) if isinstance(generator, Disentangler) else None
-    evaluation = judged(method, generator, faces, networks, experiment.judge, device=device, unit_map=unit_map)
-    picture = write_png(None, PICTURES[method](generator, faces, "test"))
+    method = method_of(trained.method.name)
+    extras = method.fit_extras(generator, faces)
+    evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device, extras=extras)
+    sheets = {name: write_png(None, sheet) for name, sheet in method.sheets(generator, faces, "test", extras)}
     bundle = bundle_training(
         out,
         generator=generator,
@@ -62,18 +59,15 @@ def publish(
         faces=faces,
         networks=networks,
         evaluation=evaluation,
-        faces_png=picture,
+        faces_png=sheets[FACES],
         run_id=run.run_id,
         natural=natural_check(generator, faces, experiment.judge.images, experiment.judge.seed),
-        unit_map=unit_map,
+        extras=extras,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
     run.log(figures, experiment.train.images)
-    run.picture(picture, "faces.png")
-    if method == "ucgan":
-        run.picture(write_png(None, intensity_picture(generator, faces, "test")), "intensity.png")
-    if isinstance(generator, Disentangler) and unit_map is not None:
-        run.picture(write_png(None, units_picture(generator, unit_map, faces, "test")), "units.png")
+    for name, sheet in sheets.items():
+        run.picture(sheet, name)
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from visage.config import Experiment
 from visage.config.data import Data
 from visage.config.experiment import Judge
 from visage.errors import UserError
+from visage.methods import method_of
+from visage.methods.requests import EXPRESSION
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
@@ -124,8 +126,8 @@ def train_and_publish(
     print_published(published)
     if record:
         console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
-    ask = {"ucgan": f"edit PHOTO --to {faces.expressions[-1]}", "eft": "transfer PHOTO --from DRIVER"}
-    console.print(f"next: visage {ask[experiment.method.name]} --model {published.bundle} --out edited.png")
+    ask = method_of(experiment.method.name).request.command(faces.expressions[-1])
+    console.print(f"next: visage {ask} --model {published.bundle} --out edited.png")
     console.print(f"or:   visage promote {published.model}")
 
 
@@ -178,13 +180,12 @@ def train_run(
 def evaluate_model(
     model: str, data: str, registry: str, inception: Path | None = None, beside: str | None = None
 ) -> None:
-    """Print the table of a model on the test people of a face set. beside: another model, see `by_method.judged`."""
+    """Print the table of a model on the test people of a face set. beside: another model, see `Method.evaluate`."""
     import torch
 
     from visage.config import validated
     from visage.config.data import Preparation
     from visage.faces.shared import opened
-    from visage.judging.by_method import judged
     from visage.judging.table import table
     from visage.judging.train import stored_networks
     from visage.registry.models import Registry
@@ -193,18 +194,19 @@ def evaluate_model(
     bundle = Registry(registry).fetch(model)
     # Of an older model's configuration this alone is still asked.
     judge = validated(Judge, bundle.card.config.get("judge", {}), model)
-    method = bundle.card.method
     device = "cuda" if torch.cuda.is_available() else "cpu"
     other = None
     if beside:
         told = Registry(registry).fetch(beside)
-        told.require("ucgan")
+        told.require(EXPRESSION)
         other = _generator_for(faces, told, beside, device)
     generator = _generator_for(faces, bundle, model, device)
     # The set's own judges: a model must not choose, or replace, who judges it.
-    networks = stored_networks(faces) or judges_of(faces, judge, paired=method == "ucgan")
-    asked: dict[str, Any] = {"inception": inception, "beside": other, "unit_map": bundle.unit_map()}
-    console.print(table(judged(method, generator, faces, networks, judge, device=device, **asked)))
+    networks = stored_networks(faces) or judges_of(faces, judge, paired=bundle.method.Networks.paired)
+    evaluation = bundle.method.evaluate(
+        generator, faces, networks, judge, device=device, extras=bundle.extras(), inception=inception, beside=other
+    )
+    console.print(table(evaluation))
 
 
 def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":
@@ -212,7 +214,7 @@ def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) 
 
     Raises UserError where the set does not fit it.
     """
-    named = bundle.card.method == "ucgan"
+    named = bundle.method.request is EXPRESSION
     made, shown = bundle.card.expressions, faces.expressions
     if named and set(made) != set(shown):
         raise UserError(

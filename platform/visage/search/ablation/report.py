@@ -15,6 +15,8 @@ from visage.judging.comparison import at_equal_expression, over_seeds
 from visage.judging.metrics import Estimate
 from visage.judging.results import Intensity
 from visage.judging.table import ROWS
+from visage.methods import method_of
+from visage.methods.base import Measured
 from visage.search.ablation.run import FACES, AblationResult
 
 if TYPE_CHECKING:
@@ -117,7 +119,8 @@ def figure(result: AblationResult) -> bytes:
             means = np.mean([[[point.value for point in axis] for axis in way] for way in ways], axis=0)
             axes.plot(*means, color=colour, alpha=0.4, linewidth=1)
             lines = True
-    axes.set_xlabel("au_agreement" if _transfers(result) else "expression_probability of the target")
+    probability = _measured(result).probability
+    axes.set_xlabel("expression_probability of the target" if probability == "expression_probability" else probability)
     axes.set_ylabel("identity_similarity")
     said = "Means over the seeds, 95 % intervals by Student's t; dots: runs"
     axes.set_title(f"{said}; lines: intensity 0 to 1.5" if lines else said, fontsize=10)
@@ -128,13 +131,13 @@ def figure(result: AblationResult) -> bytes:
     return content.getvalue()
 
 
-def _transfers(result: AblationResult) -> bool:
-    return result.runs[0].experiment.method.name == "eft"
+def _measured(result: AblationResult) -> Measured:
+    return method_of(result.runs[0].experiment.method.name).measured
 
 
 def _headings(result: AblationResult) -> list[str]:
-    """What METRICS measure: of transfers the single results hold the agreement of action units."""
-    return ["au_agreement" if name == "expression_probability" and _transfers(result) else name for name in METRICS]
+    """What METRICS measure: the single results hold what their method says."""
+    return [_measured(result).probability if name == "expression_probability" else name for name in METRICS]
 
 
 def _leaks(result: AblationResult) -> str:

@@ -15,7 +15,8 @@ from visage.errors import UserError
 from visage.infra.files import write_whole
 from visage.infra.patience import patiently
 from visage.judging.comparison import Compared, compared
-from visage.judging.results import FLOORS, Evaluation, FaceResult
+from visage.judging.results import Evaluation, FaceResult
+from visage.methods import method_of
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
 from visage.training.run_folder import RunFolder
@@ -69,7 +70,8 @@ class Run:
             found = Evaluation.from_dict(tree)
         except ValueError:
             raise self._damaged(EVALUATION) from None
-        if missing := [name for name in FLOORS[self.experiment.method.name] if name not in found.rows]:
+        floors = method_of(self.experiment.method.name).measured.floors
+        if missing := [name for name in floors if name not in found.rows]:
             raise UserError(
                 f"{self.folder / EVALUATION}: was written by an older Visage and has no row {missing[0]}; delete this "
                 "file, and the same command judges the run anew from its checkpoint."
@@ -233,7 +235,6 @@ def _train(run: Run) -> None:
 
     from visage.faces.picture import write_png
     from visage.faces.shared import opened
-    from visage.judging.by_method import PICTURES, judged
     from visage.judging.train import face_networks
     from visage.training.checkpoint import load_generator
     from visage.training.run import run_here
@@ -251,9 +252,9 @@ def _train(run: Run) -> None:
     else:
         device = here(experiment.train).device
         generator = load_generator(run.files.checkpoint)[0].to(device)
-        method = experiment.method.name
-        evaluation = judged(method, generator, faces, networks, experiment.judge, device=device)
-        write_png(out / FACES, PICTURES[method](generator, faces, "test"))
+        method = method_of(experiment.method.name)
+        evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device)
+        write_png(out / FACES, next(method.sheets(generator, faces, "test"))[1])
         write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
     patiently(lambda: run.files.upload(last=EVALUATION))
 

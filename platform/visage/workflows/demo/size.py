@@ -16,7 +16,7 @@ WARM, TIMED = 2, 4  # steps of each stage
 def sized(experiment: Experiment, faces: FaceSet, networks: FaceNetworks) -> Experiment:
     """The experiment with trials as long as this machine trains in TRIAL_SECONDS, measured by a few steps of it."""
     before, after = step_seconds(experiment, faces, networks)
-    late = experiment.loss.adversarial.start
+    late = experiment.loss.start
     a_step = late * before + (1 - late) * after
     seconds = TRIAL_SECONDS * min(1.0, (os.cpu_count() or 1) / 2)
     unit = LOOKS * experiment.train.batch

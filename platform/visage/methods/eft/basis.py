@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from visage.config.method import Loss, Method
-from visage.methods.eft import SwapBatch, action_unit_loss, frozen, unasked
-from visage.methods.terms import Parts, total, triplet_loss
+from visage.methods.base import Training
+from visage.methods.eft.batches import SwapBatch
+from visage.methods.eft.config import Loss, Networks
+from visage.methods.eft.losses import action_unit_loss, frozen, unasked
+from visage.methods.losses import Parts, total, triplet_loss
 from visage.models.disentangler import NARROW, Disentangler
 from visage.models.probe import FeatureProbe
 from visage.models.unit_reader import UnitReader, intensities
@@ -65,19 +67,24 @@ class Exchange(nn.Module):
         return Exchanged(made, free, network.left(pictures, own_read) if self.both else None, read, read_made)
 
 
-class BasisEFT:
-    """The networks of the method, and what each pays on a batch; see `terms.Method`.
+class BasisEFT(Training):
+    """The networks of the method, and what each pays on a batch; see `base.Training`.
 
     units: number U of action units.
     """
 
-    def __init__(self, method: Method, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
+    loss: Loss
+    generator: Disentangler
+    discriminator: nn.Module
+    embedding: nn.Module
+
+    def __init__(self, method: Networks, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
         self.loss = loss
         self.generator = Disentangler(size, method.width, 2 * units, units, basis=True)
         carried = loss.action_units.weight * loss.action_units.carried > 0
-        self.trained: nn.Module = Exchange(self.generator, carried, loss.feature_paired.weight > 0)
+        self.trained = Exchange(self.generator, carried, loss.feature_paired.weight > 0)
         self.probe = FeatureProbe(method.discriminator_width, NARROW, 2 * units)
-        self.discriminator: nn.Module = self.probe
+        self.discriminator = self.probe
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Exchanged:
@@ -87,8 +94,7 @@ class BasisEFT:
     def adversarial(self) -> bool:
         return self.loss.feature_adversarial.weight > 0
 
-    @staticmethod
-    def pixels(generated: Exchanged) -> Tensor:
+    def pixels(self, generated: Exchanged) -> Tensor:
         return generated.made
 
     def for_discriminator(

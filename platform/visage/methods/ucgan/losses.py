@@ -7,14 +7,13 @@ Symbols: x input face of identity i; c target expression; y real face of i with 
 another identity j; p real face of i that is not x; n real face of j; f frozen identity embedding on the unit sphere.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.config.method import Loss, Method
-from visage.methods.terms import (
+from visage.methods.base import Training
+from visage.methods.by_expression.batches import Batch
+from visage.methods.losses import (
     ASKING,
     Parts,
     adversarial_fake,
@@ -24,23 +23,12 @@ from visage.methods.terms import (
     triplet_loss,
     weight,
 )
+from visage.methods.ucgan.config import Loss, Networks
 from visage.models.basis import BasisGenerator, ExpressionReader
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.unet import UNet
 
 Features = list[Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch. Faces: N,3,S,S in [-1, 1]; condition: N,K, as `models.condition` makes it."""
-
-    face: Tensor
-    target: Tensor
-    positive: Tensor
-    other: Tensor
-    negative: Tensor
-    condition: Tensor
 
 
 def discriminator_loss(
@@ -87,15 +75,20 @@ def classification_loss(scores: Tensor, condition: Tensor) -> Tensor:
     return F.cross_entropy(scores, condition.clamp(0, 1))
 
 
-class UCGAN:
-    """The two networks of the method, and what each pays on a batch. A term whose weight is 0 is not computed.
+class UCGAN(Training):
+    """The two networks of the method, and what each pays on a batch; see `base.Training`.
 
     reader: fitted to the training people; what `method.basis` knows the input's own expression by.
     """
 
+    loss: Loss
+    generator: UNet | BasisGenerator
+    discriminator: PatchDiscriminator
+    embedding: nn.Module
+
     def __init__(
         self,
-        method: Method,
+        method: Networks,
         loss: Loss,
         size: int,
         conditions: int,
@@ -103,7 +96,6 @@ class UCGAN:
         reader: ExpressionReader | None = None,
     ) -> None:
         self.loss = loss
-        self.generator: UNet | BasisGenerator
         if method.basis:
             self.generator = BasisGenerator(size, method.width, conditions, method.exaggeration)
             if reader is not None:
@@ -112,7 +104,7 @@ class UCGAN:
             self.generator = UNet(size, method.width, conditions, method.mask, method.warp)
         classifies = loss.classification.weight > 0
         self.discriminator = PatchDiscriminator(method.discriminator_width, conditions, classifies)
-        self.trained: nn.Module = self.generator
+        self.trained = self.generator
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: Batch) -> Tensor:
@@ -122,11 +114,6 @@ class UCGAN:
     @property
     def adversarial(self) -> bool:
         return any(weight(name, self.loss) for name in ASKING)
-
-    @staticmethod
-    def pixels(generated: Tensor) -> Tensor:
-        """The generated faces that the losses look at."""
-        return generated
 
     def for_discriminator(self, discriminator: nn.Module, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
         """L_D of a batch and its parts. discriminator: self.discriminator or its data-parallel wrapper; generated:

@@ -7,7 +7,6 @@ Symbols: I_a, I_b two pictures of two people; r, f the AU-related and the AU-fre
 C reads action units from r. S_a = G(f_a, r_b) is swapped, R_a = G(f_a, r_a) reconstructed.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from visage.config.method import Loss, Method
-from visage.methods.terms import (
+from visage.methods.base import Training
+from visage.methods.eft.batches import SwapBatch
+from visage.methods.eft.config import Loss, Networks
+from visage.methods.losses import (
     Parts,
     adversarial_fake,
     adversarial_generator,
@@ -27,21 +28,6 @@ from visage.methods.terms import (
 )
 from visage.models.critic import Critic
 from visage.models.disentangler import Disentangler, Features
-
-
-@dataclass(frozen=True)
-class SwapBatch:
-    """Unpaired pictures. face, driver: N,3,S,S in [-1, 1], of two people. aus, driver_aus: N,U in 0..1, NaN where one
-    is not known. positive, driver_positive: other pictures of the same two people. by_side: the labels of all four,
-    4N,2U, on the image's left and then on its right, where a method asks for them."""
-
-    face: Tensor
-    driver: Tensor
-    aus: Tensor
-    driver_aus: Tensor
-    positive: Tensor
-    driver_positive: Tensor
-    by_side: Tensor | None = None
 
 
 class Swapped(NamedTuple):
@@ -140,17 +126,22 @@ def unasked(*answers: Tensor) -> Tensor:
     return torch.stack([0 * answer.sum() for answer in answers]).sum()
 
 
-class EFT:
-    """The networks of the method, and what each pays on a batch; see `terms.Method`.
+class EFT(Training):
+    """The networks of the method, and what each pays on a batch; see `base.Training`.
 
     units: number U of action units.
     """
 
-    def __init__(self, method: Method, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
+    loss: Loss
+    generator: Disentangler
+    discriminator: nn.Module
+    embedding: nn.Module
+
+    def __init__(self, method: Networks, loss: Loss, size: int, units: int, embedding: nn.Module) -> None:
         self.loss = loss
         self.generator = Disentangler(size, method.width, method.related, units, method.mask, method.warp)
-        self.trained: nn.Module = Swap(self.generator, loss.cross_cycle.weight > 0, method.taught)
-        self.discriminator: nn.Module = Critic(method.discriminator_width, 4 * method.width, units + 1)
+        self.trained = Swap(self.generator, loss.cross_cycle.weight > 0, method.taught)
+        self.discriminator = Critic(method.discriminator_width, 4 * method.width, units + 1)
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Swapped:
@@ -161,8 +152,7 @@ class EFT:
     def adversarial(self) -> bool:
         return any(weight(name, self.loss) for name in ("adversarial", "swap", "feature_adversarial"))
 
-    @staticmethod
-    def pixels(generated: Swapped) -> Tensor:
+    def pixels(self, generated: Swapped) -> Tensor:
         return generated.swapped
 
     def for_discriminator(self, discriminator: nn.Module, batch: SwapBatch, generated: Swapped) -> tuple[Tensor, Parts]:

@@ -1,45 +1,16 @@
-"""What the methods share: the contract with the training loop, and terms of their losses."""
+"""Terms that the losses of several methods have."""
 
-from typing import Any, Protocol
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from visage.config.method import Loss
 
 Parts = dict[str, Tensor]
+AnyLoss = TypeVar("AnyLoss", bound=Loss)
 ASKING = ("adversarial", "feature_matching", "classification")  # the terms that the discriminator answers
-
-
-class Method(Protocol):
-    """Two networks, and what each pays on a batch. A term whose weight is 0 is not computed.
-
-    generator: what is averaged, kept and served. trained: what makes everything of a batch that the losses need; its
-    weights are the generator's. The batches and what is generated are the method's own kinds.
-    """
-
-    loss: Loss
-    generator: Any
-    trained: nn.Module
-    discriminator: Any
-    embedding: nn.Module
-
-    def generate(self, trained: nn.Module, batch: Any) -> Any:
-        """What is made of a batch. trained: self.trained or its data-parallel wrapper."""
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether a term of the loss asks the discriminator, so that it is to be trained."""
-
-    def pixels(self, generated: Any) -> Tensor:
-        """The generated faces, N,3,S,S, by whose gradients the parts of the loss are compared."""
-
-    def for_discriminator(self, discriminator: nn.Module, batch: Any, generated: Any) -> tuple[Tensor, Parts]:
-        """What the discriminator pays, and its parts."""
-
-    def for_generator(self, batch: Any, generated: Any) -> tuple[Tensor, Parts]:
-        """What the generator pays, and its parts before weighting, each named as its section of the configuration."""
 
 
 def adversarial_real(logits: Tensor, form: str) -> Tensor:
@@ -67,9 +38,10 @@ def triplet_loss(generated: Tensor, positive: Tensor, negative: Tensor, margin: 
     return F.relu(nearer + margin).mean()
 
 
-def without_discriminator(loss: Loss) -> Loss:
+def without_discriminator(loss: AnyLoss) -> AnyLoss:
     """The loss of a run's first stage, before `adversarial.start`: nothing in it asks the discriminator."""
-    idle = {name: getattr(loss, name).model_copy(update={"weight": 0.0}) for name in ASKING}
+    there = [name for name in ASKING if name in type(loss).model_fields]
+    idle = {name: getattr(loss, name).model_copy(update={"weight": 0.0}) for name in there}
     return loss.model_copy(update=idle)
 
 

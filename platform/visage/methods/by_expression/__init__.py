@@ -1,0 +1,79 @@
+"""What the methods have in common whose generator takes an expression by its name: all but networks and losses."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visage.errors import UserError
+from visage.methods.base import NONE, Batches, Editor, Extras, Measured, Method, Validation
+from visage.methods.requests import EXPRESSION
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from visage.config import Experiment
+    from visage.config.experiment import Judge, Train
+    from visage.faces.faceset import FaceSet
+    from visage.judging.judges import Generator, Judges
+    from visage.judging.results import Evaluation
+    from visage.judging.train import FaceNetworks
+    from visage.registry.bundle import Bundle
+
+
+class MethodByExpression(Method):
+    """A method whose generator takes faces N,3,S,S and conditions N,K, as `models.condition` makes them.
+
+    It learns from `by_expression.batches.Batch`, and is judged by `judging.evaluate`.
+    """
+
+    request = EXPRESSION
+    measured = Measured("expression_probability", floors=("copy", "mean_face", "mean_change"), wrong="mean_face")
+
+    def batches(self, faces: "FaceSet", train: "Train", device: "torch.device") -> Batches:
+        from visage.methods.by_expression.batches import NamedBatches
+
+        return NamedBatches(faces, train, device)
+
+    def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
+        from visage.methods.by_expression.validation import NamedValidation
+
+        train, frechet = experiment.train, experiment.search.needs_frechet()
+        return NamedValidation(judges, train.evaluate_pairs, train.precision, frechet=frechet)
+
+    def evaluate(
+        self, generator: Any, faces: "FaceSet", networks: "FaceNetworks", judge: "Judge", *,
+        device: "str | torch.device" = "cpu", extras: Extras = NONE, inception: Path | None = None,
+        beside: "Generator | None" = None,
+    ) -> "Evaluation":  # fmt: skip
+        from visage.judging.evaluate import evaluate
+
+        if beside is not None:
+            raise UserError("--beside: is for a model that takes a driver, which it stands beside; leave it out.")
+        return evaluate(generator, faces, networks, bootstrap=judge.bootstrap, device=device, inception=inception)
+
+    def sheets(
+        self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
+    ) -> "Iterator[tuple[str, np.ndarray]]":
+        from visage.judging.report import faces_picture, intensity_picture
+
+        yield "faces.png", faces_picture(generator, faces, part)
+        yield "intensity.png", intensity_picture(generator, faces, part)
+
+    def editor(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> Editor:
+        from visage.methods.by_expression.editor import ExpressionEditor
+
+        return ExpressionEditor(bundle, self_check=self_check, device=device)
+
+    def takes(self, files: Collection[str]) -> str:
+        return ", an expression and an intensity; gives the same face with that expression."
+
+    def explain(self, evaluation: "Evaluation") -> str:
+        from visage.judging.table import ROWS
+
+        return (
+            f"{evaluation.pairs} pairs of an input and another expression than its own; in brackets 95 % intervals by "
+            "bootstrap over people. score: harmonic mean of identity_similarity and expression_probability. For "
+            "frechet and l1 less is better. The rows beside the model need no model: they say what a figure is worth. "
+            f"{ROWS['mean_change']}: the input with what training faces change by on average, arithmetic alone."
+        )

@@ -1,0 +1,29 @@
+"""The validation people, asked for one another's expressions."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from torch import nn
+
+from visage.faces.picture import write_png
+from visage.judging.report import transfer_picture
+from visage.judging.transfer import TransferJudges, pairings, quick_transfer
+from visage.models.precision import Precision, in_precision
+
+
+class TransferValidation:
+    """Judges a generator on `limit` pairs of validation people, a source and a driver each, and draws some of them."""
+
+    def __init__(self, judges: TransferJudges, limit: int, precision: Precision) -> None:
+        self.judges, self.precision = judges, precision
+        self.pairs = pairings(judges.faces, judges.part, limit)
+
+    def metrics(self, generator: nn.Module) -> dict[str, float]:
+        return quick_transfer(self.judges, in_precision(generator, self.judges.device, self.precision), self.pairs)
+
+    def picture(self, generator: nn.Module, path: Path) -> None:
+        """Write validation people down, and drivers across."""
+        with suppress(OSError):  # writing says why
+            path.parent.mkdir(parents=True, exist_ok=True)
+        transfer = in_precision(generator, self.judges.device, self.precision)
+        write_png(path, transfer_picture(transfer, self.judges.faces, self.judges.part))

@@ -1,0 +1,39 @@
+"""UC-GAN: a U-Net with a category condition, a discriminator that sees other people's faces too, a triplet loss."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from visage.methods.base import Training
+from visage.methods.by_expression import MethodByExpression
+from visage.methods.ucgan.config import Loss, Networks
+
+if TYPE_CHECKING:
+    from visage.config import Experiment
+    from visage.faces.faceset import FaceSet
+    from visage.judging.train import FaceNetworks
+    from visage.models.generator import Network
+
+
+class UcGan(MethodByExpression):
+    Networks, Loss = Networks, Loss
+    paper = "UC-GAN (Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397)"
+
+    def build(self, experiment: "Experiment", faces: "FaceSet", networks: "FaceNetworks") -> Training:
+        from visage.methods.ucgan.losses import UCGAN
+        from visage.models.identity import load_embedding
+
+        method, loss = experiment.method, experiment.loss
+        assert isinstance(method, Networks)
+        assert isinstance(loss, Loss)
+        embedding = load_embedding(loss.triplet.embedding, networks.encoder)
+        return UCGAN(method, loss, faces.size, len(faces.expressions), embedding, networks.reader)
+
+    def generator_of(self, architecture: Mapping[str, Any]) -> "Network":
+        from visage.models.basis import BasisGenerator
+        from visage.models.generator import build_generator
+        from visage.models.unet import UNet
+
+        return build_generator(architecture, {"basis": BasisGenerator, "unet": UNet})
+
+
+METHOD = UcGan()
