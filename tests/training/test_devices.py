@@ -18,14 +18,13 @@ from visage.faces.layouts import Row
 from visage.faces.picture import write_png
 from visage.judging.natural import natural_check
 from visage.judging.train import FaceNetworks
-from visage.methods import method_of
+from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
 from visage.registry.assemble import reference_quantiles
 from visage.registry.golden import golden_file, make_golden
-from visage.training import batches
 from visage.training.checkpoint import load_generator
 from visage.training.loop import train
 from visage.training.progress import Progress
@@ -117,12 +116,12 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
 def test_a_mapped_face_set_goes_to_a_gpu_as_it_is_and_without_a_warning(
     noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PART", 7)
+    monkeypatch.setattr(pictures, "PART", 7)
     torch.set_warn_always(True)
     try:
         with pretended(), warnings.catch_warnings():
             warnings.simplefilter("error")
-            held = batches.Pictures(noise[0], CUDA).held
+            held = pictures.Pictures(noise[0], CUDA).held
             assert held is not None
             assert held.device.type == "cuda"
             assert np.array_equal(held.cpu().numpy(), noise[0].faces)
