@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,7 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ("search.name=2024-13-01", ["2024-13-01", "quotes"]),
         ("search.name=" + "[" * 2000, ["quotes"]),
         ("optim.rate=.nan", ["optim.rate"]),
+        ("loss.hardest=4", ["loss", "hardest = 4", "compact", "crossed"]),
     ],
 )
 def test_a_fault_names_key_value_and_mend(config: Path, setting: str, words: list[str]) -> None:
@@ -90,6 +92,14 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml.*no such file"):
         read_config(Experiment, tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"hardest": 2, "triplet": {"embedding": "vggface2"}}, {"triplet": {"embedding": "crossed"}}]
+)
+def test_likeness_is_for_ucgan(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"loss\.(hardest|triplet\.embedding = crossed) is for method ucgan"):
+        validated(Experiment, {**MINIMAL, "method": {"name": "eft"}, "loss": asked}, "test")
 
 
 def test_an_experiment_survives_json() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from visage.methods.losses import without_discriminator
 from visage.methods.ucgan import losses as ucgan
 from visage.methods.ucgan.config import FeatureMatching, Loss, Networks, Pairing
 from visage.methods.ucgan.losses import UCGAN
-from visage.models.identity import CompactEncoder, load_embedding
+from visage.models.identity import CompactEncoder, CrossedEncoder, load_embedding
 
 FORMS = ("log", "hinge", "least_squares")
 
@@ -23,7 +24,7 @@ def faces(seed: int, count: int = 2, size: int = 32) -> torch.Tensor:
 
 @pytest.fixture
 def batch() -> Batch:
-    return Batch(*(faces(seed) for seed in range(5)), condition=torch.eye(3)[:2])
+    return Batch(*(faces(seed) for seed in range(5)), condition=torch.eye(3)[:2], half=torch.tensor([0, 1]))
 
 
 def method(loss: Loss | None = None) -> UCGAN:
@@ -109,7 +110,7 @@ def test_other_identities_reach_the_discriminator_only_through_their_pairs(batch
     generated = made.generator(batch.face, batch.condition)
     with torch.no_grad():
         _, parts = made.for_discriminator(made.discriminator, batch, generated)
-        other = Batch(batch.face, batch.target, batch.positive, faces(9), batch.negative, batch.condition)
+        other = replace(batch, other=faces(9))
         _, changed = made.for_discriminator(made.discriminator, other, generated)
     assert parts["d_pairing"] != changed["d_pairing"]
     torch.testing.assert_close(parts["d_real"], changed["d_real"])
@@ -153,9 +154,8 @@ def test_extensions_that_are_off_leave_the_plain_method(batch: Batch) -> None:
 
 def test_what_a_face_costs_does_not_depend_on_its_batch() -> None:
     made = measuring(Loss.model_validate(ALL | {"pixel": {"change": 8}}))
-    whole = Batch(*(faces(seed, 3) for seed in range(5)), condition=torch.eye(3))
-    fields = [getattr(whole, name) for name in ("face", "target", "positive", "other", "negative", "condition")]
-    singles = [Batch(*(field[i : i + 1] for field in fields)) for i in range(3)]
+    whole = Batch(*(faces(seed, 3) for seed in range(5)), condition=torch.eye(3), half=torch.tensor([0, 1, 0]))
+    singles = [Batch(**{name: field[i : i + 1] for name, field in vars(whole).items()}) for i in range(3)]
 
     def cost(batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -192,7 +192,7 @@ def test_the_embedding_sees_each_face_once(batch: Batch) -> None:
 def test_a_wrong_input_is_not_the_pairing_of_the_paper(batch: Batch) -> None:
     made = measuring(Loss.model_validate(ALL))
     generated = made.generator(batch.face, batch.condition)
-    changed = Batch(batch.face, faces(8), batch.positive, batch.other, batch.negative, batch.condition)
+    changed = replace(batch, target=faces(8))
     with torch.no_grad():
         _, parts = made.for_discriminator(made.discriminator, batch, generated)
         _, others = made.for_discriminator(made.discriminator, changed, generated)
@@ -236,3 +236,27 @@ def test_before_its_start_nothing_asks_the_discriminator(batch: Batch) -> None:
     assert set(parts) == {"pixel", "triplet"}
     assert total.isfinite()
     assert method(Loss()).adversarial
+
+
+@pytest.mark.parametrize("perceptual", [0, 1])
+def test_each_half_is_looked_at_by_its_own_encoder_alone(batch: Batch, perceptual: float) -> None:
+    loss = Loss.model_validate({"perceptual": {"weight": perceptual}, "triplet": {"embedding": "crossed", "margin": 2}})
+    encoders = tuple(CompactEncoder(dimensions=4).eval().requires_grad_(False) for _ in range(2))
+    encoders[1].trunk.load_state_dict(encoders[0].trunk.state_dict())  # as when fitted
+    made = UCGAN(Networks(width=8, discriminator_width=8), loss, 32, 3, CrossedEncoder(encoders))
+
+    def cost(batch: Batch) -> torch.Tensor:
+        return made.for_generator(batch, made.generator(batch.face, batch.condition))[1]["triplet"]
+
+    def alone(half: int) -> Batch:
+        return replace(batch, half=torch.full((2,), half))
+
+    with torch.no_grad():
+        before = [cost(alone(half)) for half in (0, 1)]
+        encoders[1].head.weight.mul_(-1).add_(0.3)
+        assert cost(alone(0)) == before[0]
+        assert cost(alone(1)) != before[1]
+        single = UCGAN(Networks(width=8, discriminator_width=8), loss, 32, 3, encoders[0])
+        single.generator, single.discriminator = made.generator, made.discriminator
+        wanted = single.for_generator(batch, made.generator(batch.face, batch.condition))[1]["triplet"]
+        torch.testing.assert_close(before[0], wanted)

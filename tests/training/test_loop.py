@@ -44,7 +44,10 @@ def weights(folder: Path) -> dict[str, str]:
 BASIS = {"method.basis": True, "loss.adversarial.start": 0.6, "optim.discriminator_rate": 1e-4}
 
 
-@pytest.mark.parametrize("changes", [{}, BASIS], ids=["published", "basis, discriminator late"])
+HARD = {"loss.triplet.embedding": "crossed", "loss.hardest": 4}
+
+
+@pytest.mark.parametrize("changes", [{}, BASIS, HARD], ids=["published", "basis, discriminator late", "hard tuples"])
 def test_resume_equals_no_interruption(
     judged: Judged, experiment: Experiment, changes: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -42,7 +42,12 @@ class Triplet(Section):
         le=2,
         description="on squared distances of unit vectors, 0..4; FaceNet's 0.2 rarely binds in the compact one",
     )
-    embedding: str = Field("compact", description="compact, vggface2, casia-webface, or a path to FaceNet weights")
+    embedding: str = Field(
+        "compact",
+        description="compact, vggface2, casia-webface, or a path to FaceNet weights; crossed, which not every method "
+        "has: two compact ones, each fitted to one half of the training people and used on the other, so that none "
+        "knows whom it looks at",
+    )
 
 
 class Loss(Section):

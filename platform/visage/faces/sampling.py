@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visage.config.experiment import Augment
+from visage.errors import UserError
 
 SAME_EXPRESSION = 0.1  # share of tuples whose target is the input's own expression, so that it is learnt too
 
@@ -78,11 +79,26 @@ class DrawnSwap:
 
 
 @dataclass(frozen=True)
+class Likeness:
+    """How alike two people of the pictures are, by an embedding that was not fitted to them.
+
+    half: of every picture of the face set, that of its person, 0 or 1; all 0 where the embedding was fitted to nobody
+    here. vectors: N,D unit vectors, of which those of one half compare. hardest: so many other people are drawn for a
+    tuple, and the one whose face is most like the target is taken.
+    """
+
+    half: NDArray[np.integer]
+    vectors: NDArray[np.floating]
+    hardest: int
+
+
+@dataclass(frozen=True)
 class Tuples:
     """Draws tuple k of a run: five pictures, the target expression and one augmentation.
 
     identity, expression: of every picture of the face set. members: the pictures to draw from (one split).
-    A person needs two expressions; a set needs two such people.
+    A person needs two expressions; a set needs two such people. likeness: with it both people of a tuple are of one
+    half; how many are drawn changes nothing else of a tuple.
     """
 
     identity: NDArray[np.str_]
@@ -90,20 +106,33 @@ class Tuples:
     members: NDArray[np.integer]
     augment: Augment
     seed: int
+    likeness: Likeness | None = None
 
     def __post_init__(self) -> None:
         people = by_person(self.identity, self.expression, self.members)
         usable = [people[name] for name in sorted(people) if len(people[name]) >= 2]
         if len(usable) < 2:
             raise ValueError(f"{len(usable)} people with two expressions or more; training needs at least two")
+        places = range(len(usable))
+        halves = {0: list(places)}
+        if self.likeness:
+            of = [int(self.likeness.half[_all(person)[0]]) for person in usable]
+            halves = {half: [place for place in places if of[place] == half] for half in set(of)}
+            if min(map(len, halves.values())) < 2:
+                raise UserError(
+                    f"loss.triplet.embedding = crossed: of the {len(usable)} training people who show two expressions "
+                    "one half has only one, to whom nobody there is another; add people, or use compact."
+                )
         object.__setattr__(self, "_people", usable)
+        object.__setattr__(self, "_around", {place: half for half in halves.values() for place in half})
 
     def draw(self, k: int) -> "Drawn":
         """Tuple k; the same for the same seed, whoever asks."""
         random = np.random.Generator(np.random.Philox(key=[self.seed, k]))
         people: list[dict[int, list[int]]] = self._people  # type: ignore[attr-defined]
-        i, j = _two(random, len(people))
-        own, others = people[i], people[j]
+        i = int(random.integers(len(people)))
+        j = self._stranger(random, i)
+        own = people[i]
         start = _choice(random, sorted(own))
         ends = [e for e in sorted(own) if e != start]
         target = start if random.random() < SAME_EXPRESSION else _choice(random, ends)
@@ -113,9 +142,16 @@ class Tuples:
         # A positive that is the input would reward copying it; the target picture is the last resort.
         positive = _choice(random, [p for e in sorted(own) for p in own[e] if p not in (face, goal)] or [goal])
         # Another person with the same expressions, so that only identity tells them apart.
-        other = _choice(random, others.get(start) or _all(others))
-        negative = _choice(random, others.get(target) or _all(others))
-        return Drawn((face, goal, positive, other, negative), target, _augmentation(random, self.augment))
+        other, negative = _shown(random, people[j], start, target)
+        augmentation = _augmentation(random, self.augment)
+        if self.likeness:
+            several = [(other, negative)]
+            for _ in range(self.likeness.hardest - 1):
+                several.append(_shown(random, people[self._stranger(random, i)], start, target))
+            shown = [picture for _, picture in several]
+            alike = self.likeness.vectors[shown] @ self.likeness.vectors[goal]
+            other, negative = several[np.lexsort((alike, self.expression[shown] == target))[-1]]
+        return Drawn((face, goal, positive, other, negative), target, augmentation)
 
     def batch(self, first: int, count: int) -> "Batch":
         """Tuples first .. first + count - 1."""
@@ -125,6 +161,12 @@ class Tuples:
             targets=np.array([d.target for d in drawn]),
             augmentation=np.stack([d.augmentation for d in drawn]),
         )
+
+    def _stranger(self, random: np.random.Generator, i: int) -> int:
+        """Another person's place, of the half that person i is of."""
+        half: list[int] = self._around[i]  # type: ignore[attr-defined]
+        j = int(random.integers(len(half) - 1))
+        return half[j + (half[j] >= i)]
 
 
 @dataclass(frozen=True)
@@ -158,6 +200,11 @@ def _augmentation(random: np.random.Generator, augment: Augment) -> NDArray[np.f
     middle = np.array([0, 0, 1, 0, 0, 1])
     colours = 1 + augment.colour * u[7:]
     return np.concatenate([[mirror], middle + spread * u[1:7], colours]).astype(np.float32)
+
+
+def _shown(random: np.random.Generator, person: dict[int, list[int]], start: int, target: int) -> tuple[int, int]:
+    """A picture of the person with each expression; any picture, where there is none with it."""
+    return _choice(random, person.get(start) or _all(person)), _choice(random, person.get(target) or _all(person))
 
 
 def _choice(random: np.random.Generator, values: list[int]) -> int:

@@ -67,6 +67,15 @@ def split_rows(rows: Sequence[Row], shares: Shares, kept: Mapping[str, str] | No
     return split_people((row.identity for row in named), shares, published, kept) | beside
 
 
+def halves(people: Iterable[str]) -> dict[str, int]:
+    """The half, 0 or 1, of each person: every other one in the order of their hashes."""
+    return {person: place % 2 for place, person in enumerate(sorted(set(people), key=_hash))}
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
 def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Mapping[str, str]) -> dict[str, str]:
     """The part, of `among`, of each of the people: the kept ones' own, and the others' in the order of their hashes."""
     parts = {person: kept[person] for person in people if person in kept}
@@ -81,7 +90,7 @@ def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Ma
         behind = round(due[part] - held[part], 9)  # 0.7 of 10 people is 7, and not a hair less
         return math.floor(behind), not held[part], behind  # whole people, then whether it has nobody, then the rest
 
-    for person in sorted(set(people) - kept.keys(), key=lambda name: hashlib.sha256(name.encode()).digest()):
+    for person in sorted(set(people) - kept.keys(), key=_hash):
         # Of equal claims the smallest part's: one person more is more there.
         parts[person] = max(sorted(among, key=lambda part: due[part]), key=claim)
         held[parts[person]] += 1

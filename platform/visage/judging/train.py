@@ -33,8 +33,10 @@ from visage.models.outside import OUTSIDE, OutsideExpression, build_outside
 
 FORMAT = 6
 CARD = "networks.json"
+LOCK = ".networks.lock"
 NAMES = ("identity_judge", "expression_judge", "encoder", "check", "reader")
 SEEDS = 4  # apart, for each `judge.seed`
+ENCODER_SEED = 2  # of them
 Progress = Callable[[str, int, int], None]
 
 
@@ -80,7 +82,7 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
     if found:
         return found
     try:
-        with locked(faces.dir / ".networks.lock"):
+        with locked(faces.dir / LOCK):
             _bring(faces)
             found = _load(folder, wanted, judge.networks)  # another process may have trained them by now
             if not found:
@@ -186,7 +188,7 @@ def _train(
     encoder.trunk, reader.trunk = RTrunk.pretrained(), RTrunk.pretrained()
     fit_identity(identity_judge, pictures, who, judge.images, seeds[0])
     fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
-    fit_identity(encoder, pictures, who, judge.images, seeds[2])
+    fit_identity(encoder, pictures, who, judge.images, seeds[ENCODER_SEED])
     fit_check(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
     fit_expression_judge(reader, pictures, expression, judge.images, seeds[1])
     fitted = (identity_judge, expression_judge, encoder, check, reader)

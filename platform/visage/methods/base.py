@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from visage.config import Experiment
-    from visage.config.experiment import Judge, Train
+    from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
     from visage.judging.results import Evaluation
@@ -179,7 +179,7 @@ class Method(ABC):
         ValueError for one that is none of the method's, as a bundle may be anybody's."""
 
     @abstractmethod
-    def batches(self, faces: "FaceSet", train: "Train", device: "torch.device") -> Batches:
+    def batches(self, faces: "FaceSet", experiment: "Experiment", device: "torch.device") -> Batches:
         """What `Training` learns from."""
 
     @abstractmethod

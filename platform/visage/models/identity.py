@@ -103,6 +103,31 @@ class CompactEncoder(InnerFaceEmbedding):
         return {"name": "compact", "dimensions": self.dimensions}
 
 
+class CrossedEncoder(nn.Module):
+    """Two compact encoders, each fitted to one half of the training people and used on the other, so that nobody is
+    looked at by an embedding that was fitted to him.
+
+    encoders: the one for the people of half 0, and the one for those of half 1; their trunks are the same, as nothing
+    fits them.
+    """
+
+    def __init__(self, encoders: tuple[CompactEncoder, CompactEncoder]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+
+    def forward(self, faces: Tensor, half: Tensor) -> Tensor:
+        """faces as for `InnerFaceEmbedding.inner`; half: N, that of each one's person. Returns N,D unit vectors; those
+        of two halves do not compare."""
+        return self.measured(faces, half)[0]
+
+    def measured(self, faces: Tensor, half: Tensor) -> Measured:
+        """As of `CompactEncoder`."""
+        trunk: CompactEncoder = self.encoders[0]  # type: ignore[assignment]
+        levels = trunk.trunk.levels(trunk.inner(faces))
+        both = torch.stack([encoder.embed(levels[-1].flatten(1)) for encoder in self.encoders])  # type: ignore[operator]
+        return both[half, torch.arange(len(half), device=half.device)], levels
+
+
 def resized(faces: Tensor, side: int) -> Tensor:
     """faces N,3,H,W scaled to N,3,side,side."""
     if faces.shape[-2:] == (side, side):
@@ -140,14 +165,14 @@ class FaceNet(nn.Module):
                 hook.remove()
 
 
-def load_embedding(name: str, compact: CompactEncoder) -> nn.Module:
+def load_embedding(name: str, compact: CompactEncoder | None = None) -> nn.Module:
     """The frozen identity embedding of the triplet loss.
 
     name: `compact` (the encoder trained on the face set's training people), `vggface2` or `casia-webface`
     (downloaded once by facenet-pytorch), or the path of InceptionResnetV1 weights (.pt or .safetensors).
     Raises UserError when the weights cannot be had or do not fit.
     """
-    network = compact if name == "compact" else FaceNet(_facenet(name))
+    network = compact if compact and name == "compact" else FaceNet(_facenet(name))
     return network.eval().requires_grad_(False)
 
 

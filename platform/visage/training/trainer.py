@@ -74,7 +74,7 @@ class Trainer:
             )
             for name, network in self.networks.items()
         }
-        self.batches = made = method.batches(faces, experiment.train, place.device)
+        self.batches = made = method.batches(faces, experiment, place.device)
         share = experiment.train.batch // place.workers
         first = place.rank * share
         self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from visage.config import Experiment
-    from visage.config.experiment import Judge, Train
+    from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
     from visage.judging.results import Evaluation
@@ -30,10 +30,10 @@ class MethodByExpression(Method):
     request = EXPRESSION
     measured = Measured("expression_probability", floors=("copy", "mean_face", "mean_change"), wrong="mean_face")
 
-    def batches(self, faces: "FaceSet", train: "Train", device: "torch.device") -> Batches:
+    def batches(self, faces: "FaceSet", experiment: "Experiment", device: "torch.device") -> Batches:
         from visage.methods.by_expression.batches import NamedBatches
 
-        return NamedBatches(faces, train, device)
+        return NamedBatches(faces, experiment.train, device)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
         from visage.methods.by_expression.validation import NamedValidation

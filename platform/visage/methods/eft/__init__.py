@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from visage.config import Experiment
-    from visage.config.experiment import Judge, Train
+    from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
     from visage.judging.results import Evaluation
@@ -51,10 +51,10 @@ class Eft(Method):
 
         return build_generator(architecture, {"disentangler": Disentangler})
 
-    def batches(self, faces: "FaceSet", train: "Train", device: "torch.device") -> Batches:
+    def batches(self, faces: "FaceSet", experiment: "Experiment", device: "torch.device") -> Batches:
         from visage.methods.eft.batches import SwapBatches
 
-        return SwapBatches(faces, train, device)
+        return SwapBatches(faces, experiment.train, device)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
         from visage.judging.transfer import TransferJudges

@@ -108,6 +108,8 @@ class Loss(AnyLoss):
     paired: Paired = Paired()
 
     def check(self, networks: Any) -> None:
+        if self.triplet.embedding == "crossed":
+            raise ValueError("loss.triplet.embedding = crossed is for method ucgan, and the method is eft; remove it")
         if not networks.basis:
             if self.paired.change:
                 raise ValueError("loss.paired.change is for method.basis; set that, or remove it")

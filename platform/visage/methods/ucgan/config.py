@@ -78,6 +78,18 @@ class Loss(AnyLoss):
     classification: Classification = Classification()
     perceptual: Perceptual = Perceptual()
     smoothness: Smoothness = Smoothness()
+    hardest: int = Field(
+        1, ge=1, description="of so many other people the one most like the target by triplet.embedding is taken"
+    )
+
+    @model_validator(mode="after")
+    def _likeness(self) -> "Loss":
+        if self.hardest > 1 and self.triplet.embedding == "compact":
+            raise ValueError(
+                f"hardest = {self.hardest} asks who is like whom, and triplet.embedding = compact was fitted to tell "
+                "these very people apart; set that to crossed, or to an embedding from outside"
+            )
+        return self
 
     def check(self, networks: Any) -> None:
         if self.smoothness.weight and not networks.basis:

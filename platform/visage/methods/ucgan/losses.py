@@ -7,6 +7,8 @@ Symbols: x input face of identity i; c target expression; y real face of i with 
 another identity j; p real face of i that is not x; n real face of j; f frozen identity embedding on the unit sphere.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from visage.methods.losses import (
 from visage.methods.ucgan.config import Loss, Networks
 from visage.models.basis import BasisGenerator, ExpressionReader
 from visage.models.discriminator import PatchDiscriminator
+from visage.models.identity import CrossedEncoder
 from visage.models.unet import UNet
 
 Features = list[Tensor]
@@ -151,8 +154,9 @@ class UCGAN(Training):
             parts |= self._measured(batch, generated, target)
         elif loss.triplet.weight:
             with torch.no_grad():
-                positive, negative = self.embedding(torch.cat([batch.positive, batch.negative])).chunk(2)
-            parts["triplet"] = triplet_loss(self.embedding(generated), positive, negative, loss.triplet.margin)
+                positive, negative = self._seen(self.embedding, batch, batch.positive, batch.negative).chunk(2)
+            own = self._seen(self.embedding, batch, generated)
+            parts["triplet"] = triplet_loss(own, positive, negative, loss.triplet.margin)
         if loss.feature_matching.weight:
             with torch.no_grad():
                 real = self.discriminator(batch.face, target, batch.condition).features
@@ -169,10 +173,15 @@ class UCGAN(Training):
         loss, measured = self.loss, self.embedding.measured
         faces = [target, batch.positive, batch.negative] if loss.triplet.weight else [target]
         with torch.no_grad():
-            vectors, features = measured(torch.cat(faces))  # type: ignore[operator]
-        own, levels = measured(generated)  # type: ignore[operator]
+            vectors, features = self._seen(measured, batch, *faces)
+        own, levels = self._seen(measured, batch, generated)
         parts = {"perceptual": feature_distance(levels, [level[: len(target)] for level in features])}
         if loss.triplet.weight:
             _, positive, negative = vectors.chunk(3)
             parts["triplet"] = triplet_loss(own, positive, negative, loss.triplet.margin)
         return parts
+
+    def _seen(self, ask: Any, batch: Batch, *faces: Tensor) -> Any:
+        """What the embedding, or its `measured`, says of several faces of each of the batch's people."""
+        told = (batch.half.repeat(len(faces)),) if isinstance(self.embedding, CrossedEncoder) else ()
+        return ask(torch.cat(faces), *told)
