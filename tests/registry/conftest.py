@@ -48,6 +48,7 @@ def make_bundle() -> Callable[..., Any]:
     import torch
 
     from tests.evaluations import sample
+    from visage.models.disentangler import Disentangler
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
     from visage.models.unet import UNet
@@ -63,8 +64,9 @@ def make_bundle() -> Callable[..., Any]:
         **fields: Any,
     ) -> Any:
         torch.manual_seed(seed)
+        by_driver = fields.get("method") == "eft"
         given: dict[str, Any] = {
-            "generator": UNet(32, 8, len(EXPRESSIONS)),
+            "generator": Disentangler(32, 8, 4, 17) if by_driver else UNet(32, 8, len(EXPRESSIONS)),
             "encoder": CompactEncoder(dimensions=8),
             "check": ExpressionCheck(EXPRESSIONS),
             "faces_png": b"a picture",

@@ -15,7 +15,10 @@ from visage.training.ahead import Ahead
 from visage.training.loop import train
 from visage.training.trainer import Place, Trainer
 
-EFT = {"method.name": "eft", "method.related": 8, "loss.triplet.weight": 0.5}
+EFT = {
+    "method": {"name": "eft", "width": 8, "discriminator_width": 8, "related": 8},
+    "loss": {"triplet": {"weight": 0.5}},
+}
 
 
 def until(seen: Callable[[], bool]) -> None:
@@ -45,7 +48,9 @@ def test_the_next_batch_is_drawn_beside_the_step_and_none_after_it(
     judged: Judged, experiment: Experiment, changes: dict[str, Any], noted: list[tuple[int, int, str]]
 ) -> None:
     """By the second of two workers, whose share of each batch of eight begins at its fifth."""
-    trainer = Trainer(replaced(experiment, changes), *judged, Place(rank=1, workers=2))
+    sections = {"data": experiment.data.model_dump(), "train": experiment.train.model_dump()}
+    other = Experiment.model_validate(sections | changes) if changes else experiment
+    trainer = Trainer(other, *judged, Place(rank=1, workers=2))
     noted.clear()
     for step in range(1, 4):
         trainer.step()
