@@ -93,10 +93,11 @@ class Holder:
                 return
             if self.refused and self.refused.version == named.version and time.monotonic() < self._again:
                 return
-            self.model = load(self._serving, self._registry, self._request)
-            self.refused = None
-            logger().warning("The model is now version %s", self.model.facts.version)
-            self._tell("loaded", self.model.facts.version)
+            model = load(self._serving, self._registry, self._request)
+            self.refused = None  # first: nobody is to see it beside the version that came after it
+            self.model = model
+            logger().warning("The model is now version %s", model.facts.version)
+            self._tell("loaded", model.facts.version)
         except NoSuchModel as error:
             if self._leaves:
                 self.model = self.refused = None

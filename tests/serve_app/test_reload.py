@@ -154,7 +154,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     point(registry, 2)
     wait_for(lambda: version(holder) == 2)
     assert holder.refused is None
-    assert told[-1] == ("loaded", 2)
+    wait_for(lambda: told[-1] == ("loaded", 2))
 
 
 def test_a_refused_version_is_tried_again_ever_more_rarely(
