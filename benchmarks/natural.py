@@ -9,7 +9,6 @@ faces and what becomes of them.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.judging.harms import HARMS
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
-from visage.judging.natural import made, natural_check
-from visage.judging.pairs import pairs
+from visage.judging.natural import BATCH
 from visage.judging.report import Sheet
-from visage.judging.transfer import pairings
 from visage.models.pixels import as_pixels
+from visage.registry.assemble import answers, natural_check
 from visage.registry.bundle import read_bundle
 
 FACES, SHOWN = 300, 8
@@ -32,10 +30,10 @@ FACES, SHOWN = 300, 8
 def main(folder: Path, data: Path, out: Path | None) -> None:
     bundle, faces, judge = read_bundle(folder), FaceSet.open(data), Judge()
     generator, sure = bundle.generator(), bundle.self_check()[1]
-    natural = bundle.natural() or natural_check(generator, faces, judge.images, judge.seed)
-    asked: Any = (pairs if bundle.card.method == "ucgan" else pairings)(faces, "test", limit=FACES)
-    batches = list(made(generator, faces, asked))
-    good, target = torch.cat([each[1] for each in batches]), torch.cat([each[2] for each in batches])
+    request = bundle.method.request
+    natural = bundle.natural() or natural_check(generator, request, faces, judge.images, judge.seed)
+    asked, target = request.of_people(faces, "test", FACES)
+    good = torch.cat([outputs for _, outputs in answers(generator, request, faces, asked, BATCH)])
     print(f"{len(good)} faces of the test people")
     print("mouth | natural, median | below 0.5, or half of before | expression_confidence, median")
     shown = range(0, len(good), len(good) // SHOWN)[:SHOWN]

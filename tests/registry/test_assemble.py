@@ -9,13 +9,13 @@ from visage.faces.facs import AUS
 from visage.judging.evaluate import evaluate
 from visage.judging.evaluate_transfer import evaluate_transfer
 from visage.judging.metrics import score as harmonic
-from visage.judging.natural import natural_check
 from visage.judging.train import FaceNetworks
+from visage.methods import method_of
 from visage.methods.eft import UNITS
 from visage.methods.eft.unit_map import fit_unit_map
 from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
-from visage.registry.assemble import bundle_training
+from visage.registry.assemble import bundle_training, natural_check
 from visage.registry.card import MODEL_CARD, NATURAL
 from visage.registry.model_card import summary
 
@@ -38,7 +38,7 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
-        natural=natural_check(generator, faces, images=640, seed=0),
+        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0),
     )
     card = bundle.card
     assert set(card.self_check) == {"identity_similarity", "expression_confidence", "natural"}
@@ -79,7 +79,7 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
-        natural=natural_check(generator, faces, images=640, seed=0),
+        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0),
         extras={UNITS: unit_map},
     )
     natural = bundle.card.self_check["natural"]

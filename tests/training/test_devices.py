@@ -16,14 +16,13 @@ from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
-from visage.judging.natural import natural_check
 from visage.judging.train import FaceNetworks
 from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
-from visage.registry.assemble import reference_quantiles
+from visage.registry.assemble import natural_check, reference_quantiles
 from visage.registry.golden import golden_file, make_golden
 from visage.training.checkpoint import load_generator
 from visage.training.loop import train
@@ -100,9 +99,9 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
         last = train(longer, faces, tmp_path, lambda point: None, networks=networks, resume=tmp_path / "checkpoint")
         assert last.images == 12
         generator = load_generator(tmp_path / "checkpoint")[0].to("cuda")
-        natural = natural_check(generator, faces, images=64, seed=0)
-        assert next(natural.parameters()).device.type == "cpu"
         method = method_of(asked.method.name)
+        natural = natural_check(generator, method.request, faces, images=64, seed=0)
+        assert next(natural.parameters()).device.type == "cpu"
         assert len(reference_quantiles(generator, method.request, faces, networks, natural)) == 3
         golden_file(make_golden(generator, method.request, faces.expressions))
         extras = method.fit_extras(generator, faces)

@@ -4,30 +4,18 @@ It learns the generator's faces of training people, and real ones, against the s
 """
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visage.faces.faceset import FaceSet
-from visage.judging.fit import real_inputs, seeded
-from visage.judging.pairs import Pairs, pairs
-from visage.judging.transfer import Pairings, pairings
-from visage.models.condition import conditions
-from visage.models.disentangler import Disentangler
+from visage.judging.fit import seeded
 from visage.models.identity import resized
 from visage.models.judges import NaturalCheck
 from visage.models.pixels import as_input, as_pixels
 
-if TYPE_CHECKING:
-    from visage.models.generator import Network
-
-LEARNT, HELD = 1_024, 512  # faces that the generator makes of training people and of validation people
 REAL = 0.25  # of the undamaged faces of a batch
-INTENSITIES = (0.5, 1.2)  # of those that are learnt
 WORST = 0.05  # of the validation people's faces are called damaged
 BATCH, RATE, DECAY = 32, 4e-3, 0.05
 SEEN = 0.1, 0.004  # a damage by less than so much of the range, or in fewer of the pixels, is none
@@ -38,54 +26,9 @@ HEIGHT, WIDTH = (0.12, 0.30), (0.12, 0.45)
 ASIDE, OFF, SMEAR, PULL, ROUND = (0.06, 0.14), (-0.12, 0.12), (0.03, 0.13), (0.07, 0.14), (0.05, 0.10)
 
 
-def natural_check(generator: "Network", faces: FaceSet, images: int, seed: int) -> NaturalCheck:
-    """The check of a generator, on the CPU, in eval mode, without gradients. Raises UserError as `pairs` does.
-
-    images: to be seen, half of them damaged. No test person is looked at.
-    """
-    random = np.random.default_rng(seed)
-    device = next(generator.parameters()).device
-    drawn = pairings if isinstance(generator, Disentangler) else pairs
-    parts = []
-    for part, limit in (("train", LEARNT), ("validation", HELD)):
-        asked: Any = drawn(faces, part, limit=limit, seed=seed)
-        if part == "train" and not isinstance(generator, Disentangler):  # few people in several intensities
-            asked = asked.take(np.arange(LEARNT) % len(asked))
-            share = random.uniform(*INTENSITIES, len(asked)).astype(np.float32)
-        else:
-            share = np.ones(len(asked), np.float32)
-        batches = made(generator, faces, asked, torch.from_numpy(share).to(device))
-        parts.append(torch.cat([as_pixels(outputs).cpu() for _, outputs, _ in batches]))
-    learn = faces.part("train")
-    learn = np.sort(random.permutation(learn)[:LEARNT])
-    real = torch.from_numpy(np.ascontiguousarray(faces.faces[learn])).permute(0, 3, 1, 2)
-    return fit_natural(parts[0], real, parts[1], images, seed)
-
-
-@torch.inference_mode()
-def made(
-    generator: "Network", faces: FaceSet, asked: Pairs | Pairings, intensity: Tensor | float = 1.0
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """What a generator of either method makes, batch by batch: inputs and faces N,3,S,S in [-1, 1], and the indexes N
-    of the expressions that are asked for. intensity: of all, or of each; a transfer has none."""
-    device = next(generator.parameters()).device
-    share = torch.as_tensor(intensity, device=device).expand(len(asked))
-    for start in range(0, len(asked), BATCH):
-        places = np.arange(start, min(start + BATCH, len(asked)))
-        some = asked.take(places)
-        if isinstance(some, Pairings):
-            target = torch.from_numpy(faces.expression[some.driver]).to(device)
-            inputs = real_inputs(faces, some.source, device)
-            yield inputs, generator(inputs, real_inputs(faces, some.driver, device)), target
-        else:
-            inputs, target = real_inputs(faces, some.input, device), torch.from_numpy(some.target).to(device)
-            condition = conditions(faces.expressions, target, share[start : start + BATCH])
-            yield inputs, generator(inputs, condition), target
-
-
 def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: int) -> NaturalCheck:
     """Train the check to tell faces from the same faces damaged. learnt, held: a generator's faces of the people it
-    knows and of others, real: real ones, uint8 N,3,S,S. images as for `natural_check`."""
+    knows and of others, real: real ones, uint8 N,3,S,S. images: to be seen, half of them damaged."""
     order, random = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     steps, few = images // (2 * BATCH), int(BATCH * REAL)
     learnt, real, held = (_small(part) for part in (learnt, real, held))

@@ -59,9 +59,9 @@ class Request(ABC):
         """What every generator is tried with: the expression that each of M drawn people shows, and what is asked."""
 
     @abstractmethod
-    def of_people(self, faces: "FaceSet", part: str, limit: int) -> "tuple[Asked, np.ndarray]":
-        """At most `limit` requests of the faces of a part's people, each for another expression than the face's own,
-        and the places of those expressions, int N."""
+    def of_people(self, faces: "FaceSet", part: str, limit: int, seed: int = 0) -> "tuple[Asked, np.ndarray]":
+        """At most `limit` requests of the faces of a part's people, drawn by `seed`, each for another expression than
+        the face's own, and the places of those expressions, int N."""
 
     @abstractmethod
     def fits(self, columns: "Columns", faces: int, expressions: int) -> bool:
@@ -99,12 +99,12 @@ class ByName(Request):
         }
         return ["neutral"] * PEOPLE, Asked(np.repeat(np.arange(PEOPLE), count), columns)
 
-    def of_people(self, faces: "FaceSet", part: str, limit: int) -> "tuple[Asked, np.ndarray]":
+    def of_people(self, faces: "FaceSet", part: str, limit: int, seed: int = 0) -> "tuple[Asked, np.ndarray]":
         import numpy as np
 
         from visage.judging.pairs import pairs
 
-        asked = pairs(faces, part, limit)
+        asked = pairs(faces, part, limit, seed)
         columns = {"expression": asked.target, "intensity": np.ones(len(asked), np.float32)}
         return Asked(asked.input, columns), asked.target
 
@@ -136,10 +136,10 @@ class ByDriver(Request):
         columns = {"driver": np.tile(np.arange(PEOPLE, PEOPLE + count), PEOPLE)}
         return ["neutral"] * PEOPLE + list(DRIVERS), Asked(np.repeat(np.arange(PEOPLE), count), columns)
 
-    def of_people(self, faces: "FaceSet", part: str, limit: int) -> "tuple[Asked, np.ndarray]":
+    def of_people(self, faces: "FaceSet", part: str, limit: int, seed: int = 0) -> "tuple[Asked, np.ndarray]":
         from visage.judging.transfer import pairings
 
-        asked = pairings(faces, part, limit)
+        asked = pairings(faces, part, limit, seed)
         return Asked(asked.source, {"driver": asked.driver}), faces.expression[asked.driver]
 
     def fits(self, columns: "Columns", faces: int, expressions: int) -> bool:

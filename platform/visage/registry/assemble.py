@@ -1,30 +1,34 @@
 """From a finished training to its bundle."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visage.config import shareable
 from visage.methods import method_of
-from visage.methods.requests import Request
+from visage.methods.base import NONE, Extras
+from visage.methods.requests import Asked, Request
 from visage.registry.bundle import Bundle, write_bundle
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
-    from visage.methods.base import Extras
     from visage.models.generator import Network
     from visage.models.judges import NaturalCheck
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
 BATCH = 64
+LEARNT, HELD = 1_024, 512  # faces of training and of validation people that the check of mouths is fitted to
+INTENSITIES = (0.5, 1.2)  # of those that are learnt
 
 
 def bundle_training(
@@ -38,7 +42,7 @@ def bundle_training(
     faces_png: bytes,
     run_id: str,
     natural: "NaturalCheck | None" = None,
-    extras: "Extras" = MappingProxyType({}),
+    extras: Extras = NONE,
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
 
@@ -86,24 +90,62 @@ def reference_quantiles(
     """
     import torch
 
-    from visage.judging.fit import real_inputs
-
     asked, targets = request.of_people(faces, "test", PAIRS)
     device = next(generator.parameters()).device
     encoder, check = networks.encoder.to(device), networks.check.to(device)
-    pictures = partial(real_inputs, faces, device=device)
     values: dict[str, list[float]] = {"identity_similarity": [], "expression_confidence": []}
     if natural is not None:
         natural, values["natural"] = natural.to(device), []
+    wanted = torch.from_numpy(targets).split(BATCH)
     with torch.inference_mode():
-        for start in range(0, len(asked.source), BATCH):
-            part = slice(start, start + BATCH)
-            inputs = pictures(asked.source[part])
-            columns = {name: column[part] for name, column in asked.columns.items()}
-            outputs = generator(inputs, request.second(columns, pictures, faces.expressions).to(device))
-            target = torch.from_numpy(targets[part]).to(device)
+        for (inputs, outputs), target in zip(answers(generator, request, faces, asked, BATCH), wanted, strict=True):
             values["identity_similarity"] += (encoder(inputs) * encoder(outputs)).sum(1).tolist()
-            values["expression_confidence"] += check(outputs)[torch.arange(len(inputs)), target].tolist()
+            read = check(outputs)[torch.arange(len(inputs)), target.to(device)]
+            values["expression_confidence"] += read.tolist()
             if natural is not None:
                 values["natural"] += natural(outputs).tolist()
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}
+
+
+def natural_check(generator: "Network", request: Request, faces: "FaceSet", images: int, seed: int) -> "NaturalCheck":
+    """The check of a generator's mouths, on the CPU, in eval mode, without gradients; see `judging.natural`.
+
+    images: to be seen, half of them damaged. No test person is looked at. Raises UserError for too few people.
+    """
+    import torch
+
+    from visage.judging.natural import BATCH, fit_natural
+    from visage.models.pixels import as_pixels
+
+    random, parts = np.random.default_rng(seed), []
+    for part, limit in (("train", LEARNT), ("validation", HELD)):
+        asked, _ = request.of_people(faces, part, limit, seed)
+        if part == "train" and "intensity" in asked.columns:  # few people in several intensities
+            again = np.arange(LEARNT) % len(asked.source)
+            columns = {name: column[again] for name, column in asked.columns.items()}
+            columns["intensity"] = random.uniform(*INTENSITIES, len(again)).astype(np.float32)
+            asked = Asked(asked.source[again], columns)
+        batches = answers(generator, request, faces, asked, BATCH)
+        parts.append(torch.cat([as_pixels(outputs).cpu() for _, outputs in batches]))
+    learn = np.sort(random.permutation(faces.part("train"))[:LEARNT])
+    real = torch.from_numpy(np.ascontiguousarray(faces.faces[learn])).permute(0, 3, 1, 2)
+    return fit_natural(parts[0], real, parts[1], images, seed)
+
+
+def answers(
+    generator: "Network", request: Request, faces: "FaceSet", asked: Asked, batch: int
+) -> "Iterator[tuple[Tensor, Tensor]]":
+    """What a generator makes of a face set's faces, batch by batch: inputs and results N,3,S,S in [-1, 1]."""
+    import torch
+
+    from visage.judging.fit import real_inputs
+
+    device = next(generator.parameters()).device
+    pictures = partial(real_inputs, faces, device=device)
+    for start in range(0, len(asked.source), batch):
+        part = slice(start, start + batch)
+        columns = {name: column[part] for name, column in asked.columns.items()}
+        with torch.inference_mode():
+            inputs = pictures(asked.source[part])
+            outputs = generator(inputs, request.second(columns, pictures, faces.expressions).to(device))
+        yield inputs, outputs

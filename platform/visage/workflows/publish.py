@@ -37,9 +37,8 @@ def publish(
     model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
     from visage.faces.picture import write_png
-    from visage.judging.natural import natural_check
     from visage.methods import method_of
-    from visage.registry.assemble import bundle_training
+    from visage.registry.assemble import bundle_training, natural_check
     from visage.registry.card import FACES, MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
@@ -61,7 +60,7 @@ def publish(
         evaluation=evaluation,
         faces_png=sheets[FACES],
         run_id=run.run_id,
-        natural=natural_check(generator, faces, experiment.judge.images, experiment.judge.seed),
+        natural=natural_check(generator, method.request, faces, experiment.judge.images, experiment.judge.seed),
         extras=extras,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
