@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from visage.judging.judges import Generator, Judges
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
+    from visage.methods.losses import Parts
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle
 
-Parts = dict[str, "Tensor"]
 Extras = Mapping[str, "nn.Module"]
 NONE: Extras = MappingProxyType({})
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
 from visage.infra.files import replace_folder
 from visage.methods import answering, method_of, usual_model
+from visage.methods.base import NONE, Extras
 from visage.methods.requests import Request
 from visage.registry.card import (
     CARD,
@@ -34,7 +34,7 @@ from visage.registry.versions import versions
 if TYPE_CHECKING:
     from torch import nn
 
-    from visage.methods.base import Editor, Extras, Method
+    from visage.methods.base import Editor, Method
     from visage.models.generator import Network
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, NaturalCheck
@@ -101,7 +101,7 @@ class Bundle:
 
         return self._loaded(NATURAL, NaturalCheck()) if NATURAL in self.card.files else None  # type: ignore[return-value]
 
-    def extras(self) -> "Extras":
+    def extras(self) -> Extras:
         """What the method has beside the generator, by file, as `generator`."""
         found = self.method.extras_of(_networks(self.card)["generator"])
         return {file: self._loaded(file, network) for file, network in found.items() if file in self.card.files}
@@ -140,7 +140,7 @@ def write_bundle(
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
     natural: "NaturalCheck | None" = None,
-    extras: "Extras" = MappingProxyType({}),
+    extras: Extras = NONE,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
