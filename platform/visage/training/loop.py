@@ -1,5 +1,6 @@
 """The training loop: the same in this process, in a Ray Train worker and in a Tune trial. It knows no Ray."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,8 @@ def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, 
     generator = trainer.averaged()
     metrics = validation.metrics(generator)
     picture = out / "faces" / f"{point.images:08d}.png"
+    with suppress(OSError):  # writing says why
+        picture.parent.mkdir(parents=True, exist_ok=True)
     validation.picture(generator, picture)
     trainer.evaluation = replace(point, metrics=metrics, faces=picture, checkpoint=out / "checkpoint")
     trainer.save(out / "checkpoint")

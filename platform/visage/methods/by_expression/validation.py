@@ -1,6 +1,5 @@
 """The validation people, asked for expressions by name."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -39,8 +38,6 @@ class NamedValidation:
 
     def picture(self, generator: nn.Module, path: Path) -> None:
         """Write rows of validation people: input, every expression, the true face."""
-        with suppress(OSError):  # writing says why
-            path.parent.mkdir(parents=True, exist_ok=True)
         write_png(path, faces_picture(self._in_precision(generator), self.faces, self.judges.part))
 
     def _in_precision(self, generator: nn.Module) -> Generator:

@@ -1,6 +1,5 @@
 """The validation people, asked for one another's expressions."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -23,7 +22,5 @@ class TransferValidation:
 
     def picture(self, generator: nn.Module, path: Path) -> None:
         """Write validation people down, and drivers across."""
-        with suppress(OSError):  # writing says why
-            path.parent.mkdir(parents=True, exist_ok=True)
         transfer = in_precision(generator, self.judges.device, self.precision)
         write_png(path, transfer_picture(transfer, self.judges.faces, self.judges.part))
