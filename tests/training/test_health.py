@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from visage.config import Experiment, replaced
-from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.train import FaceNetworks
@@ -72,7 +71,7 @@ def test_each_part_s_pull_is_reported_and_does_not_depend_on_the_batch(judged: J
 
 @pytest.mark.parametrize("form", ["log", "hinge", "least_squares"])
 def test_a_discriminator_that_gave_up_is_told_of(form: str) -> None:
-    loss = replaced_loss(form)
+    loss = Experiment.model_validate({"data": {"dir": "x"}, "loss": {"adversarial": {"form": form}}}).loss
     healthy = {"d_real": 0.5, "d_fake": 0.2, "gradient/adversarial": 0.05}
     silent = healthy | {"gradient/adversarial": 0.0}
     won = healthy | {"d_real": 0.0, "d_fake": 1e-4}
@@ -84,10 +83,6 @@ def test_a_discriminator_that_gave_up_is_told_of(form: str) -> None:
         assert warning
         assert word in warning
         assert warning.startswith("1000 images: the discriminator")
-
-
-def replaced_loss(form: str) -> Loss:
-    return Loss.model_validate({"adversarial": {"form": form}})
 
 
 def test_a_collapsed_discriminator_shows_in_the_run_s_points(
