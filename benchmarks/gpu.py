@@ -108,12 +108,15 @@ class Bench:
         """What `ExpressionEditor` asks of a bundle."""
         from types import SimpleNamespace
 
+        from visage.models.judges import NaturalCheck
+
         networks = self.faces(size)[1]
         return SimpleNamespace(
             require=lambda method: None,
             generator=lambda: network.float().cpu(),
             card=SimpleNamespace(expressions=EXPRESSIONS),
             self_check=lambda: (networks.encoder, networks.check),
+            natural=lambda: NaturalCheck().eval(),
             facts=SimpleNamespace(name="gpu", version="0", run_id="0" * 32),
         )
 

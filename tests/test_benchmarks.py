@@ -25,10 +25,14 @@ SCRIPT = ROOT / "benchmarks" / "gpu.py"
 MACHINE = ("torch", "torchvision", "safetensors", "torchmetrics", "typer", "rich", "numpy", "pillow")
 
 
-@pytest.mark.soak
+PARTS = ("parity", "train", "judges", "resume", "bfloat16", "step", "endpoint", "memory", "busy")
+
+
+@pytest.mark.parametrize("parts", [pytest.param(PARTS, marks=pytest.mark.soak), ("endpoint",)], ids=["whole", "short"])
 @pytest.mark.timeout(1800)
-def test_the_script_for_a_gpu_runs_whole_on_a_cpu_with_the_packages_that_it_names(tmp_path: Path) -> None:
-    parts = ["parity", "train", "judges", "resume", "bfloat16", "step", "endpoint", "memory", "busy"]
+def test_the_script_for_a_gpu_runs_on_a_cpu_with_the_packages_that_it_names(
+    parts: tuple[str, ...], tmp_path: Path
+) -> None:
     out, packages = tmp_path / "out", tmp_path / "packages"
     lay_out({*with_needs(MACHINE), *named()}, packages)
     # -S: of what is installed here nothing else is found.
@@ -36,10 +40,11 @@ def test_the_script_for_a_gpu_runs_whole_on_a_cpu_with_the_packages_that_it_name
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=1700)
     results = json.loads((out / "gpu.json").read_text())["results"]
-    assert list(results) == parts
+    assert tuple(results) == parts
     assert not {name: found["failed"] for name, found in results.items() if "failed" in found}
-    assert results["parity"]["ucgan: largest relative difference of a loss or gradient (d_real)"] == "0.0e+00"
-    assert (out / "gpu.md").read_text().count("\n") > 30
+    if "parity" in parts:
+        assert results["parity"]["ucgan: largest relative difference of a loss or gradient (d_real)"] == "0.0e+00"
+    assert (out / "gpu.md").read_text().count("\n") > 6 * len(parts)
 
 
 def named() -> list[str]:
