@@ -163,9 +163,22 @@ def test_a_checkpoint_of_other_faces_is_refused(judged: Judged, experiment: Expe
     others = replace(faces, sha256="0" * 64)
     with pytest.raises(UserError, match="other faces"):
         Trainer(experiment, others, networks, Place()).restore(tmp_path)
-    wider = replaced(experiment, {"method.width": 16})
-    with pytest.raises(UserError, match="other networks"):
-        Trainer(wider, faces, networks, Place()).restore(tmp_path)
+    for other in ({"method.width": 16}, {"method.discriminator_width": 16}):
+        with pytest.raises(UserError, match="other networks"):
+            Trainer(replaced(experiment, other), faces, networks, Place()).restore(tmp_path)
+
+
+def test_a_checkpoint_of_an_older_visage_s_networks_is_one_sentence(
+    judged: Judged, experiment: Experiment, tmp_path: Path
+) -> None:
+    Trainer(experiment, *judged, Place()).save(tmp_path)
+    state = checkpoint.load(tmp_path)
+    state["ema"] = {f"older.{name}": value for name, value in state["ema"].items()}
+    checkpoint.save(tmp_path, state)
+    with pytest.raises(UserError, match=r"other networks.*start afresh"):
+        checkpoint.load_generator(tmp_path)
+    with pytest.raises(UserError, match=r"other networks.*start afresh"):
+        Trainer(experiment, *judged, Place()).restore(tmp_path)
 
 
 def test_a_size_that_is_not_the_face_set_s_is_refused(judged: Judged, experiment: Experiment) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints: everything that a run needs to go on exactly, and what its networks were made from."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ def load(folder: Path) -> dict[str, Any]:
     return state
 
 
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Weights of the checkpoint in `folder` are loaded within. Raises UserError where they are of other networks, as
+    those of another width are, or of an older Visage's form."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:  # as torch says that shapes or names differ
+        raise UserError(
+            f"{folder}: was made with other networks than this run or this Visage ({one_line(error)}); start afresh in "
+            "another folder."
+        ) from None
+
+
 def evaluation_in(state: dict[str, Any]) -> Progress | None:
     """The last evaluation before a checkpoint, with which it was written: nobody may have been told of it."""
     line = state.get("evaluation")
@@ -57,7 +71,8 @@ def load_generator(folder: Path) -> tuple[Network, Experiment, tuple[str, ...]]:
     state = load(folder)
     experiment = experiment_of(state, folder)
     generator = method_of(experiment.method.name).generator_of(state["architecture"])
-    generator.load_state_dict(state["ema"])
+    with fitting(folder):
+        generator.load_state_dict(state["ema"])
     return generator.eval(), experiment, tuple(state["expressions"])
 
 

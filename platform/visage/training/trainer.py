@@ -181,12 +181,13 @@ class Trainer:
         ):
             if saved != own:
                 raise UserError(f"{folder}: was made with other {name} than this run; start afresh in another folder.")
-        for name, network in self.networks.items():
-            network.load_state_dict(state[name])
-        for name, value in state["ema"].items():
-            self.average[name].copy_(value)
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+        with checkpoint.fitting(folder):
+            for name, network in self.networks.items():
+                network.load_state_dict(state[name])
+            for name, value in state["ema"].items():
+                self.average[name].copy_(value)
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
         torch.set_rng_state(state["random"])
         self.images, self.evaluation = state["images"], checkpoint.evaluation_in(state)
 
