@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from visage.config import Experiment
+from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
+from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.progress import Progress
@@ -90,3 +92,29 @@ def test_resume_equals_no_interruption(
     assert digest(folder) == digest(whole(experiment))
     assert curve(folder) == curve(whole(experiment))
     assert heard == [32, 64]
+
+
+def test_a_copy_that_was_cut_off_takes_no_point_from_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.of(tmp_path / "run", Train(storage=f"file://{tmp_path}/bucket"), "run")
+
+    def reach(images: int) -> None:
+        checkpoint.save(folder.checkpoint, {"images": images})
+        folder.append(Progress(images))
+
+    reach(8)
+    folder.upload()
+    reach(16)
+    send = Store._send
+
+    def deadly(store: Store, path: Path, name: str) -> None:
+        send(store, path, name)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_send", deadly)
+        with pytest.raises(Killed):
+            folder.upload()
+    with folder.lock(resume=True):
+        assert [point.images for point in folder.points()] == [8, 16]

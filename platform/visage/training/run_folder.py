@@ -95,6 +95,8 @@ class RunFolder:
         """Copy what is new to the bucket. last: the file that goes after all others."""
         if self.remote:
             self.behind = True
+            # The checkpoint after the journal, which is cut to it: a copy that is cut off between them lacks no point.
+            self.remote.push(self.path, skip=(*NOT_KEPT, CHECKPOINT, last))
             self.remote.push(self.path, skip=NOT_KEPT, last=last)
             self.behind = False
 
