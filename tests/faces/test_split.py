@@ -50,6 +50,14 @@ def test_the_shares_hold_to_a_person_and_everybody_has_a_part(people: set[str], 
         assert abs(dealt[part] - due[part]) <= 1 + lent
 
 
+@given(st.sets(names, min_size=6, max_size=12), st.floats(0.02, 0.9), st.floats(0.02, 0.9))
+def test_any_shares_of_few_people_leave_two_in_every_part(people: set[str], train: float, validation: float) -> None:
+    assume(train + validation < 0.98)
+    shares = Shares(train=train, validation=validation, test=1 - train - validation)
+    dealt = Counter(split_people(people, shares).values())
+    assert all(dealt[part] >= 2 for part in PARTS)
+
+
 @given(st.sets(names, min_size=6, max_size=20))
 def test_few_people_leave_every_part_enough_to_judge(people: set[str]) -> None:
     dealt = Counter(split_people(people, Shares()).values())

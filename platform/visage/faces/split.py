@@ -83,8 +83,8 @@ def _dealt(people: Sequence[str], shares: Shares, among: Sequence[str], kept: Ma
     whole = sum(getattr(shares, part) for part in among)
     least = min(PEOPLE, len(people) // len(among))
     due = {part: max(least, len(people) * getattr(shares, part) / whole) for part in among}
-    largest = max(due, key=lambda part: due[part])
-    due[largest] -= sum(due.values()) - len(people)
+    for part in sorted(due, key=lambda part: -due[part]):  # what small parts get beyond their share, large ones lack
+        due[part] = max(least, due[part] - (sum(due.values()) - len(people)))
 
     def claim(part: str) -> tuple[int, bool, float]:
         behind = round(due[part] - held[part], 9)  # 0.7 of 10 people is 7, and not a hair less
