@@ -53,6 +53,12 @@ def test_settings_lie_over_the_file(config: Path) -> None:
         ("search.space={loss.pixel.weight: {uniform: [3, 1]}}", ["low 3", "high 1"]),
         ("search.space={loss.pixel.weight: {log_uniform: [0, 1]}}", ["above 0", "low is 0"]),
         ("search.space={loss.pixel.weight: {}}", ["exactly one"]),
+        (
+            "search.space={method.name: {choice: [ucgan, eft]}}",
+            ["search.space", "method.name = 'eft'", "a file of its own"],
+        ),
+        ("ablation.variants={a: {}, b: {method.name: eft}}", ["ablation.variants: b", "method.name = 'eft'", "ucgan"]),
+        ("loss.swap.weight=many", ["loss.swap is for method eft", "remove it"]),
         ("search.objectives={beauty: max}", ["beauty"]),
         ("search.objectives={frechet: max}", ["search.objectives", "frechet: min"]),
         ("search.objectives={score: min}", ["search.objectives", "score: max"]),

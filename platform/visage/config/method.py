@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, create_model, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model, model_validator
 
 from visage.config.data import Section
 
@@ -134,12 +134,30 @@ def _without_others(section: str, tree: Any, name: str, kinds: Mapping[str, type
     if not isinstance(tree, dict):
         return tree
     own = dict(tree)
-    for other, kind in kinds.items():
-        for field in [key for key in own if key in kind.model_fields and key not in kinds[name].model_fields]:
-            described: Any = kind.model_fields[field]
-            if TypeAdapter(described.annotation).validate_python(own.pop(field)) != described.default:
-                raise ValueError(f"{section}.{field} is for method {other}, and the method is {name}; remove it")
+    for field in [key for key in own if key not in kinds[name].model_fields]:
+        others = {other: kind.model_fields[field] for other, kind in kinds.items() if field in kind.model_fields}
+        if others and not any(_at_default(own[field], described) for described in others.values()):
+            raise ValueError(
+                f"{section}.{field} is for method {next(iter(others))}, and the method is {name}; remove it"
+            )
+        if others:
+            del own[field]
     return own
+
+
+def _at_default(value: Any, described: Any) -> bool:
+    """Whether a value as it is written is what a field is without it. described: the field, of a Section."""
+    try:
+        return bool(TypeAdapter(described.annotation).validate_python(value) == described.default)
+    except ValidationError:
+        return False
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether the methods of these names are asked the same, so that their figures can be held against each other."""
+    from visage.methods import method_of
+
+    return method_of(one).request is method_of(other).request
 
 
 def schema_at(schema: type[BaseModel], field: str, tree: Mapping[str, Any]) -> Any:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from visage.config.method import alike
+
 if TYPE_CHECKING:
     from visage.config.experiment import Experiment
 
@@ -56,11 +58,12 @@ def check_space(experiment: "Experiment") -> None:
             raise ValueError(f"search.space: {path} cannot be searched; use paths under {', '.join(SEARCHABLE)}")
         for value in dimension.ends():
             try:
-                replaced(experiment, {path: value}, check=False)
+                varied = replaced(experiment, {path: value}, check=False)
             except ValidationError as error:
                 raise ValueError(f"search.space: {path} = {value!r}: {error.errors()[0]['msg']}") from None
             except KeyError as error:
                 raise ValueError(f"search.space: {path} is no setting: {error.args[0]}") from None
+            _require_alike("search.space", experiment, varied)
 
 
 def check_variants(experiment: "Experiment") -> None:
@@ -71,11 +74,22 @@ def check_variants(experiment: "Experiment") -> None:
                 known = ", ".join(SEARCHABLE)
                 raise ValueError(f"ablation.variants: {name}: {path} cannot be varied; use paths under {known}")
         try:
-            replaced(experiment, settings, check=False)
+            varied = replaced(experiment, settings, check=False)
         except ValidationError as error:
             raise ValueError(f"ablation.variants: {name}: {error.errors()[0]['msg']}") from None
         except KeyError as error:
             raise ValueError(f"ablation.variants: {name}: no such setting: {error.args[0]}") from None
+        _require_alike(f"ablation.variants: {name}", experiment, varied)
+
+
+def _require_alike(where: str, experiment: "Experiment", varied: "Experiment") -> None:
+    """Raise ValueError where the method would become one that is judged by other figures."""
+    own, other = experiment.method.name, varied.method.name
+    if not alike(own, other):
+        raise ValueError(
+            f"{where}: method.name = {other!r}: is judged on other tasks than {own}, so that their figures say nothing "
+            "of each other; give each method a file of its own"
+        )
 
 
 def check_final(experiment: "Experiment") -> None:
