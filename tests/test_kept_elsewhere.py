@@ -12,6 +12,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
 from visage.judging.train import FaceNetworks
+from visage.registry.record import check_faces, read_record
 from visage.search.ablation.run import ablate
 from visage.training import checkpoint
 from visage.training.progress import Progress
@@ -88,6 +89,44 @@ def test_a_run_goes_on_where_another_mlflow_is(
     begun = (tmp_path / "run" / "run_id").read_text()
     found = MlflowClient(experiment.registry.tracking_uri).get_run(begun)
     assert found.data.tags["visage.state"] == "complete"
+
+
+def test_a_run_that_goes_on_with_other_settings_says_so(
+    experiment: Experiment, judged: Judged, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its record stays what it began with, so who repeats it must hear of it too."""
+
+    def cut_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("visage.workflows.publish.publish", cut_off)
+    short = replaced(experiment, {"train.images": 8, "train.evaluate_every": 8})
+    with pytest.raises(UserError, match="cut off"):
+        train_and_publish(short, Path("run"), False)
+    assert "other settings" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="cut off"):
+        train_and_publish(replaced(short, {"loss.triplet.margin": 0.5}), Path("run"), True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "other settings than it began with: loss.triplet.margin = 0.5, was 1.0" in said
+    record = read_record(experiment.registry.tracking_uri, (tmp_path / "run" / "run_id").read_text())
+    assert record.experiment.loss.triplet.margin == 1
+    assert check_faces(record, *judged) == (
+        "that run went on with other settings (loss.triplet.margin = 0.5, was 1.0), and this repeats what it began with"
+    )
+
+
+def test_a_run_whose_notes_cannot_be_written_is_one_sentence_and_ended(
+    experiment: Experiment, judged: Judged, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    (tmp_path / "run" / "run_id").mkdir(parents=True)
+    with pytest.raises(UserError, match="run_id: cannot be written"):
+        train_and_publish(experiment, Path("run"), False)
+    client = MlflowClient(experiment.registry.tracking_uri)
+    (left,) = client.search_runs([client.get_experiment_by_name(experiment.registry.experiment).experiment_id])
+    assert left.info.status == "FAILED"
 
 
 def test_a_run_that_is_refused_stays_what_it_is(experiment: Experiment, judged: Judged, tmp_path: Path) -> None:

@@ -10,18 +10,19 @@ from visage.config import Experiment, read_config
 from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.registry.store import if_there, open_store, store_faults
-from visage.registry.tracking import EXPERIMENT
+from visage.registry.tracking import EXPERIMENT, flattened
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.train import FaceNetworks
 
 FACES, JUDGES, THREADS = "visage.data_sha256", "visage.judges_sha256", "visage.threads"
+CHANGED = "visage.changed"  # of a run that went on with other settings than its record has
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run in MLflow. experiment: as it ran. tags: all of its tags."""
+    """A run in MLflow. experiment: as it began. tags: all of its tags."""
 
     run_id: str
     name: str
@@ -76,6 +77,20 @@ def check_faces(record: RunRecord, faces: "FaceSet", networks: "FaceNetworks") -
             f"data.dir = {faces.dir}: are not the faces that run {record.run_id} saw (sha256 "
             f"{record.tags[FACES][:12]}); give that face set with --set data.dir=DIR."
         )
+    if CHANGED in record.tags:
+        return f"that run went on with other settings ({record.tags[CHANGED]}), and this repeats what it began with"
     if record.tags.get(JUDGES, networks.sha256) != networks.sha256:
         return "the face set's judges were trained again since that run, so its figures will not come back to the bit"
     return ""
+
+
+def changed(begun: Path, now: Experiment) -> str:
+    """What decides a run's numbers and is other than in its experiment.yaml, as "NAME = VALUE, was VALUE"; an empty
+    string for nothing, and for a file that this Visage cannot read."""
+    try:
+        before = dict(flattened(read_config(Experiment, begun).decides()))
+    except UserError:
+        return ""
+    told = dict(flattened(now.decides()))
+    names = sorted(name for name in before.keys() | told.keys() if before.get(name) != told.get(name))
+    return "; ".join(f"{name} = {told.get(name, 'none')}, was {before.get(name, 'none')}" for name in names)

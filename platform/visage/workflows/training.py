@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from visage.config import Experiment
 from visage.config.data import Data
 from visage.config.experiment import Judge
-from visage.errors import UserError
+from visage.errors import NotWritten, UserError
+from visage.infra.files import write_whole
 from visage.methods import method_of
 from visage.methods.requests import EXPRESSION
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
@@ -246,7 +247,7 @@ def _run_of(
 ) -> "RunLog":  # fmt: skip
     """The MLflow run of the folder `out`: the one it began with when it goes on, else a new one."""
     from visage.config import written
-    from visage.registry.record import THREADS
+    from visage.registry.record import CHANGED, THREADS, changed
     from visage.registry.tracking import EXPERIMENT
     from visage.training.run import threads
 
@@ -255,13 +256,21 @@ def _run_of(
     same = settings.is_file() and settings.read_text(encoding="utf-8") == written(experiment)
     if note.is_file() and (resume or same):
         if tracking.has(begun := note.read_text()):
-            return tracking.continue_run(begun)
+            log = tracking.continue_run(begun)
+            if told := changed(settings, experiment):
+                console.print(f"caution: the run goes on with other settings than it began with: {told}")
+                log.tag(CHANGED, told)
+            return log
         console.print(f"run {begun}: is not in {tracking.uri}; what follows is a new run there.")
     tags = {**tags, THREADS: str(threads(experiment.train))}
     log = tracking.start_run(name, parent, tags=tags, params=experiment.model_dump(mode="json"), experiment=experiment)
     log.note(f"Repeat it: `visage train --from-run {log.run_id}`")
-    settings.write_text(written(experiment), encoding="utf-8")
-    note.write_text(log.run_id)
+    try:
+        write_whole(settings, written(experiment).encode())
+        write_whole(note, log.run_id.encode())
+    except NotWritten:  # no run is left behind that seems to be running
+        log.finish("failed")
+        raise
     return log
 
 
