@@ -190,7 +190,10 @@ def serve(serving: Serving, *, block: bool) -> str:
             stop()
         raise
     if block:
-        print(f"{serving.model} answers at {url}; try it at {url}/docs. Ctrl-C stops it.", flush=True)
+        print(
+            f"{serving.model} answers at {url}, which is a page; {url}/docs is for programs. Ctrl-C stops it.",
+            flush=True,
+        )
         _wait_for_signal()
         stop()
     return url

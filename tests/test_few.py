@@ -15,7 +15,7 @@ from visage.methods import method_of
 def taught(folder: Path, *settings: str) -> Evaluation:
     """What the road of docs/data.md ends at for twelve people, on those who were not seen."""
     people_folder(folder / "photos", 12)
-    made = ("--layout", "folder", "--source", "photos", "--out", "runs/data/mine", "--size", "64")
+    made = ("--layout", "folder", "--source", "photos", "--out", "runs/data/few", "--size", "64")
     succeeded(visage("prepare", *made, folder=folder))
     shorter = [word for setting in settings for word in ("--set", setting)]
     succeeded(visage("train", str(ROOT / "configs" / "few.yaml"), *shorter, folder=folder, seconds=1500))

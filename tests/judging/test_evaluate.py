@@ -205,6 +205,22 @@ def test_an_expression_judge_that_guesses_refuses(judged: tuple[FaceSet, FaceNet
         evaluate(None, shuffled, networks, bootstrap=100)
 
 
+def test_two_people_are_too_few_for_an_interval_to_refuse(judged: tuple[FaceSet, FaceNetworks]) -> None:
+    """Of one of the two the judge reads a third only: the interval begins at chance, and the figure lies above it."""
+    faces, networks = judged
+    few = copy.copy(faces)
+    one, other = np.unique(faces.identity[faces.part("test")])[:2]
+    rest = (faces.split == "test") & ~np.isin(faces.identity, [one, other])
+    object.__setattr__(few, "split", np.where(rest, "train", faces.split))
+    wrong = np.flatnonzero(faces.identity == one)[:4]
+    expression = faces.expression.copy()
+    expression[wrong] = (expression[wrong] + 1) % 3
+    object.__setattr__(few, "expression", expression)
+    found = evaluate(None, few, networks, bootstrap=100)
+    assert found.people == 2
+    assert [warning for warning in found.warnings if "expression judge reaches an accuracy" in warning]
+
+
 def test_a_poor_judge_marks_every_figure_that_rests_on_it(judged: tuple[FaceSet, FaceNetworks]) -> None:
     """A quarter of the real faces carry another's expression: better than chance, and below what can be trusted."""
     faces, networks = judged

@@ -50,10 +50,14 @@ def split_people(
                     "none of them there; add the people whom it does, or split by the hash of the names "
                     "(data.oulu_casia.protocol=hash)."
                 )
+            mend = (
+                f"or give {part} a larger share, as with --set data.shares='{{train: 0.5, validation: 0.2, test: 0.3}}'"
+            )
+            if len(parts) < PEOPLE * len(PARTS):
+                mend = f"to {PEOPLE * len(PARTS)} at the least, as each part needs {PEOPLE} to be judged"
             raise UserError(
                 f"the {len(parts)} people leave the {part} part empty at its share of {getattr(shares, part):g}; "
-                f"add people, or give {part} a larger share, "
-                "as with --set data.shares='{train: 0.5, validation: 0.2, test: 0.3}'."
+                f"add people, {mend}."
             )
     return {person: parts[person] for person in people}
 

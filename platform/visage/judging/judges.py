@@ -26,6 +26,7 @@ from visage.models.condition import conditions
 from visage.models.pixels import as_input
 
 BATCH = 64
+FEW = 5  # people below whom an interval over them tells nothing
 Generator = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -167,7 +168,8 @@ class Judges:
         """Raises JudgesRefused when a judge does no better than chance on the part's real faces.
 
         Chance is the false accept rate for verification, and for the expressions the share of the commonest one. A
-        judge must lie above it with the whole of its 95 % interval.
+        judge must lie above it with the whole of its 95 % interval; of fewer than FEW people, over whom an interval
+        tells nothing, with its value.
         """
         members = self.faces.part(self.part)
         commonest = np.bincount(self.faces.expression[members]).max() / len(members)
@@ -175,7 +177,7 @@ class Judges:
         verb = {"identity": "recognises", "expression": "reads"}
         people = len(np.unique(self.faces.identity[members]))
         for name, found in self.reliability().items():
-            if found.low <= chance[name]:
+            if (found.value if people < FEW else found.low) <= chance[name]:
                 outside = self.networks.judged_by[name] != FITTED
                 mend = "set judge.networks=fitted" if outside else "add people or pictures"
                 raise JudgesRefused(
@@ -187,10 +189,10 @@ class Judges:
 
     def warnings(self) -> list[str]:
         """One sentence for each judge that is too poor on real faces for its figures to be trusted."""
-        named = {"identity": "verification rate", "expression": "accuracy"}
+        named = {"identity": "a verification rate", "expression": "an accuracy"}
         people = len(np.unique(self.faces.identity[self.faces.part(self.part)]))
         return [
-            f"the {name} judge reaches a {named[name]} of {value:.2f} on the real faces of {people} {self.part} "
+            f"the {name} judge reaches {named[name]} of {value:.2f} on the real faces of {people} {self.part} "
             f"people, below {RELIABLE}: do not trust the {name} figures."
             for name, value in self.accuracy.items()
             if not value >= RELIABLE  # NaN, where there is nothing to verify, is as poor

@@ -239,7 +239,9 @@ class Registry:
         aliases = self._aliases(name)
         if alias is not None:
             known = ", ".join(sorted(aliases)) or "none"
-            raise NoSuchModel(f"{model}: {name} has no alias {alias}; it has {known}, and `visage models` lists all.")
+            raise NoSuchModel(
+                f"{model}: {name} has no alias {alias}; it has {known}; see `visage models`, and `visage promote`."
+            )
         with store_faults(self.uri):
             known = ", ".join(map(str, sorted(int(each.version) for each in self._versions(name)))) or "none"
         raise NoSuchModel(f"{model}: {name} has no version {number}; its versions are {known}.")
@@ -264,7 +266,11 @@ class Registry:
             if model is not None:
                 return {alias: str(version) for alias, version in model.aliases.items()}
             ours = every(self.client.search_registered_models, filter_string=OURS)
-        known = ", ".join(sorted(each.name for each in ours)) or "none yet"
+        if not ours:
+            raise NoSuchModel(
+                f"{name}: is no registered model, as {self.uri} has none yet; train one with `visage train`."
+            )
+        known = ", ".join(sorted(each.name for each in ours))
         raise NoSuchModel(f"{name}: is no registered model; registered are {known}, in {self.uri}.")
 
 
