@@ -56,7 +56,8 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                         "frechet": 2 - score,
                     }
                     point = Progress(images, {"pixel": 1 / images}, metrics)
-                    report(folder.record(point, last=images == GOAL))
+                    folder.append(point)
+                    report(folder.upload_after(point, last=images == GOAL))
 
             with_endings(attempt, experiment, folder, config)
 

@@ -94,6 +94,19 @@ def test_resume_equals_no_interruption(
     assert heard == [32, 64]
 
 
+def test_the_last_evaluation_stands_in_the_journal_once(
+    judged: Judged, experiment: Experiment, whole: Callable[[Experiment], RunFolder], tmp_path: Path
+) -> None:
+    """Killed between the last checkpoint and the journal, the run is at its end and is looked at again."""
+    folder = RunFolder(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", kill_at(checkpoint.save, 64, before=False))
+        with pytest.raises(Killed):
+            run_here(experiment, *judged, folder, lambda point: None, resume=False)
+    run_here(experiment, *judged, folder, lambda point: None, resume=True)
+    assert curve(folder) == curve(whole(experiment))
+
+
 def test_a_copy_that_was_cut_off_takes_no_point_from_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

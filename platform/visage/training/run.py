@@ -51,10 +51,13 @@ def run_here(
     from visage.training.loop import train
 
     def note(point: Progress) -> None:
-        report(folder.record(point, last=point.images >= experiment.train.images))
+        if point.metrics is None or point.images not in known:  # a run that was at its end is looked at again
+            folder.append(point)
+        report(folder.upload_after(point, last=point.images >= experiment.train.images))
 
     with _copied_when_cut_off(folder):
         start = folder.rewind(resume=resume)
+        known = {point.images for point in folder.evaluations()}
         tell_again(folder, report)
         return train(experiment, faces, folder.path, note, networks=networks, resume=start, judges=judges)
 

@@ -171,15 +171,6 @@ class RunFolder:
             return replace(point, warning=f"{point.warning} {warned}" if point.warning else warned)
         return point
 
-    def record(self, point: Progress, *, last: bool) -> Progress:
-        """Add a point to the journal and, where it is an evaluation, upload what it left.
-
-        Returns the point, with a warning when the bucket is away. last: the run is at its end, so the bucket is waited
-        for; NotWritten when it stays away.
-        """
-        self.append(point)
-        return self.upload_after(point, last=last)
-
     def place(self, name: str) -> str:
         """Where other processes find a file or folder of it: in the copy where there is one."""
         return f"{self.remote.address}/{name}" if self.remote else str(self.path.absolute() / name)

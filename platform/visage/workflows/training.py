@@ -277,14 +277,14 @@ def _run_of(
 def _reporter(
     log: "RunLog", reached: int, experiment: Experiment, update: Callable[[str, int, int], None]
 ) -> "Callable[[Point], None]":
-    """Sends each point of a run to MLflow and to the terminal.
-
-    reached: images of the last evaluation that MLflow has.
-    """
+    """Sends each point of a run to MLflow and the terminal. reached: images of the last evaluation that MLflow has."""
 
     def report(point: "Point") -> None:
-        if point.metrics is not None and point.images <= reached:  # told again
-            return
+        nonlocal reached
+        if point.metrics is not None:
+            if point.images <= reached:  # told again
+                return
+            reached = point.images
         if point.faces:
             log.picture(point.faces, f"faces/{point.faces.name}")
         log.log(point.figures(), point.images)  # after the picture, as `reached` goes by it
