@@ -23,7 +23,12 @@ def test_every_package_is_installed() -> None:
     named = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {
         ".".join(path.parent.relative_to(ROOT / top).parts)
-        for top, pattern in (("platform", "platform/visage/**/*.py"), (".", "serve_app/*.py"), (".", "jobs/*.py"))
+        for top, pattern in (
+            ("platform", "platform/visage/**/*.py"),
+            (".", "serve_app/*.py"),
+            (".", "serve_app/page/*"),
+            (".", "jobs/*.py"),
+        )
         for path in tracked(pattern, pattern.replace("/**", ""))
         if path.is_relative_to(ROOT / top)
     }
