@@ -36,7 +36,7 @@ def test_what_is_pushed_comes_back(store: Store, folder: Path, tmp_path: Path) -
     assert store.read("two") is None
     assert not store.get(tmp_path / "got")
     assert not (tmp_path / "got").exists()
-    store.push(folder, skip=("left",), last="two")
+    store.push(folder, skip=("left",), last=("two",))
     assert store.read("two") == b"2"
     assert content(f"{store.address}/inner/one") == b"1"
     (tmp_path / "got").mkdir()

@@ -49,4 +49,4 @@ def upload(faces: FaceSet) -> None:
         if there != (faces.dir / MARK).read_bytes():
             if there is not None:
                 store.delete(MARK)  # or a copy that is cut off would be half of each, under the mark of the other
-            store.push(faces.dir, last=MARK)
+            store.push(faces.dir, last=(MARK,))

@@ -73,11 +73,12 @@ class Store:
             except FileNotFoundError:
                 return None
 
-    def push(self, folder: Path, *, skip: tuple[str, ...] = (), last: str = "") -> None:
+    def push(self, folder: Path, *, skip: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> None:
         """Copy the files of a local folder here, those written first first; those unchanged since they were
         last sent, or came from here, stay.
 
-        skip: names in `folder` that are left out, as are hidden ones and `*.part`. last: the file that goes last.
+        skip: names in `folder` that are left out, as are hidden ones and `*.part`. last: names in
+        `folder` that go after all others, in this order.
         """
         found = []
         for path in folder.rglob("*"):
@@ -85,7 +86,8 @@ class Store:
             if parts[0] in skip or path.suffix == ".part" or any(part.startswith(".") for part in parts):
                 continue
             if path.is_file():
-                found.append((parts == (last,), path.stat().st_mtime_ns, path))
+                turn = last.index(parts[0]) if parts[0] in last else -1
+                found.append((turn, path.stat().st_mtime_ns, path))
         for _, _, path in sorted(found):
             self._send(path, path.relative_to(folder).as_posix())
 

@@ -92,7 +92,7 @@ def face_networks(faces: FaceSet, judge: Judge, progress: Progress | None = None
                 _store(folder, networks, report, doubts(seen.numpy(), faces.identity), wanted)
                 found = _load(folder, wanted, judge.networks)
                 if faces.address:
-                    (Store(faces.address) / "networks").push(folder, last=CARD)
+                    (Store(faces.address) / "networks").push(folder, last=(CARD,))
     except OSError as error:
         raise UserError(
             f"{folder}: the judges cannot be stored ({error.strerror or error}); make room there or make it writable."

@@ -96,8 +96,7 @@ class RunFolder:
         if self.remote:
             self.behind = True
             # The checkpoint after the journal, which is cut to it: a copy that is cut off between them lacks no point.
-            self.remote.push(self.path, skip=(*NOT_KEPT, CHECKPOINT, last))
-            self.remote.push(self.path, skip=NOT_KEPT, last=last)
+            self.remote.push(self.path, skip=NOT_KEPT, last=(CHECKPOINT, last))
             self.behind = False
 
     def reset(self) -> None:
