@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,8 +107,6 @@ class Bench:
 
     def bundle(self, size: int, network: Any) -> Any:
         """What `ExpressionEditor` asks of a bundle."""
-        from types import SimpleNamespace
-
         from visage.models.judges import NaturalCheck
 
         networks = self.faces(size)[1]

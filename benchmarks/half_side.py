@@ -13,20 +13,22 @@ import time
 from pathlib import Path
 
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from visage.config import Experiment, read_config
+from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare_if_absent
+from visage.judging.comparison import over_seeds
 from visage.judging.judges import Judges
-from visage.judging.train import face_networks
+from visage.judging.train import FaceNetworks, face_networks
 from visage.methods import method_of
 from visage.training.trainer import CPU, Trainer, here
 
 ROOT = Path(__file__).parents[1]
+SIDE = 64
 
 
 def experiment(size: int, images: int, seed: int) -> Experiment:
@@ -45,8 +47,12 @@ def experiment(size: int, images: int, seed: int) -> Experiment:
 
 def trainer(size: int, images: int, seed: int) -> Trainer:
     wanted = experiment(size, images, seed)
+    return Trainer(wanted, *judged(wanted), here(wanted.train))
+
+
+def judged(wanted: Experiment) -> tuple[FaceSet, FaceNetworks]:
     faces = prepare_if_absent(wanted.data)
-    return Trainer(wanted, faces, face_networks(faces, wanted.judge), here(wanted.train))
+    return faces, face_networks(faces, wanted.judge)
 
 
 def steps_until(running: Trainer, images: int) -> float:
@@ -88,30 +94,28 @@ def begin_from(running: Trainer, half: Trainer) -> None:
 
 def main(seeds: int, first: int, stops: list[int]) -> None:
     torch.set_num_threads(1)
-    side = experiment(64, 1, 0).data.size
-    faces = prepare_if_absent(experiment(side, 1, 0).data)
-    judges = Judges(face_networks(faces, experiment(side, 1, 0).judge), faces, "validation", CPU)
+    faces, networks = judged(experiment(SIDE, stops[-1], 0))
+    judges = Judges(networks, faces, "validation", CPU)
     scores: dict[str, list[float]] = {"whole": [], "half first": []}
     print("from | seed | images | CPU s | score | identity_similarity | expression_change")
     for seed in range(seeds):
         for name, found in scores.items():
-            spent, running = 0.0, trainer(side, stops[-1], seed)
+            spent, running = 0.0, trainer(SIDE, stops[-1], seed)
             if name != "whole":
-                half = trainer(side // 2, stops[-1], seed)
+                half = trainer(SIDE // 2, stops[-1], seed)
                 spent = steps_until(half, first)
                 half.drawn.close()
                 begin_from(running, half)
             for stop in stops:
                 spent += steps_until(running, stop)
-                metrics = method_of(running.experiment.method.name).validation(running.experiment, judges)
-                got = metrics.metrics(running.averaged())
+                validation = method_of(running.experiment.method.name).validation(running.experiment, judges)
+                got = validation.metrics(running.averaged())
                 told = (f"{got[key]:.3f}" for key in ("score", "identity_similarity", "expression_change"))
                 print(name, seed, stop, f"{spent:.1f}", *told, sep=" | ", flush=True)
             found.append(got["score"])
             running.drawn.close()
-    differences = [b - a for a, b in zip(*scores.values(), strict=True)]
-    low, high = stats.t.interval(0.95, seeds - 1, sum(differences) / seeds, stats.sem(differences))
-    print(f"half first less whole: {sum(differences) / seeds:+.3f} ({low:+.3f} to {high:+.3f} by Student's t)")
+    gain = over_seeds([half - whole for whole, half in zip(*scores.values(), strict=True)])
+    print(f"half first less whole: {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f} by Student's t)")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ from visage.models.unet import UNet
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
 MACHINE = ("torch", "torchvision", "safetensors", "torchmetrics", "typer", "rich", "numpy", "pillow")
-
-
 PARTS = ("parity", "train", "judges", "resume", "bfloat16", "step", "endpoint", "memory", "busy")
 
 
