@@ -31,7 +31,7 @@ def main(folder: Path, data: Path, out: Path | None) -> None:
     bundle, faces, judge = read_bundle(folder), FaceSet.open(data), Judge()
     generator, sure = bundle.generator(), bundle.self_check()[1]
     request = bundle.method.request
-    natural = bundle.natural() or natural_check(generator, request, faces, judge.images, judge.seed)
+    natural = bundle.natural() or natural_check(generator, request, faces, judge.images, judge.seed).check
     asked, target = request.of_people(faces, "test", FACES)
     good = torch.cat([outputs for _, outputs in answers(generator, request, faces, asked, BATCH)])
     print(f"{len(good)} faces of the test people")

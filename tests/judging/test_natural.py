@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.judging.harms import HARMS
 from visage.faces.synthetic.people import picture_of
-from visage.judging.natural import damaged, fit_natural
+from visage.judging.natural import Fitted, damaged, fit_natural
 from visage.models.judges import NaturalCheck
 from visage.models.pixels import as_input, as_pixels
 
@@ -34,9 +34,14 @@ def generated(faces: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def check() -> NaturalCheck:
+def fitted() -> Fitted:
     learnt = people(0, 40)
     return fit_natural(generated(learnt), learnt, generated(people(40, 16)), images=9_000, seed=0)
+
+
+@pytest.fixture(scope="module")
+def check(fitted: Fitted) -> NaturalCheck:
+    return fitted.check
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,19 @@ def test_the_check_falls_for_a_damaged_mouth(check: NaturalCheck, good: Tensor, 
     assert after.median() < before.median() / 2
 
 
+def test_a_check_that_saw_enough_is_kept_and_one_that_did_not_is_known_by_its_own_figure(fitted: Fitted) -> None:
+    assert fitted.tells
+    few = people(0, 8)
+    poor = fit_natural(generated(few), few, generated(people(40, 16)), images=320, seed=0)
+    assert not poor.tells
+    assert poor.caught < 0.5 < fitted.caught
+
+
+def test_where_nothing_can_be_seen_to_be_damaged_nothing_is_told() -> None:
+    grey = torch.full((8, 3, SIDE, SIDE), 128, dtype=torch.uint8)
+    assert fit_natural(grey, grey, grey, images=64, seed=0).caught == 0
+
+
 def test_one_place_at_the_mouth_is_damaged_and_nothing_else() -> None:
     faces = torch.rand(40, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     changed = (damaged(faces, torch.Generator().manual_seed(1)) - faces).abs().amax(1) > 0.02
@@ -70,5 +88,7 @@ def test_one_place_at_the_mouth_is_damaged_and_nothing_else() -> None:
 
 def test_the_same_seed_makes_the_same_check() -> None:
     faces = people(0, 4)
-    one, again = (fit_natural(faces, faces, faces, images=128, seed=3).state_dict() for _ in range(2))
-    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    one, again = (fit_natural(faces, faces, faces, images=128, seed=3) for _ in range(2))
+    weights = again.check.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in one.check.state_dict().items())
+    assert one.caught == again.caught

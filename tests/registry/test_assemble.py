@@ -18,9 +18,13 @@ from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training, natural_check
 from visage.registry.card import MODEL_CARD, NATURAL
 from visage.registry.model_card import summary
+from visage.workflows.models import print_published
+from visage.workflows.publish import Published
 
 
-def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceSet, FaceNetworks], tmp_path: Path):
+def test_a_training_becomes_a_bundle_that_the_gate_can_judge(
+    judged: tuple[FaceSet, FaceNetworks], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     faces, networks = judged
     generator = UNet(64, 8, 3).eval()
     addresses = {
@@ -38,7 +42,7 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
-        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0),
+        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0).check,
     )
     card = bundle.card
     assert set(card.self_check) == {"identity_similarity", "expression_confidence", "natural"}
@@ -57,6 +61,9 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(judged: tuple[FaceS
         assert set(quantiles) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
     rows = bundle.results()
     assert set(rows) == {"model", "real", "copy", "mean_face", "mean_change", "wrong_person"}
+    for caught, cautioned in ((0.12, True), (0.9, False)):
+        print_published(Published("visage-ucgan", 1, "abc", bundle.dir, evaluation, caught))
+        assert ("tells 12% of damaged ones, less than 50%, and was left out" in capsys.readouterr().out) == cautioned
     # The gate reads from the results what the evaluation says.
     model = rows["model"]
     assert harmonic(model.similarity.mean(), model.probability.mean()) == pytest.approx(score.value, abs=1e-6)
@@ -79,7 +86,7 @@ def test_a_transfer_becomes_a_bundle_whose_card_tells_of_it(judged: tuple[FaceSe
         evaluation=evaluation,
         faces_png=b"picture",
         run_id="abc",
-        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0),
+        natural=natural_check(generator, method_of(experiment.method.name).request, faces, images=640, seed=0).check,
         extras={UNITS: unit_map},
     )
     natural = bundle.card.self_check["natural"]

@@ -12,7 +12,7 @@ from visage.methods.by_expression.editor import ExpressionEditor
 from visage.methods.eft.editor import TransferEditor
 from visage.models.judges import NaturalCheck
 from visage.registry.bundle import read_bundle
-from visage.registry.card import NATURAL
+from visage.registry.card import MODEL_CARD, NATURAL
 
 
 def test_it_is_read_as_it_was_written(make_bundle, tmp_path: Path) -> None:
@@ -43,6 +43,7 @@ def test_a_model_of_an_older_visage_answers_as_before(
     for natural in (True, False):
         bundle = samples.make_bundle(tmp_path / f"{natural}", method=method, natural=natural)
         assert (NATURAL in bundle.card.files) == natural
+        assert ("no check of damaged mouths" in (bundle.dir / MODEL_CARD).read_text()) != natural
         told[natural] = networks(bundle, self_check=True).run(faces, *asked, check=[True, False])  # type: ignore[arg-type]
     new, old = told[True], told[False]
     assert 0 < new.natural[0] < 1

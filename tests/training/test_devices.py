@@ -100,7 +100,7 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
         assert last.images == 12
         generator = load_generator(tmp_path / "checkpoint")[0].to("cuda")
         method = method_of(asked.method.name)
-        natural = natural_check(generator, method.request, faces, images=64, seed=0)
+        natural = natural_check(generator, method.request, faces, images=64, seed=0).check
         assert next(natural.parameters()).device.type == "cpu"
         assert len(reference_quantiles(generator, method.request, faces, networks, natural)) == 3
         golden_file(make_golden(generator, method.request, faces.expressions))

@@ -16,7 +16,7 @@ def evaluate(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Judge a model on the test people of a face set, beside real faces, the copied input and a mean face."""
-    from visage.workflows.training import evaluate_model
+    from visage.workflows.evaluation import evaluate_model
 
     evaluate_model(model, data, registry, inception, beside)
 

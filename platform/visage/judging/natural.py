@@ -4,6 +4,7 @@ It learns the generator's faces of training people, and real ones, against the s
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from visage.models.pixels import as_input, as_pixels
 
 REAL = 0.25  # of the undamaged faces of a batch
 WORST = 0.05  # of the validation people's faces are called damaged
+CAUGHT = 0.5  # of these, damaged, so many must be called so, or the check tells too little to be carried
 BATCH, RATE, DECAY = 32, 4e-3, 0.05
 SEEN = 0.1, 0.004  # a damage by less than so much of the range, or in fewer of the pixels, is none
 
@@ -26,7 +28,20 @@ HEIGHT, WIDTH = (0.12, 0.30), (0.12, 0.45)
 ASIDE, OFF, SMEAR, PULL, ROUND = (0.06, 0.14), (-0.12, 0.12), (0.03, 0.13), (0.07, 0.14), (0.05, 0.10)
 
 
-def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: int) -> NaturalCheck:
+class Fitted(NamedTuple):
+    """The check, on the CPU, in eval mode, without gradients. caught: the share of the held faces, damaged, that it
+    calls damaged; where nothing of them changed visibly, 0."""
+
+    check: NaturalCheck
+    caught: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says enough to be carried."""
+        return self.caught >= CAUGHT
+
+
+def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: int) -> Fitted:
     """Train the check to tell faces from the same faces damaged. learnt, held: a generator's faces of the people it
     knows and of others, real: real ones, uint8 N,3,S,S. images: to be seen, half of them damaged."""
     order, random = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
@@ -41,8 +56,7 @@ def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: i
             parts = ((learnt, BATCH - few), (real, few))
             whole = as_input(torch.cat([part[order.integers(len(part), size=n)] for part, n in parts]))
             harmed = damaged(whole, random)
-            differs = (harmed - whole).abs().amax(1) > SEEN[0] * 2
-            counts = torch.cat([torch.ones(BATCH), (differs.float().mean((1, 2)) > SEEN[1]).float()])
+            counts = torch.cat([torch.ones(BATCH), _differs(whole, harmed).float()])
             told = torch.arange(2 * BATCH) < BATCH
             logits = network.logits(_mouths(torch.cat([whole, harmed]), random))
             value = F.binary_cross_entropy_with_logits(logits, told.float(), counts, reduction="sum") / counts.sum()
@@ -52,9 +66,18 @@ def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: i
             schedule.step()
     network.eval().requires_grad_(False)
     with torch.inference_mode():
-        reached = network.logits(as_input(held[:, :, top:bottom, left:right]))
-        network.head.bias.sub_(reached.quantile(WORST))
-    return network
+        whole = as_input(held)
+        network.head.bias.sub_(network.logits(whole[:, :, top:bottom, left:right]).quantile(WORST))
+        harmed = damaged(whole, random)
+        harmed = harmed[_differs(whole, harmed)]
+        caught = float((network(harmed) < 0.5).float().mean()) if len(harmed) else 0.0
+    return Fitted(network, caught)
+
+
+def _differs(whole: Tensor, harmed: Tensor) -> Tensor:
+    """Of faces N,3,S,S in [-1, 1], which show that they were damaged: N bools."""
+    differs = (harmed - whole).abs().amax(1) > SEEN[0] * 2
+    return differs.float().mean((1, 2)) > SEEN[1]
 
 
 def _small(faces: Tensor) -> Tensor:

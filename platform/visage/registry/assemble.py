@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
+    from visage.judging.natural import Fitted
     from visage.judging.results import Evaluation
     from visage.judging.train import FaceNetworks
     from visage.models.generator import Network
@@ -107,8 +108,8 @@ def reference_quantiles(
     return {name: {str(q): float(np.quantile(value, q)) for q in QUANTILES} for name, value in values.items()}
 
 
-def natural_check(generator: "Network", request: Request, faces: "FaceSet", images: int, seed: int) -> "NaturalCheck":
-    """The check of a generator's mouths, on the CPU, in eval mode, without gradients; see `judging.natural`.
+def natural_check(generator: "Network", request: Request, faces: "FaceSet", images: int, seed: int) -> "Fitted":
+    """The check of a generator's mouths, and what it is worth; see `judging.natural`.
 
     images: to be seen, half of them damaged. No test person is looked at. Raises UserError for too few people.
     """

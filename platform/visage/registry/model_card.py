@@ -12,7 +12,7 @@ from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
 from visage.methods import method_of
 from visage.models.condition import NEUTRAL
-from visage.registry.card import Card
+from visage.registry.card import NATURAL, Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
 WEAK = 0.7  # an expression read right less often is named among the limits
@@ -216,6 +216,8 @@ def _limits(card: Card, evaluation: Evaluation) -> str:
                 f"Known failure: {target} is read right in {counts[k] / total:.0%}; most often it is read as {instead} "
                 f"instead ({count / total:.0%})."
             )
+    if NATURAL not in card.files:
+        lines.append("It carries no check of damaged mouths: the endpoint does not say how `natural` an answer is.")
     return "\n".join(f"- {line}" for line in [*lines, *evaluation.warnings])
 
 

@@ -1,4 +1,4 @@
-"""What the commands of registered models print: the versions, and what the gate says of one."""
+"""What the commands of models print: what one reached, the versions, and what the gate says of one."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
     from visage.registry.models import Promotion
+    from visage.workflows.publish import Published
 
 
 def list_models(registry: str) -> None:
@@ -43,3 +44,16 @@ def print_promotion(promotion: "Promotion") -> None:
         console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
     force = f"visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway"
     console.print(f"next: {'visage serve' if promotion.alias == 'champion' else force}")
+
+
+def print_published(published: "Published") -> None:
+    from visage.judging.natural import CAUGHT
+    from visage.judging.table import table
+
+    console.print(table(published.evaluation))
+    if published.caught < CAUGHT:
+        console.print(
+            f"caution: the check of mouths tells {published.caught:.0%} of damaged ones, less than {CAUGHT:.0%}, and "
+            "was left out of the bundle; more judge.images, or more people, make a better one."
+        )
+    console.print(f"registered as {published.model}; its bundle is {published.bundle}")

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """A registered version, its run, its bundle's folder, and what it reached on the test people."""
+    """A registered version, its run, its bundle's folder, and what it reached on the test people. caught: of its faces
+    with damaged mouths, the share that the check of mouths calls damaged; see `natural.Fitted`."""
 
     name: str
     version: int
     run_id: str
     bundle: Path
     evaluation: "Evaluation"
+    caught: float
 
     @property
     def model(self) -> str:
@@ -51,6 +53,7 @@ def publish(
     extras = method.fit_extras(generator, faces)
     evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device, extras=extras)
     sheets = {name: write_png(None, sheet) for name, sheet in method.sheets(generator, faces, "test", extras)}
+    natural = natural_check(generator, method.request, faces, experiment.judge.images, experiment.judge.seed)
     bundle = bundle_training(
         out,
         generator=generator,
@@ -60,7 +63,7 @@ def publish(
         evaluation=evaluation,
         faces_png=sheets[FACES],
         run_id=run.run_id,
-        natural=natural_check(generator, method.request, faces, experiment.judge.images, experiment.judge.seed),
+        natural=natural.check if natural.tells else None,
         extras=extras,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
@@ -70,7 +73,7 @@ def publish(
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
-    return Published(bundle.facts.name, version, run.run_id, out, evaluation)
+    return Published(bundle.facts.name, version, run.run_id, out, evaluation, natural.caught)
 
 
 def confusion_csv(evaluation: "Evaluation") -> bytes:

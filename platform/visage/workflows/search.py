@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.infra.remote_store import local
-from visage.workflows.models import print_promotion
+from visage.workflows.models import print_promotion, print_published
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
-from visage.workflows.training import faces_and_judges, print_published, train_and_publish, train_run
+from visage.workflows.training import faces_and_judges, train_and_publish, train_run
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from visage.config import Experiment
 from visage.config.data import Data
 from visage.config.experiment import Judge
-from visage.errors import NotWritten, UserError
+from visage.errors import NotWritten
 from visage.infra.files import write_whole
 from visage.methods import method_of
-from visage.methods.requests import EXPRESSION
+from visage.workflows.models import print_published
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.judges import Generator
     from visage.judging.train import FaceNetworks
-    from visage.registry.bundle import Bundle
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
@@ -176,69 +174,6 @@ def train_run(
         raise
     finally:
         log.finish(state)
-
-
-def evaluate_model(
-    model: str, data: str, registry: str, inception: Path | None = None, beside: str | None = None
-) -> None:
-    """Print the table of a model on the test people of a face set. beside: another model, see `Method.evaluate`."""
-    import torch
-
-    from visage.config import validated
-    from visage.config.data import Preparation
-    from visage.faces.shared import opened
-    from visage.judging.table import table
-    from visage.judging.train import stored_networks
-    from visage.registry.models import Registry
-
-    faces = opened(validated(Preparation, {"data": {"dir": data}}, "visage evaluate").data)
-    bundle = Registry(registry).fetch(model)
-    # Of an older model's configuration this alone is still asked.
-    judge = validated(Judge, bundle.card.config.get("judge", {}), model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    other = None
-    if beside:
-        told = Registry(registry).fetch(beside)
-        told.require(EXPRESSION)
-        other = _generator_for(faces, told, beside, device)
-    generator = _generator_for(faces, bundle, model, device)
-    # The set's own judges: a model must not choose, or replace, who judges it.
-    networks = stored_networks(faces) or judges_of(faces, judge, paired=bundle.method.Networks.paired)
-    evaluation = bundle.method.evaluate(
-        generator, faces, networks, judge, device=device, extras=bundle.extras(), inception=inception, beside=other
-    )
-    console.print(table(evaluation))
-
-
-def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":
-    """A bundle's generator as a face set asks it: one of expressions by name by the set's own numbers of them.
-
-    Raises UserError where the set does not fit it.
-    """
-    named = bundle.method.request is EXPRESSION
-    made, shown = bundle.card.expressions, faces.expressions
-    if named and set(made) != set(shown):
-        raise UserError(
-            f"{model}: makes {', '.join(made)} at {bundle.card.image_size} px, and {faces.dir} with its judges shows "
-            f"{', '.join(shown)} at {faces.size} px; give a face set like the one it was trained on."
-        )
-    if bundle.card.image_size != faces.size:
-        raise UserError(
-            f"{model}: makes faces of {bundle.card.image_size} px, and {faces.dir} holds {faces.size} px; give a face "
-            "set like the one it was trained on."
-        )
-    generator = bundle.generator().to(device)
-    if not named:
-        return generator
-    order = [shown.index(name) for name in made]
-    return lambda inputs, condition: generator(inputs, condition[:, order])
-
-
-def print_published(published: "Published") -> None:
-    from visage.judging.table import table
-
-    console.print(table(published.evaluation))
-    console.print(f"registered as {published.model}; its bundle is {published.bundle}")
 
 
 def _run_of(

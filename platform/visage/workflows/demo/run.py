@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from visage.config import Access, Experiment, Serving, read_config
 from visage.errors import UserError
-from visage.workflows.models import print_promotion
+from visage.workflows.models import print_promotion, print_published
 from visage.workflows.search import publish_best
 from visage.workflows.terminal import console
-from visage.workflows.training import judges_of, prepare_faces, print_published
+from visage.workflows.training import judges_of, prepare_faces
 
 if TYPE_CHECKING:
     from visage.client import Answer
