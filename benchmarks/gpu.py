@@ -121,7 +121,7 @@ class Bench:
 
 
 def untaught(faces: Any) -> Any:
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
     from visage.models.basis import ExpressionReader
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
@@ -188,7 +188,7 @@ def judges(bench: Bench) -> dict[str, Any]:
     """Fitted on the CPU, and asked on the device."""
     from visage.config.experiment import Judge
     from visage.judging.judges import Judges
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
 
     faces = bench.faces(64)[0]
     start = time.perf_counter()

@@ -23,7 +23,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare_if_absent
 from visage.judging.comparison import over_seeds
 from visage.judging.judges import Judges
-from visage.judging.train import FaceNetworks, face_networks
+from visage.judging.networks.train import FaceNetworks, face_networks
 from visage.methods import method_of
 from visage.training.trainer import CPU, Trainer, here
 

@@ -24,10 +24,10 @@ from visage.errors import JudgesRefused
 from visage.faces.faceset import FaceSet
 from visage.judging.evaluate import evaluate
 from visage.judging.judges import Judges
-from visage.judging.outside import FILES, knows, outside_judges
-from visage.judging.reach import swapped_face_guard
+from visage.judging.networks.outside import FILES, knows, outside_judges
+from visage.judging.networks.reach import swapped_face_guard
+from visage.judging.networks.train import FaceNetworks, face_networks, resized
 from visage.judging.table import table
-from visage.judging.train import FaceNetworks, face_networks, resized
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder
 from visage.models.judges import ExpressionCheck

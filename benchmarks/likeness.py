@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from visage.faces.faceset import FaceSet
 from visage.judging.judges import Judges
+from visage.judging.networks.train import stored_networks
 from visage.judging.pairs import NONE, pairs
-from visage.judging.train import stored_networks
 from visage.registry.bundle import read_bundle
 
 INTENSITIES = (0.75, 1.0, 1.1, 1.25)

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.judging.harms import HARMS
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
-from visage.judging.natural import BATCH
-from visage.judging.report import Sheet
+from visage.judging.networks.natural import BATCH
+from visage.judging.sheet import Sheet
 from visage.models.pixels import as_pixels
 from visage.registry.assemble import answers, natural_check
 from visage.registry.bundle import read_bundle

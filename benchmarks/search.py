@@ -42,7 +42,7 @@ def run(name: str, seed: int, folder: Path) -> Rows:
     from visage.config import Experiment
     from visage.errors import UserError
     from visage.faces.prepare import prepare_if_absent
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.search.study.records import counted, load_study, table
     from visage.search.tune import tune
 

@@ -36,7 +36,7 @@ from visage.config import Experiment
 from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare_if_absent
 from visage.faces.sampling import Tuples
-from visage.judging.train import FaceNetworks, face_networks
+from visage.judging.networks.train import FaceNetworks, face_networks
 from visage.methods.ucgan.losses import UCGAN
 from visage.models.identity import load_embedding
 from visage.models.layers import ConditionedNorm

@@ -28,7 +28,7 @@ def rate(experiment_json: str, folder: str, parallel: bool) -> float:
 
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.training.loop import Place, train
 
     torch.set_num_threads(THREADS)
@@ -63,7 +63,7 @@ def main() -> None:
     from visage.config import Experiment
     from visage.faces.prepare import prepare_if_absent
     from visage.infra.ray_session import local_ray
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.training.ray_train import torch_trainer
 
     with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:

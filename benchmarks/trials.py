@@ -20,7 +20,7 @@ def main() -> None:
 
     from visage.config import Experiment
     from visage.faces.prepare import prepare_if_absent
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.search.study.progress import StudyProgress
     from visage.search.tune import tune
 

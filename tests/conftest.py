@@ -12,7 +12,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
 
 # Every Ray here asks for this run's own token; that of the user, in ~/.ray, is neither read nor made.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -89,7 +89,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetw
     from visage.faces.faceset import write_face_set
     from visage.faces.layouts import Row
     from visage.faces.synthetic.people import picture_of
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
 
     rows, faces = [], []
     for person in range(56):

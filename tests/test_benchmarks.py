@@ -15,9 +15,9 @@ from packaging.requirements import Requirement
 
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
+from visage.judging.networks.train import FaceNetworks
 from visage.judging.report import CELL, GAP, LINE
-from visage.judging.train import FaceNetworks
-from visage.models.disentangler import Disentangler
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.models.unet import UNet
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from visage.errors import NotWritten
 from visage.faces.faceset import FaceSet
 from visage.infra import patience
 from visage.infra.remote_store import content
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.search.ablation import run as ablation
 from visage.search.trials.trial import folder_of, in_process
 from visage.training import checkpoint

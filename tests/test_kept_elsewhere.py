@@ -11,7 +11,7 @@ from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.registry.record import check_faces, read_record
 from visage.search.ablation.run import ablate
 from visage.training import checkpoint

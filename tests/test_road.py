@@ -11,7 +11,7 @@ from test_cli import visage
 
 from tests.faces.photos import face, photograph
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.prepare import prepare, prepare_if_absent
 from visage.faces.shared import opened, upload
-from visage.judging import train as judges
-from visage.judging.train import FaceNetworks, face_networks, fingerprints
+from visage.judging.networks import train as judges
+from visage.judging.networks.train import FaceNetworks, face_networks, fingerprints
 from visage.search.study.records import study_folder
 from visage.search.trials.trainable import training
 from visage.search.tune import tune

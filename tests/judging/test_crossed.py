@@ -14,9 +14,9 @@ from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.faces.split import halves
 from visage.faces.synthetic.people import picture_of
-from visage.judging.crossed import FILE, crossed_encoder, fit_crossed, half_of
-from visage.judging.linear import fit_identity
-from visage.judging.train import resized
+from visage.judging.networks.crossed import FILE, crossed_encoder, fit_crossed, half_of
+from visage.judging.networks.linear import fit_identity
+from visage.judging.networks.train import resized
 from visage.methods.losses import triplet_loss
 from visage.models.identity import CompactEncoder, CrossedEncoder, RTrunk
 from visage.models.pixels import as_input

@@ -15,9 +15,9 @@ from visage.judging.evaluate import evaluate, quick
 from visage.judging.floors import mean_changes, mean_faces
 from visage.judging.frechet import Realism
 from visage.judging.judges import Judges
+from visage.judging.networks.train import FaceNetworks
 from visage.judging.pairs import pairs
 from visage.judging.results import Evaluation
-from visage.judging.train import FaceNetworks
 from visage.models.pixels import as_input
 from visage.models.unet import face_window
 

@@ -12,9 +12,9 @@ from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.fid import inception_distances
 from visage.judging.judges import Judges
+from visage.judging.networks.train import FaceNetworks
 from visage.judging.pairs import pairs
 from visage.judging.table import shown
-from visage.judging.train import FaceNetworks
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from visage.faces.faceset import FaceSet
-from visage.judging.names import doubts
-from visage.judging.train import FaceNetworks, apply, resized
+from visage.judging.networks.names import doubts
+from visage.judging.networks.train import FaceNetworks, apply, resized
 
 Judged = tuple[FaceSet, FaceNetworks]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.judging.harms import HARMS
 from visage.faces.synthetic.people import picture_of
-from visage.judging.natural import Fitted, damaged, fit_natural
+from visage.judging.networks.natural import Fitted, damaged, fit_natural
 from visage.models.judges import NaturalCheck
 from visage.models.pixels import as_input, as_pixels
 

@@ -19,12 +19,12 @@ from tests.judging.conftest import Make
 from visage.config.experiment import PACKAGE, Judge
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
-from visage.judging import outside
 from visage.judging.evaluate import evaluate
-from visage.judging.outside import as_asked, choice_notes, choose, outside_judges, weights
-from visage.judging.reach import apply
+from visage.judging.networks import outside
+from visage.judging.networks.outside import as_asked, choice_notes, choose, outside_judges, weights
+from visage.judging.networks.reach import apply
+from visage.judging.networks.train import FaceNetworks, face_networks, resized, stored_networks
 from visage.judging.table import judged_by
-from visage.judging.train import FaceNetworks, face_networks, resized, stored_networks
 from visage.models.judges import ExpressionJudge
 from visage.models.outside import MEAN, READ, ExpressionNet, FaceResNet, cut
 

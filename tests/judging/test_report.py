@@ -10,16 +10,17 @@ from torch import Tensor
 from tests.evaluations import sample
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.agreement import Agreement
 from visage.judging.evaluate import evaluate
 from visage.judging.metrics import Estimate
-from visage.judging.report import CELL, faces_picture, intensity_picture, units_picture
-from visage.judging.results import Alone, Evaluation, Row
+from visage.judging.networks.train import FaceNetworks
+from visage.judging.report import faces_picture, intensity_picture
+from visage.judging.results import Agreement, Alone, Evaluation, Row
+from visage.judging.sheet import CELL
 from visage.judging.table import table
-from visage.judging.train import FaceNetworks
 from visage.methods import method_of
-from visage.models.disentangler import Disentangler
-from visage.models.unit_map import UnitMap
+from visage.methods.eft.judging.sheets import units_picture
+from visage.methods.eft.networks.disentangler import Disentangler
+from visage.methods.eft.networks.unit_map import UnitMap
 
 
 def printed(evaluation: Evaluation) -> str:

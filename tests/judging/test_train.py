@@ -15,9 +15,9 @@ from tests.judging.conftest import Make
 from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.augment import augment
-from visage.judging.linear import fit_unit_judge
-from visage.judging.train import NAMES, FaceNetworks, face_networks, stored_networks
+from visage.judging.networks.augment import augment
+from visage.judging.networks.linear import fit_unit_judge
+from visage.judging.networks.train import NAMES, FaceNetworks, face_networks, stored_networks
 from visage.models.judges import Trunk, UnitJudge
 from visage.models.pixels import as_input
 
@@ -102,7 +102,7 @@ def test_damaged_networks_are_made_again(faces: FaceSet) -> None:
 def test_processes_that_ask_together_train_once(faces: FaceSet) -> None:
     ask = (
         "import sys; from pathlib import Path; from visage.config.experiment import Judge;"
-        "from visage.faces.faceset import FaceSet; from visage.judging.train import face_networks;"
+        "from visage.faces.faceset import FaceSet; from visage.judging.networks.train import face_networks;"
         "seen = set(); faces = FaceSet.open(Path(sys.argv[1]));"
         "n = face_networks(faces, Judge(images=1000), lambda network, step, steps: seen.add(network));"
         "print(n.sha256, len(seen))"

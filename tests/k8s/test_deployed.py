@@ -15,7 +15,7 @@ from serve_app.api_keys import make_key
 from serve_app.ingress import free_ports
 from tests.serve_app.samples import make_bundle
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 Documents = dict[str, list[dict[str, Any]]]
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -17,7 +17,7 @@ from k8s.servers import Server, mlflow, objects, postgres
 from serve_app.ingress import free_ports
 from tests.search.fakes import SPACE
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.registry.models import Registry
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.timeout(1800)]

@@ -10,11 +10,11 @@ from visage.methods import method_of
 from visage.methods.eft.basis import BasisEFT, feature_paired_loss
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
+from visage.methods.eft.networks.disentangler import Disentangler
+from visage.methods.eft.networks.probe import FeatureProbe
+from visage.methods.eft.networks.unit_map import UnitsBySide, unit_map_of
+from visage.methods.eft.networks.unit_reader import UnitReader, intensities
 from visage.methods.losses import weight
-from visage.models.disentangler import Disentangler
-from visage.models.probe import FeatureProbe
-from visage.models.unit_map import UnitsBySide, unit_map_of
-from visage.models.unit_reader import UnitReader, intensities
 
 UNITS = 4
 LOSS: dict[str, object] = {

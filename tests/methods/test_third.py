@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent / "plain"

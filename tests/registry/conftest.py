@@ -48,7 +48,7 @@ def make_bundle() -> Callable[..., Any]:
     import torch
 
     from tests.evaluations import sample
-    from visage.models.disentangler import Disentangler
+    from visage.methods.eft.networks.disentangler import Disentangler
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
     from visage.models.unet import UNet

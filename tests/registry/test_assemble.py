@@ -7,13 +7,13 @@ from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.evaluate import evaluate
-from visage.judging.evaluate_transfer import evaluate_transfer
 from visage.judging.metrics import score as harmonic
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
 from visage.methods.eft import UNITS
+from visage.methods.eft.judging.evaluate import evaluate_transfer
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.unit_map import fit_unit_map
-from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training, natural_check
 from visage.registry.card import MODEL_CARD, NATURAL

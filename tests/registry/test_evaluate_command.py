@@ -12,7 +12,7 @@ from visage.config.experiment import Judge
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
-from visage.judging.train import face_networks
+from visage.judging.networks.train import face_networks
 from visage.workflows.evaluation import evaluate_model
 
 CONFIG = {"judge": {"images": 2_000, "seed": 7}, "of_an_older": {"visage": 1}}

@@ -18,8 +18,8 @@ from PIL import Image
 from tests.serve_app.samples import UNITS
 from tests.serve_app.samples import make_bundle as transfer_bundle
 from visage.errors import UserError
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.models.basis import BasisGenerator
-from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry import export
 from visage.registry.export import export_onnx

@@ -9,9 +9,9 @@ import torch
 from safetensors.numpy import save_file
 
 from visage.errors import UserError
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.requests import DRIVER, EXPRESSION
 from visage.models.condition import conditions
-from visage.models.disentangler import Disentangler
 from visage.models.unet import UNet
 from visage.registry.golden import ARRAYS, LEVELS, golden_file, make_golden, read_golden
 

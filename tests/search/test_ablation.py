@@ -10,7 +10,7 @@ from tests.evaluations import sample
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.search.ablation.report import markdown, record
 from visage.search.ablation.run import AblationResult, Run, ablate, runs_of
 from visage.training.run_folder import RunFolder

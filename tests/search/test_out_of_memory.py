@@ -8,7 +8,7 @@ from ray import tune
 
 from visage.config import Experiment
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.search.trials.trial import mark, with_endings
 from visage.training import memory
 from visage.training.loop import train

@@ -16,7 +16,7 @@ from tests.search.fakes import experiment as fake
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.registry.models import Registry
 from visage.registry.record import read_record, seen
 from visage.search.study.records import load_study

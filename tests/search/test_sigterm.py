@@ -16,7 +16,7 @@ from test_cli import ROOT
 
 from tests.search.fakes import SPACE
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 Judged = tuple[FaceSet, FaceNetworks]
 

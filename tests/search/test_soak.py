@@ -16,7 +16,7 @@ import yaml
 
 from tests.search.fakes import SPACE
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3_600)]
 Study = subprocess.Popen[str]

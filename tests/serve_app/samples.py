@@ -34,7 +34,7 @@ def make_bundle(
     import torch
 
     from tests.evaluations import sample
-    from visage.models.disentangler import Disentangler
+    from visage.methods.eft.networks.disentangler import Disentangler
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, NaturalCheck
     from visage.models.unet import UNet
@@ -71,7 +71,7 @@ def make_unit_map(units: tuple[int, ...], related: int = 8) -> Any:
     import torch
 
     from visage.faces.facs import AUS
-    from visage.models.unit_map import UnitMap
+    from visage.methods.eft.networks.unit_map import UnitMap
 
     found = UnitMap(len(AUS), related).eval().requires_grad_(False)
     found.out.weight.mul_(20)

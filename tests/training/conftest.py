@@ -7,7 +7,7 @@ import pytest
 if TYPE_CHECKING:
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
 
 
 @pytest.fixture(scope="session")

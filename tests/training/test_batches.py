@@ -12,7 +12,7 @@ from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.facs import AUS
 from visage.faces.layouts import Row
 from visage.faces.synthetic.people import picture_of
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.methods.by_expression.batches import NamedBatches
 from visage.methods.eft.batches import SwapBatches
 from visage.methods.pictures import augmented, to_faces

@@ -16,7 +16,7 @@ from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
 from visage.models.basis import ExpressionReader

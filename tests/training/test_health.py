@@ -9,7 +9,7 @@ from torch import Tensor
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.models.discriminator import Answer, PatchDiscriminator
 from visage.training import checkpoint
 from visage.training.health import discriminator_warning

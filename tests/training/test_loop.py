@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.loop import crossed, train
 from visage.training.progress import Progress

@@ -10,7 +10,7 @@ import torch
 
 from visage.config import Experiment, replaced
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.run import run
 from visage.training.run_folder import RunFolder
@@ -30,7 +30,7 @@ os.environ["RAY_ADDRESS"] = cluster.address
 
 from visage.config import Experiment
 from visage.faces.faceset import FaceSet
-from visage.judging.train import face_networks
+from visage.judging.networks.train import face_networks
 from visage.training import ray_train
 from visage.training.run import run
 from visage.training.run_folder import RunFolder

@@ -11,7 +11,7 @@ from ray.train import UserCallback
 from visage.config import Experiment, replaced
 from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.progress import Diverged, Progress
 from visage.training.ray_train import train_on_ray

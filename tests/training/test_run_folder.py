@@ -12,7 +12,7 @@ from visage.config import Experiment
 from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
 from visage.infra.remote_store import Store
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.training import checkpoint
 from visage.training.progress import Progress
 from visage.training.run import run_here

@@ -10,9 +10,9 @@ from tests.training.test_loop import ignore, weights
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.pictures import to_faces
-from visage.models.disentangler import Disentangler
 from visage.training import checkpoint
 from visage.training.loop import train
 from visage.training.progress import Progress

@@ -8,10 +8,10 @@ import torch
 
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.fit import real_inputs
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.fit import real_inputs
+from visage.judging.networks.train import FaceNetworks
+from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.unit_map import fit_unit_map
-from visage.models.disentangler import Disentangler
 
 Judged = tuple[FaceSet, FaceNetworks]
 NAN = float("nan")

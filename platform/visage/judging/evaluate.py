@@ -16,9 +16,9 @@ from visage.judging.frechet import Realism
 from visage.judging.intensity import intensity_curve
 from visage.judging.judges import BATCH, Generator, Judges, Seen
 from visage.judging.metrics import estimates
+from visage.judging.networks.train import FaceNetworks
 from visage.judging.pairs import NONE, Pairs, pairs, strangers
 from visage.judging.results import Evaluation, FaceResult, Group, Row
-from visage.judging.train import FaceNetworks
 
 FIDELITY_PAIRS = 1_024  # ssim takes longer than all judges, and decides nothing
 GROUP_METRICS = ("score", "identity", "identity_similarity", "expression", "expression_probability")

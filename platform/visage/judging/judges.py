@@ -10,7 +10,6 @@ from torch import Tensor
 from visage.config.experiment import FITTED
 from visage.errors import JudgesRefused, UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import real_inputs
 from visage.judging.metrics import (
     Estimate,
     Verification,
@@ -19,9 +18,10 @@ from visage.judging.metrics import (
     interval_over_people,
     verification,
 )
+from visage.judging.networks.fit import real_inputs
+from visage.judging.networks.train import FaceNetworks, resized
 from visage.judging.pairs import NONE, Pairs, check_people
 from visage.judging.results import RELIABLE
-from visage.judging.train import FaceNetworks, resized
 from visage.models.condition import conditions
 from visage.models.pixels import as_input
 

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from visage.judging.agreement import Agreement
 from visage.judging.metrics import Estimate, Verification
 
 RELIABLE = 0.9  # on real faces; a judge below it puts a mark on every figure that rests on it
@@ -73,6 +72,15 @@ class Intensity:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Of one action unit: Pearson's correlation of what the driver shows and what the result does, and the F1 of its
+    presence. NaN where no driver shows it."""
+
+    correlation: Estimate
+    f1: Estimate
+
+
+@dataclass(frozen=True)
 class Alone:
     """What happens when one action unit alone is told to go from 0 to 1: by how much that unit moves, as the judge
     reads it, and by how much the others do, whichever way, on average. drawn: by how much it moves where the same
@@ -93,9 +101,9 @@ class Evaluation:
     judges: accuracy of both on the real faces of these people. verification: threshold, rates and pairs behind
     `identity`. networks: sha256 of the judges. report: what they reach on the validation people. groups: by name,
     where the face set knows any. warnings: sentences that belong beside every figure of the metrics in `doubtful`.
-    Of transfers, action_units: by row and unit; alone: by unit, where the model can be told units; probes: see
-    `judging.probes`; labels: where those of action units are from, a key of `action_units.SOURCES`. judged_by: by
-    "identity" and "expression", whose network judges that.
+    Of transfers, action_units: by row and unit; alone: by unit, where the model can be told units; probes: what the
+    features tell that should not; labels: where those of action units are from, a key of `action_units.SOURCES`.
+    judged_by: by "identity" and "expression", whose network judges that.
     """
 
     part: str

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
+    from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
-    from visage.judging.train import FaceNetworks
     from visage.methods.losses import Parts
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle

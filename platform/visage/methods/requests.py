@@ -137,7 +137,7 @@ class ByDriver(Request):
         return ["neutral"] * PEOPLE + list(DRIVERS), Asked(np.repeat(np.arange(PEOPLE), count), columns)
 
     def of_people(self, faces: "FaceSet", part: str, limit: int, seed: int = 0) -> "tuple[Asked, np.ndarray]":
-        from visage.judging.transfer import pairings
+        from visage.judging.driver_pairs import pairings
 
         asked = pairings(faces, part, limit, seed)
         return Asked(asked.source, {"driver": asked.driver}), faces.expression[asked.driver]

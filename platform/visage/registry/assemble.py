@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
-    from visage.judging.natural import Fitted
+    from visage.judging.networks.natural import Fitted
+    from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
-    from visage.judging.train import FaceNetworks
     from visage.models.generator import Network
     from visage.models.judges import NaturalCheck
 
@@ -109,13 +109,13 @@ def reference_quantiles(
 
 
 def natural_check(generator: "Network", request: Request, faces: "FaceSet", images: int, seed: int) -> "Fitted":
-    """The check of a generator's mouths, and what it is worth; see `judging.natural`.
+    """The check of a generator's mouths, and what it is worth; see `judging.networks.natural`.
 
     images: to be seen, half of them damaged. No test person is looked at. Raises UserError for too few people.
     """
     import torch
 
-    from visage.judging.natural import BATCH, fit_natural
+    from visage.judging.networks.natural import BATCH, fit_natural
     from visage.models.pixels import as_pixels
 
     random, parts = np.random.default_rng(seed), []
@@ -139,7 +139,7 @@ def answers(
     """What a generator makes of a face set's faces, batch by batch: inputs and results N,3,S,S in [-1, 1]."""
     import torch
 
-    from visage.judging.fit import real_inputs
+    from visage.judging.networks.fit import real_inputs
 
     device = next(generator.parameters()).device
     pictures = partial(real_inputs, faces, device=device)

@@ -14,7 +14,7 @@ from visage.registry.tracking import EXPERIMENT, flattened
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
 
 FACES, JUDGES, THREADS = "visage.data_sha256", "visage.judges_sha256", "visage.threads"
 CHANGED = "visage.changed"  # of a run that went on with other settings than its record has

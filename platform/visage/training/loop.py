@@ -11,7 +11,7 @@ from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
 from visage.infra.signals import uninterrupted
 from visage.judging.judges import Judges
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
 from visage.methods.base import Validation
 from visage.methods.losses import Parts

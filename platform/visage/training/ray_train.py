@@ -88,7 +88,7 @@ def _worker(settings: dict[str, Any]) -> str | None:
     import torch
 
     from visage.faces.shared import opened
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.training.loop import Place, train
 
     experiment = Experiment.model_validate_json(settings["experiment"])

@@ -11,7 +11,7 @@ from visage.config.experiment import Train
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.judging.judges import Judges
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.training.progress import Progress, Report
 from visage.training.resources import worker_threads
 from visage.training.run_folder import RunFolder

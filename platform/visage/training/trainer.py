@@ -14,7 +14,7 @@ from visage.config.experiment import Train
 from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
 from visage.methods.losses import Parts, weight, without_discriminator
 from visage.models.precision import autocast

@@ -24,8 +24,8 @@ def evaluate_model(
     from visage.config import validated
     from visage.config.data import Preparation
     from visage.faces.shared import opened
+    from visage.judging.networks.train import stored_networks
     from visage.judging.table import table
-    from visage.judging.train import stored_networks
     from visage.registry.models import Registry
 
     faces = opened(validated(Preparation, {"data": {"dir": data}}, "visage evaluate").data)

@@ -47,7 +47,7 @@ def print_promotion(promotion: "Promotion") -> None:
 
 
 def print_published(published: "Published") -> None:
-    from visage.judging.natural import CAUGHT
+    from visage.judging.networks.natural import CAUGHT
     from visage.judging.table import table
 
     console.print(table(published.evaluation))

@@ -8,8 +8,8 @@ from visage.config import Experiment
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
+    from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
-    from visage.judging.train import FaceNetworks
     from visage.registry.tracking import RunLog
 
 

@@ -15,7 +15,7 @@ from visage.workflows.training import faces_and_judges, train_and_publish, train
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
     from visage.registry.models import Registry
     from visage.search.study.records import BestTrial, StudyResult
     from visage.workflows.publish import Published

@@ -16,7 +16,7 @@ from visage.workflows.terminal import bar, console, going_on_with, judged_later,
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
@@ -40,9 +40,9 @@ def judges_of(faces: "FaceSet", judge: Judge, *, paired: bool = True) -> "FaceNe
 
     paired: in every part that is judged somebody must show two expressions.
     """
-    from visage.judging.outside import choice_notes
+    from visage.judging.networks.outside import choice_notes
+    from visage.judging.networks.train import face_networks
     from visage.judging.pairs import check_people
-    from visage.judging.train import face_networks
 
     for part in ("validation", "test"):  # before hours are spent
         check_people(faces, part, paired=paired)

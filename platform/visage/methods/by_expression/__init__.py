@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
+    from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
-    from visage.judging.train import FaceNetworks
     from visage.registry.bundle import Bundle
 
 

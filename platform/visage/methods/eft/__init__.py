@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.judging.judges import Generator, Judges
+    from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
-    from visage.judging.train import FaceNetworks
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle
 
@@ -46,7 +46,7 @@ class Eft(Method):
         return (BasisEFT if method.basis else EFT)(method, loss, faces.size, len(AUS), embedding)
 
     def generator_of(self, architecture: Mapping[str, Any]) -> "Network":
-        from visage.models.disentangler import Disentangler
+        from visage.methods.eft.networks.disentangler import Disentangler
         from visage.models.generator import build_generator
 
         return build_generator(architecture, {"disentangler": Disentangler})
@@ -57,7 +57,7 @@ class Eft(Method):
         return SwapBatches(faces, experiment.train, device)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
-        from visage.judging.transfer import TransferJudges
+        from visage.methods.eft.judging.judges import TransferJudges
         from visage.methods.eft.validation import TransferValidation
 
         if experiment.search.needs_frechet():
@@ -72,7 +72,7 @@ class Eft(Method):
         device: "str | torch.device" = "cpu", extras: Extras = NONE, inception: Path | None = None,
         beside: "Generator | None" = None,
     ) -> "Evaluation":  # fmt: skip
-        from visage.judging.evaluate_transfer import evaluate_transfer
+        from visage.methods.eft.judging.evaluate import evaluate_transfer
 
         if inception:
             raise UserError("--inception: FID is not measured for transfers; leave it out.")
@@ -82,7 +82,7 @@ class Eft(Method):
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
     ) -> "Iterator[tuple[str, np.ndarray]]":
-        from visage.judging.report import transfer_picture, units_picture
+        from visage.methods.eft.judging.sheets import transfer_picture, units_picture
 
         yield "faces.png", transfer_picture(generator, faces, part)
         unit_map: Any = extras.get(UNITS)
@@ -123,7 +123,7 @@ class Eft(Method):
         return {UNITS: fit_unit_map(generator, faces)}
 
     def extras_of(self, generator: Any) -> Extras:
-        from visage.models.unit_map import unit_map_of
+        from visage.methods.eft.networks.unit_map import unit_map_of
 
         return {UNITS: unit_map_of(generator)}
 

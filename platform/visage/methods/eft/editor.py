@@ -10,8 +10,8 @@ from visage.errors import UserError
 from visage.faces.facs import AUS
 from visage.methods.base import Edited, Editor
 from visage.methods.eft import UNITS
+from visage.methods.eft.networks.disentangler import Features
 from visage.methods.requests import DRIVER
-from visage.models.disentangler import Features
 from visage.models.pixels import as_input, as_pixels
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from torch.func import functional_call
 from visage.methods.base import Training
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
+from visage.methods.eft.networks.critic import Critic
+from visage.methods.eft.networks.disentangler import Disentangler, Features
 from visage.methods.losses import (
     Parts,
     adversarial_fake,
@@ -26,8 +28,6 @@ from visage.methods.losses import (
     triplet_loss,
     weight,
 )
-from visage.models.critic import Critic
-from visage.models.disentangler import Disentangler, Features
 
 
 class Swapped(NamedTuple):

@@ -5,9 +5,9 @@ import torch
 
 from visage.faces.action_units import ActionUnits, action_units, learning_faces
 from visage.faces.faceset import FaceSet
-from visage.judging.fit import BATCH, real_inputs
-from visage.models.disentangler import Disentangler
-from visage.models.unit_map import UnitMap, unit_map_of
+from visage.judging.networks.fit import BATCH, real_inputs
+from visage.methods.eft.networks.disentangler import Disentangler
+from visage.methods.eft.networks.unit_map import UnitMap, unit_map_of
 
 PICTURES = 4_096  # at most; the map has a few thousand numbers
 RIDGE = 0.01  # of the mean variance: units that are always shown together share what they do

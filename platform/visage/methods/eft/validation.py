@@ -5,8 +5,9 @@ from pathlib import Path
 from torch import nn
 
 from visage.faces.picture import write_png
-from visage.judging.report import transfer_picture
-from visage.judging.transfer import TransferJudges, pairings, quick_transfer
+from visage.judging.driver_pairs import pairings
+from visage.methods.eft.judging.judges import TransferJudges, quick_transfer
+from visage.methods.eft.judging.sheets import transfer_picture
 from visage.models.precision import Precision, in_precision
 
 

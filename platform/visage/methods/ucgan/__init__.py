@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from visage.config import Experiment
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
     from visage.models.generator import Network
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.sampling import Likeness
-from visage.judging.crossed import crossed_encoder, half_of
+from visage.judging.networks.crossed import crossed_encoder, half_of
 from visage.methods.ucgan.config import Loss
 from visage.models.identity import CompactEncoder, CrossedEncoder, load_embedding
 from visage.models.pixels import as_input

@@ -141,7 +141,7 @@ def _headings(result: AblationResult) -> list[str]:
 
 
 def _leaks(result: AblationResult) -> str:
-    """What probes read from the features of each run of transfers; see `judging.probes`."""
+    """What probes read from the features of each run of transfers."""
     lines, chance = "", 0.0
     for run in result.runs:
         if (evaluation := run.evaluation()) and (found := evaluation.probes):

@@ -23,7 +23,7 @@ from visage.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
-    from visage.judging.train import FaceNetworks
+    from visage.judging.networks.train import FaceNetworks
 
 EVALUATION = "evaluation.json"
 SETTINGS = "settings.json"
@@ -235,7 +235,7 @@ def _train(run: Run) -> None:
 
     from visage.faces.picture import write_png
     from visage.faces.shared import opened
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
     from visage.training.checkpoint import load_generator
     from visage.training.run import run_here
     from visage.training.trainer import here

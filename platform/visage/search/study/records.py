@@ -209,7 +209,7 @@ def counted(study: "Study") -> list["FrozenTrial"]:
 
 def require_same_faces(study: "Study", experiment: Experiment) -> None:
     """Raises UserError when the faces or their judges are not those that the study's scores were reached with."""
-    from visage.judging.train import fingerprints
+    from visage.judging.networks.train import fingerprints
 
     now = fingerprints(experiment.data.dir)
     begun = study.user_attrs.get("faces")

@@ -10,7 +10,7 @@ from visage.search.trials.workers import on_workers
 def training(experiment: Experiment, study: Path) -> Trainable:
     """The trial function of an experiment, with its face set and judges made ready here, once for all trials."""
     from visage.faces.prepare import prepare_if_absent
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
 
     face_networks(prepare_if_absent(experiment.data), experiment.judge)
     return in_process(experiment, study) if experiment.train.workers == 1 else on_workers(experiment, study)

@@ -177,7 +177,7 @@ def _loaded(data: Data, judge: Judge, device: "torch.device", *, paired: bool) -
     """
     from visage.faces.shared import opened
     from visage.judging.judges import Judges
-    from visage.judging.train import face_networks
+    from visage.judging.networks.train import face_networks
 
     faces = opened(data)
     networks = face_networks(faces, judge)

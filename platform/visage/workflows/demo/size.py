@@ -5,7 +5,7 @@ import time
 
 from visage.config import Experiment, replaced
 from visage.faces.faceset import FaceSet
-from visage.judging.train import FaceNetworks
+from visage.judging.networks.train import FaceNetworks
 
 TRIAL_SECONDS = 40.0  # of training a trial: six, two at a time, and their evaluations are some three minutes
 FEWEST, MOST = 800, 8_000  # images: below it nothing is learnt, above it little more

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from visage.models.disentangler import Disentangler
+from visage.methods.eft.networks.disentangler import Disentangler
 
 
 class UnitMap(nn.Module):

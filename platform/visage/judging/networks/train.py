@@ -21,11 +21,11 @@ from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
 from visage.infra.files import locked
 from visage.infra.remote_store import Store
-from visage.judging.fit import Tick, fit_check, seeded
-from visage.judging.linear import dimensions_for, fit_expression_judge, fit_identity
-from visage.judging.names import Doubts, doubts
-from visage.judging.outside import as_asked, choose, outside_judges
-from visage.judging.reach import apply, reached
+from visage.judging.networks.fit import Tick, fit_check, seeded
+from visage.judging.networks.linear import dimensions_for, fit_expression_judge, fit_identity
+from visage.judging.networks.names import Doubts, doubts
+from visage.judging.networks.outside import as_asked, choose, outside_judges
+from visage.judging.networks.reach import apply, reached
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visage.judging.fit import seeded
+from visage.judging.networks.fit import seeded
 from visage.models.identity import resized
 from visage.models.judges import NaturalCheck
 from visage.models.pixels import as_input, as_pixels

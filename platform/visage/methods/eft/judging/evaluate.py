@@ -10,18 +10,19 @@ from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.drawn import drawn_alone, drawn_exchanged
-from visage.judging.floors import by_regression
+from visage.judging.driver_pairs import Pairings, at_rest, pairings
 from visage.judging.frechet import Realism
 from visage.judging.judges import BATCH, Generator, Judges
 from visage.judging.metrics import interval_over_people
-from visage.judging.probes import probes
+from visage.judging.networks.train import FaceNetworks
 from visage.judging.results import Alone, Evaluation, FaceResult, Row
-from visage.judging.train import FaceNetworks
-from visage.judging.transfer import Pairings, Read, TransferJudges, at_rest, pairings
+from visage.methods.eft.judging.drawn import drawn_alone, drawn_exchanged
+from visage.methods.eft.judging.judges import Read, TransferJudges
+from visage.methods.eft.judging.probes import probes
+from visage.methods.eft.judging.regression import by_regression
+from visage.methods.eft.networks.disentangler import Disentangler
+from visage.methods.eft.networks.unit_map import UnitMap
 from visage.models.condition import NEUTRAL, conditions
-from visage.models.disentangler import Disentangler
-from visage.models.unit_map import UnitMap
 
 UNSEEN = ("identity", "identity_similarity", "au_agreement", "score")  # what an answer without a picture has
 PICTURES = 96  # of the part, at most, that are told each action unit alone
@@ -43,7 +44,7 @@ def evaluate_transfer(
 
     Rows: model; copy, the source as it is; rest, another picture of its person, see `at_rest`, held to the source
     where it is the reference itself; constant, no picture, but the median action units of the training pictures, and
-    the copy's identity; regression, see `floors.by_regression`; driver, the driver as it is; drawn, the
+    the copy's identity; regression, see `regression.by_regression`; driver, the driver as it is; drawn, the
     true answer, where the faces were drawn; units, what the model
     makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; named,
     what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's

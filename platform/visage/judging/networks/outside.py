@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from visage.config.experiment import FITTED, Judge
 from visage.errors import UserError, one_line
 from visage.faces.align import inner_face_mask
-from visage.judging.reach import accuracy, apply, recognised
+from visage.judging.networks.reach import accuracy, apply, recognised
 from visage.models.judges import ExpressionJudge, Trunk
 from visage.models.outside import PACKAGE, READ, OutsideExpression, OutsideIdentity
 

@@ -1,22 +1,12 @@
 """How the action units of results agree with those of their drivers, as pure functions of numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from visage.faces.action_units import PRESENT
 from visage.judging.bootstrap import resampled
 from visage.judging.metrics import Estimate, Numbers, interval, means_over_people, score
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Of one action unit: Pearson's correlation of what the driver shows and what the result does, and the F1 of its
-    presence. NaN where no driver shows it."""
-
-    correlation: Estimate
-    f1: Estimate
 
 
 def weights_of(people: Sequence[str] | np.ndarray, resamplings: int, seed: int) -> Numbers:

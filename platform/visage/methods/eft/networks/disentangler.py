@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from visage.methods.eft.networks.unit_reader import UnitReader
 from visage.models.basis import COLOUR_GAIN, OVER, Basis, fine_flow, wide_window
 from visage.models.generator import Network
 from visage.models.layers import ConditionedNorm, ConditionEmbedding, ConvNorm, Norm, centred_grey
 from visage.models.unet import BOTTLENECK, SIZES, WIDEST, blended, face_window, moved, upsampled_conv
-from visage.models.unit_reader import UnitReader
 
 EMBEDDING = 64
 BLOCKS = 2  # of the decoder at its coarsest

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visage.judging.augment import augment
-from visage.judging.fit import seeded
+from visage.judging.networks.augment import augment
+from visage.judging.networks.fit import seeded
 from visage.models.basis import ExpressionReader
 from visage.models.identity import InnerFaceEmbedding
 from visage.models.judges import ExpressionJudge, UnitJudge

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from visage.faces.faceset import FaceSet
-from visage.judging.augment import augment
+from visage.judging.networks.augment import augment
 from visage.models.judges import ExpressionCheck
 from visage.models.pixels import as_input
 from visage.models.precision import autocast

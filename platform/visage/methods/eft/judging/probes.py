@@ -4,11 +4,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from visage.judging.agreement import correlations, mean_interval, weights_of
 from visage.judging.judges import BATCH
 from visage.judging.metrics import Estimate, interval_over_people
-from visage.judging.transfer import TransferJudges
-from visage.models.disentangler import Disentangler
+from visage.methods.eft.judging.agreement import correlations, mean_interval, weights_of
+from visage.methods.eft.judging.judges import TransferJudges
+from visage.methods.eft.networks.disentangler import Disentangler
 
 CELLS = 4  # a side: the AU-free feature is pooled to so many before it is probed
 RIDGE = 0.1  # of the mean variance

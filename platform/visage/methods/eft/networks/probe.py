@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from visage.models.layers import ConvNorm
 
-CELLS = 4  # a side: the feature is pooled to so many, as by the leak probe of `judging.probes`
+CELLS = 4  # a side: the feature is pooled to so many, as by the leak probe of `eft.judging.probes`
 RIDGE = 0.1
 HALF_LIFE = 1_000  # of the moments, in pictures
 LEAST = 0.01  # a variance of intensities that a unit does not fall below

@@ -13,9 +13,9 @@ from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
 from visage.faces.split import halves
 from visage.infra.files import locked, write_whole
-from visage.judging.fit import seeded
-from visage.judging.linear import PICTURES, dimensions_for, fit_identity
-from visage.judging.train import ENCODER_SEED, LOCK, SEEDS, resized
+from visage.judging.networks.fit import seeded
+from visage.judging.networks.linear import PICTURES, dimensions_for, fit_identity
+from visage.judging.networks.train import ENCODER_SEED, LOCK, SEEDS, resized
 from visage.models.identity import CompactEncoder, CrossedEncoder, RTrunk
 
 FILE = "crossed.safetensors"

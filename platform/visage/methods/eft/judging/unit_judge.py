@@ -20,8 +20,8 @@ from visage.faces.action_units import action_units
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.faces.split import READING
-from visage.judging.linear import fit_unit_judge
-from visage.judging.train import resized
+from visage.judging.networks.linear import fit_unit_judge
+from visage.judging.networks.train import resized
 from visage.models.judges import Trunk, UnitJudge
 
 FORMAT = 1

@@ -13,7 +13,12 @@ from sklearn.metrics import f1_score
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.agreement import (
+from visage.judging.driver_pairs import at_rest, pairings
+from visage.judging.judges import Judges
+from visage.judging.metrics import score
+from visage.judging.networks.train import FaceNetworks
+from visage.judging.results import Evaluation
+from visage.methods.eft.judging.agreement import (
     PRESENT,
     agreement,
     correlations,
@@ -22,17 +27,13 @@ from visage.judging.agreement import (
     transfer_estimates,
     weights_of,
 )
-from visage.judging.evaluate_transfer import evaluate_transfer
-from visage.judging.floors import unit_changes
-from visage.judging.judges import Judges
-from visage.judging.metrics import score
-from visage.judging.probes import ridge
-from visage.judging.results import Evaluation
-from visage.judging.train import FaceNetworks
-from visage.judging.transfer import TransferJudges, at_rest, pairings, quick_transfer
-from visage.judging.unit_judge import FILE, unit_judge
-from visage.models.disentangler import Disentangler
-from visage.models.unit_map import UnitMap
+from visage.methods.eft.judging.evaluate import evaluate_transfer
+from visage.methods.eft.judging.judges import TransferJudges, quick_transfer
+from visage.methods.eft.judging.probes import ridge
+from visage.methods.eft.judging.regression import unit_changes
+from visage.methods.eft.judging.unit_judge import FILE, unit_judge
+from visage.methods.eft.networks.disentangler import Disentangler
+from visage.methods.eft.networks.unit_map import UnitMap
 
 Judged = tuple[FaceSet, FaceNetworks]
 JUDGE = Judge(images=4_000, bootstrap=100)
