@@ -20,12 +20,14 @@ demo: setup
 cluster: setup
 	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py
 
-# After every edit: what needs no server, no browser and no GPU.
+# After every edit: what needs no server, no browser, no GPU and no more than a second or two.
 check: lint
-	$(RUN)pytest -q -m "not (ray or serve or browser or gpu or soak)"
+	$(RUN)pytest -q -n auto -m "not (fit or ray or serve or browser or gpu or soak)"
 
+# What starts a Ray or a browser has the machine to itself, as both give up on a machine that is too slow.
 test: lint
-	$(RUN)pytest -m "not soak"
+	$(RUN)pytest -n auto -m "not (ray or serve or browser or soak)"
+	$(RUN)pytest -m "(ray or serve or browser) and not soak"
 
 lint: setup
 	$(RUN)ruff check .

@@ -20,6 +20,8 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["VISAGE_JUDGES"] = os.devnull + ".tgz"  # the same judges, whether or not this machine has those from outside
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of the code; and the same examples each time, or a change fails for what it did not touch.
 settings.register_profile("visage", deadline=None, derandomize=True)
@@ -81,15 +83,35 @@ def london() -> Path:
     return LONDON
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for the judges below waits for their fit, unless another test has waited already."""
+    for item in items:
+        if "judged" in getattr(item, "fixturenames", ()):
+            item.add_marker("fit")
+
+
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
     """56 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
-    from visage.config.data import Shares
+    from filelock import FileLock
+
     from visage.config.experiment import Judge
+    from visage.faces.faceset import FaceSet
+    from visage.judging.networks.train import face_networks
+
+    # The processes of pytest-xdist, each with a folder of its own in one, share them.
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "judged"
+    with FileLock(out.with_suffix(".lock")):
+        faces = FaceSet.open(out) if out.exists() else _judged_faces(out)
+        return faces, face_networks(faces, Judge(images=4_000))
+
+
+def _judged_faces(out: Path) -> "FaceSet":
+    from visage.config.data import Shares
     from visage.faces.faceset import write_face_set
     from visage.faces.layouts import Row
     from visage.faces.synthetic.people import picture_of
-    from visage.judging.networks.train import face_networks
 
     rows, faces = [], []
     for person in range(56):
@@ -98,7 +120,5 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetw
                 row, face = picture_of(person, expression, session, 64, seed=5)
                 rows.append(Row(Path(f"{len(rows)}.png"), row.identity, expression, str(session)))
                 faces.append(face)
-    out = tmp_path_factory.mktemp("judged") / "faces"
     shares = Shares(train=0.6, validation=0.15, test=0.25)
-    made = write_face_set(out, rows, faces, name="judged", layout="synthetic", size=64, shares=shares)
-    return made, face_networks(made, Judge(images=4_000))
+    return write_face_set(out, rows, faces, name="judged", layout="synthetic", size=64, shares=shares)
