@@ -106,7 +106,7 @@ def build(serving: Serving) -> "Application":
     replicas = serving.replicas
     deployment = serve.deployment(
         name="Endpoint",
-        # What a replica takes on is decided by its gate (serve_app.gate), which knows requests that are still arriving
+        # What a replica takes on is decided by its admission, which knows requests that are still arriving
         # from those that wait; Serve only holds off floods.
         max_ongoing_requests=max(FLOOD, 2 * serving.limits.queue),
         max_queued_requests=serving.limits.queue,

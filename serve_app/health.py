@@ -26,8 +26,8 @@ class Health:
     """Watches the networks of a replica. `fault` says what is wrong with them; empty while nothing is.
 
     A failed batch may be the fault of what was asked, so it decides nothing: the next check runs a golden face, which
-    no caller has chosen. Without a failed batch one is run every minute. seconds: how long the networks may take for it
-    while they finish nothing else either.
+    no caller has chosen. Without a failed batch one is run every minute. seconds: the longest that the check
+    may take while no other batch is finished either.
     """
 
     def __init__(self, held: Held, seconds: float) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tests.methods.test_eft import faces
 from visage.config.experiment import Experiment
 from visage.methods import method_of
-from visage.methods.eft.basis import BasisEFT, feature_paired_loss
+from visage.methods.eft.basis_losses import BasisEFT, feature_paired_loss
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
 from visage.methods.eft.networks.disentangler import Disentangler

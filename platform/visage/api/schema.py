@@ -89,7 +89,7 @@ class Comparison(Schema):
 
 NATURAL = (
     "0 to 1, by a check that was fitted to this model: below 0.5 mouth or chin look damaged, as in fewer than one in "
-    "twenty of its faces; null when not computed, and of a model of an older Visage"
+    "twenty of its faces; null when not computed, and of a model that carries no such check"
 )
 
 

@@ -13,7 +13,7 @@ def compare(
     url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
 ) -> None:
     """Show what a running endpoint's self-check says of the challenger against the champion."""
-    from visage.workflows.comparison import compare_models
+    from visage.workflows.challenger import compare_models
 
     compare_models(name, url)
 

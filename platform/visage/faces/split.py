@@ -23,8 +23,8 @@ def split_people(
     published: Mapping[str, str] | None = None,
     kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The part of each person; the shares hold to a person, whatever the names and their order, but no part has fewer
-    than two people, as judging needs, where there are two for each.
+    """The part of each person. Each part has its share of the people, rounded to whole ones, whatever their names and
+    order; but no part has fewer than two people, as judging needs, where there are two for each.
 
     `published`: the people whom the data set's own protocol puts into train or test. Of its training people some are
     dealt to validation, in the proportion of the two shares. `kept`: people who have a part already and stay there;
@@ -63,7 +63,8 @@ def split_people(
 
 
 def split_rows(rows: Sequence[Row], shares: Shares, kept: Mapping[str, str] | None = None) -> dict[str, str]:
-    """As `split_people`, by the rows' own word on the published split; who shows no expression keeps to his own."""
+    """As `split_people`, with the published split that the rows name. People who show action units and no expression
+    stay in the part that their rows name."""
     beside = {row.identity: row.published for row in rows if row.published in (PRACTICE, READING)}
     named = [row for row in rows if row.identity not in beside]
     published = {row.identity: row.published for row in named if row.published}

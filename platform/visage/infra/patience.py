@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from visage.errors import Overtaken, UserError
 
-PATIENCE_SECONDS = 180.0  # of a study's driver, as a server may start anew; the trials go on until their next report
+PATIENCE_SECONDS = 180.0  # as a server may start anew
 PAUSE_SECONDS = 1.0
 Answer = TypeVar("Answer")
 

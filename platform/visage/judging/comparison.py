@@ -16,7 +16,8 @@ class Compared:
     """A variant's figures by metric. metrics: mean over its runs. by_run: each. difference: to the first variant, run
     by run of one seed; NaN where they share none.
 
-    Intervals are of 95 % by Student's t over the seeds, on the same test people, whom they say nothing beyond; NaN
+    Intervals are of 95 % by Student's t over the seeds. The test people are the same in all runs, so that the intervals
+    say nothing of other people; NaN
     where there is one seed.
     """
 

@@ -145,7 +145,8 @@ class Measured:
     """How the single results of an evaluation are to be read.
 
     probability: the metric that `FaceResult.probability` holds. floors: the rows that need no network, which a model
-    must beat in score. wrong: the row that fails the other half of the task than `copy`; see `gate.trivial_answers`.
+    must beat in score. wrong: where `copy` is the same person with the wrong expression, the row of a
+    wrong person with the right one; see `gate.trivial_answers`.
     remeasured: results without the floors are of an older Visage, and were measured another way.
     """
 

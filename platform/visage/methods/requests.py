@@ -1,7 +1,7 @@
 """The two kinds of request that a generator answers: an expression by its name, or that of another face, the driver.
 
-A generator has two inputs: faces, and what is asked of each. What is asked are columns of N values each, as a caller
-names them; a request makes the second input of them, and pictures to try a generator with.
+A generator has two inputs: faces, and what is asked of each. Callers give the latter as named columns of N values; a
+kind of request turns columns into the second input, and has examples to try a generator with.
 """
 
 from abc import ABC, abstractmethod

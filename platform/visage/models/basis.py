@@ -75,9 +75,9 @@ class BasisGenerator(Levels, Network):
     The input is moved by a flow and then coloured: both are the basis under (condition - what the input shows) plus
     what the U-Net adds for this face. The U-Net sees the face at half the side, each 2x2 pixels as 12 channels.
     size: side of the face in pixels, a power of two from 32 to 512. width: channels of the first level. conditions:
-    number K of expressions. exaggeration: when it is not trained, how many times flow and colour are
-    taken: where the data does not tell how much of an expression a face will show, the middle is learnt, which is less
-    than most faces show.
+    number K of expressions. exaggeration: a factor on flow and colour outside of training.
+    Where the data does not tell how strongly a face will show an expression, training finds the mean, which is weaker
+    than most faces are.
     """
 
     def __init__(self, size: int, width: int, conditions: int, exaggeration: float = 1.0) -> None:

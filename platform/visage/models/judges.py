@@ -1,4 +1,4 @@
-"""Small networks that measure a face: who it is, what it expresses, and whether its mouth is whole. None needs a batch.
+"""Small networks that measure a face: who it is, what it expresses, and whether its mouth is whole.
 
 All but the last stand on convolutions that were trained on many photographs of faces, for a face set may hold few
 people.

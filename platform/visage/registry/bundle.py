@@ -96,7 +96,7 @@ class Bundle:
         return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
 
     def natural(self) -> "NaturalCheck | None":
-        """The self-check of whether the mouth is whole, as `generator`; None for a bundle of an older Visage."""
+        """The self-check of whether the mouth is whole, as `generator`; None where the bundle carries none."""
         from visage.models.judges import NaturalCheck
 
         return self._loaded(NATURAL, NaturalCheck()) if NATURAL in self.card.files else None  # type: ignore[return-value]

@@ -40,7 +40,7 @@ def sampler(study: Study, search: Search) -> BaseSampler:
 
 
 def scheduler(experiment: Experiment) -> TrialScheduler:
-    """The scheduler of a configuration. A grace as long as the run leaves nothing to stop."""
+    """The scheduler of a configuration. With a grace period as long as the run none stops a trial."""
     search, last = experiment.search, experiment.train.images - 1  # a rung at the very end would stop what is finished
     if search.scheduler == "none" or search.grace_images > last:
         return FIFOScheduler()

@@ -114,7 +114,8 @@ def fit_unit_judge(judge: UnitJudge, faces: Tensor, values: Tensor, pictures: in
 def _features(
     features: Callable[[Tensor], Tensor], faces: Tensor, pictures: int, seed: int, *, erase: bool, mirror: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The features of each face as it is and augmented, as often as the others, and which face each is of."""
+    """The features of every face as it is, then of augmented copies, as many of each face as of another; and the index
+    of the face that each is of."""
     copies = max(1, min(pictures, PICTURES) // len(faces))
     chosen = torch.arange(len(faces), device=faces.device).repeat(copies)
     random = torch.Generator(faces.device).manual_seed(seed)

@@ -21,9 +21,9 @@ from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
 from visage.infra.files import locked
 from visage.infra.remote_store import Store
+from visage.judging.networks.doubtful_names import Doubts, doubts
 from visage.judging.networks.fit import Tick, fit_check, seeded
 from visage.judging.networks.linear import dimensions_for, fit_expression_judge, fit_identity
-from visage.judging.networks.names import Doubts, doubts
 from visage.judging.networks.outside import as_asked, choose, outside_judges
 from visage.judging.networks.reach import apply, reached
 from visage.models.basis import ExpressionReader

@@ -55,7 +55,7 @@ class MethodByExpression(Method):
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
     ) -> "Iterator[tuple[str, np.ndarray]]":
-        from visage.judging.report import faces_picture, intensity_picture
+        from visage.judging.sheets import faces_picture, intensity_picture
 
         yield "faces.png", faces_picture(generator, faces, part)
         yield "intensity.png", intensity_picture(generator, faces, part)

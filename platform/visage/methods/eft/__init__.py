@@ -35,7 +35,7 @@ class Eft(Method):
 
     def build(self, experiment: "Experiment", faces: "FaceSet", networks: "FaceNetworks") -> Training:
         from visage.faces.facs import AUS
-        from visage.methods.eft.basis import BasisEFT
+        from visage.methods.eft.basis_losses import BasisEFT
         from visage.methods.eft.losses import EFT
         from visage.models.identity import load_embedding
 

@@ -1,4 +1,4 @@
-"""Unpaired pictures with their action units, on a device."""
+"""Unpaired pictures with their action units, and another picture of each person, on a device."""
 
 from dataclasses import dataclass
 

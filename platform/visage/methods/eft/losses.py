@@ -1,4 +1,4 @@
-"""EFT: explicit facial expression transfer; the expression of one picture on the face of another.
+"""The losses of EFT, explicit facial expression transfer: the expression of one picture on the face of another.
 
 Shao, Zhu, Tang, Lu, Ma: IEEE TIP 2021, doi 10.1109/TIP.2021.3073857. The published text gives the parts and not their
 exact form; the formulas here are our reading. Terms marked (extension) are not in the paper.
@@ -168,8 +168,9 @@ class EFT(Training):
         return whole, parts
 
     def for_generator(self, batch: SwapBatch, generated: Swapped) -> tuple[Tensor, Parts]:
-        """w_au [BCE(C(r), au) + BCE(C(r of S), the other's au)] + w_f |D_f(f) - 1/K|^2 + w_rec |R - I|_1
-        + w_cycle |swapped twice - I|_1 + w_swap -D_swap(S) + w_adv -D(S) (+ w_tri triplet, extension)."""
+        """w_au [BCE(C(r), au) + carried BCE(C(r of S), the other's au)] + w_f |D_f(f) - 1/K|^2 + w_rec |R - I|_1
+        + w_cycle |swapped twice - I|_1 + w_swap -D_swap(S) + w_adv -D(S) (+ w_paired |G(f_J, r_I) - I|_1 with J another
+        picture of I's person, + w_tri triplet: extensions)."""
         loss, real = self.loss, torch.cat([batch.face, batch.driver])
         aus = torch.cat([batch.aus, batch.driver_aus])
         realism, swap, classes = self.discriminator(generated.swapped, generated.free)

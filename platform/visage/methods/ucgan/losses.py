@@ -1,4 +1,4 @@
-"""UC-GAN: a U-Net conditional GAN with other-identity pairs and a triplet loss.
+"""The losses of UC-GAN: a U-Net conditional GAN with other-identity pairs and a triplet loss.
 
 Wang, Wang, Li: ACM TOMM 15(3s) 88, 2019, doi 10.1145/3355397. The published text gives the terms and not their exact
 form; the formulas here are our reading. Terms marked (extension) are not in the paper.

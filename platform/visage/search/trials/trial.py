@@ -28,9 +28,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Trainable = Callable[[dict[str, Any]], None]
 Work = Callable[[Experiment, RunFolder, Report], object]
-"""Trains a trial's experiment in its folder, and reports each evaluation once it stands in the folder's journal. The
-last two are told again when it goes on: Tune takes a result and lets the trial train on while it looks at it, so the
-study may have been killed, or its stores away, before they were kept."""
+"""Trains a trial's experiment in its folder, and reports each evaluation once it stands in the folder's journal. A
+trial that goes on reports its last two evaluations again: a trial trains on while Tune handles its last report, so the
+study may have been killed before it stored them, or its stores may have been away."""
 
 
 def in_process(experiment: Experiment, study: Path) -> Trainable:

@@ -42,9 +42,9 @@ def evaluate_transfer(
 ) -> Evaluation:
     """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
 
-    Rows: model; copy, the source as it is; rest, another picture of its person, see `at_rest`, held to the source
-    where it is the reference itself; constant, no picture, but the median action units of the training pictures, and
-    the copy's identity; regression, see `regression.by_regression`; driver, the driver as it is; drawn, the
+    Rows: model; copy, the source as it is; rest, a neutral picture of its person, see `at_rest`; its identity
+    is measured against the source where it is itself the reference; constant, no picture, but the median action units
+    of the training pictures, and the copy's identity; regression, see `regression.by_regression`; driver, the driver as it is; drawn, the
     true answer, where the faces were drawn; units, what the model
     makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; named,
     what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's
@@ -117,8 +117,8 @@ def _told_units(judges: TransferJudges, generator: Disentangler, unit_map: UnitM
 def _alone(
     judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, resamplings: int, seed: int
 ) -> dict[str, Alone]:
-    """Of each unit that the map and the labels know, by its number, over faces of the part: those at rest, if any are,
-    as a unit is not alone on another face."""
+    """Of each unit that the map and the labels know, by its number, over faces of the part: neutral ones where there
+    are any, as other faces show further units already."""
     members, drawn = judges.faces.part(judges.part), drawn_alone(judges)
     if NEUTRAL in judges.faces.expressions:
         rest = members[judges.faces.expression[members] == judges.faces.expressions.index(NEUTRAL)]

@@ -104,8 +104,8 @@ class Decoder(nn.Module):
 
 
 class ChangeDecoder(nn.Module):
-    """A narrow AU-free feature, the source's pixels and a change of units to what is done for this person: of each
-    pixel three colours that are added and a share of its own that is taken away, and a flow; nothing at the start.
+    """A narrow AU-free feature, the source's pixels and a change of units to what is done for this person: for each
+    pixel a colour to add and the share of its own colour to take away, and a flow. All are 0 before training.
 
     Where a mouth closes or opens nothing that is there can be moved: it has to go, and be painted.
     """

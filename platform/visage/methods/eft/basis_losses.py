@@ -1,4 +1,4 @@
-"""EFT on a basis of 2D blendshapes (extension): each action unit has its own flow and colours, left and right apart.
+"""The losses of EFT on a basis of 2D blendshapes (extension), which gives each action unit of each side its own maps.
 
 The AU-related feature r is the units themselves, 2U numbers in 0..1 that the encoder reads from a picture; G moves and
 tints the source I_a by the change r_b - r_a. It learns from two pictures of one person, I and J, whose units u are
@@ -23,8 +23,8 @@ LEAST = 1e-3  # a variance over people that no number of a feature falls below
 
 
 def feature_paired_loss(one: Tensor, other: Tensor) -> Tensor:
-    """How far the AU-free features N,C,H,W of two pictures of the same N people are apart, over how far people are:
-    the mean over their numbers of the square within a person by the variance between them."""
+    """The distance of AU-free features N,C,H,W between two pictures of a person, relative to that between people: the
+    mean over features of the squared difference within a person divided by the variance over the N people."""
     one, other = one.float(), other.float()
     between = ((one + other) / 2).var(0, correction=0) + LEAST
     return ((one - other).square().mean(0) / between).mean()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visage.faces.faceset import FaceSet
-from visage.judging.networks.names import doubts
+from visage.judging.networks.doubtful_names import doubts
 from visage.judging.networks.train import FaceNetworks, apply, resized
 
 Judged = tuple[FaceSet, FaceNetworks]
