@@ -42,14 +42,13 @@ def evaluate_transfer(
 ) -> Evaluation:
     """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
 
-    Rows: model; copy, the source as it is; rest, a neutral picture of its person, see `at_rest`; its identity
-    is measured against the source where it is itself the reference; constant, no picture, but the median action units
-    of the training pictures, and the copy's identity; regression, see `regression.by_regression`; driver, the driver as it is; drawn, the
-    true answer, where the faces were drawn; units, what the model
-    makes by its `unit_map` when it is told the driver's labels of action units instead of shown the driver; named,
-    what `beside`, a generator of (faces N,3,S,S, conditions N,K), makes when it is told the class of the driver's
-    expression. Intervals are 95 % over the sources' people. Raises JudgesRefused when a judge is no better than
-    chance.
+    Rows: model; copy, the source as it is; rest, a neutral picture of its person, see `at_rest`; its identity is
+    measured against the source where it is itself the reference; constant, no picture, but the median action units of
+    the training pictures, and the copy's identity; regression, see `regression.by_regression`; driver, the driver as it
+    is; drawn, the true answer, where the faces were drawn; units, what the model makes by its `unit_map` when it is
+    told the driver's labels of action units instead of shown the driver; named, what `beside`, a generator of (faces
+    N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 % over the
+    sources' people. Raises JudgesRefused when a judge is no better than chance.
     """
     judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
     judges.judges.refuse_chance()
