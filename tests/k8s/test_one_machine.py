@@ -1,6 +1,7 @@
 """`make cluster`: a study on it gives a model that is served; what is stopped, lost or restored there goes on."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -110,13 +111,15 @@ def champion(user: User) -> str:
     config = user.study("first", images=64, every=32)
     first, second = (user.visage("submit", "tune", config, "--wait") for _ in range(2))
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "registered as visage-ucgan/1" in first.stdout
+    registered = re.search(r"registered as (visage-ucgan/\d+);", first.stdout)  # others may be there already
+    assert registered, first.stdout
+    model = registered[1]
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "is registered as visage-ucgan/1 already" in second.stdout
-    if "visage-ucgan/1 is now champion" not in first.stdout:  # so few steps may teach too little for the gate
-        forced = user.visage("promote", "visage-ucgan/1", "--force")
-        assert "visage-ucgan/1 is now champion" in forced.stdout, forced.stderr
-    return "visage-ucgan/1"
+    assert f"is registered as {model} already" in second.stdout
+    if f"{model} is now champion" not in first.stdout:  # so few steps may teach too little for the gate
+        forced = user.visage("promote", model, "--force")
+        assert f"{model} is now champion" in forced.stdout, forced.stderr
+    return model
 
 
 @pytest.mark.serve
