@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.networks.train import FaceNetworks
-from visage.judging.sheets import CELL, GAP, LINE
+from visage.judging.sheet import CELL, GAP, LINE
 from visage.methods.eft.networks.disentangler import Disentangler
 from visage.models.unet import UNet
 
