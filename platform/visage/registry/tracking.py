@@ -5,7 +5,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,7 @@ from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 from visage.registry.versions import versions
+from visage.registry.view import prepare_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,6 +92,11 @@ class Tracking:
                 log.finish("failed")
             raise
         return log
+
+    def show(self, searched: Sequence[str] = ()) -> None:
+        """Prepare what MLflow's pages open on; see `view.prepare_view`."""
+        with store_faults(self.uri):
+            prepare_view(self.client, self.experiment_id, searched)
 
     def has(self, run_id: str) -> bool:
         """Whether a run is in this store, and not deleted."""

@@ -138,6 +138,7 @@ def _run(
         params = flat(experiment.model_dump(mode="json"))
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         _keep(study, run, place=f"{folder.name}/{run.run_id}")
+    tracking.show(list(search.space))
     mark(folder, run.run_id)
     recorder = OptunaRecorder(study, search, experiment.train.images)
     log = MLflowCallback(experiment, recorder, tracking, result_of(study), watch, tags)

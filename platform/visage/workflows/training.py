@@ -110,6 +110,7 @@ def train_and_publish(
         folder.lock(resume=resume) as resumed,
     ):
         tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
+        tracking.show()
         faces, networks = faces_and_judges(experiment)
         tags = {"visage.kind": "train"}
         if record:
