@@ -166,3 +166,29 @@ def test_a_trial_whose_files_are_refused_makes_one_run(
     runs = client.search_runs(home, "tags.visage.kind = 'trial'")
     assert len(runs) == 3
     assert all("experiment.yaml" in [file.path for file in client.list_artifacts(run.info.run_id)] for run in runs)
+
+
+def test_files_that_are_away_when_a_study_ends_are_waited_for(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    files, moved = tmp_path / "mlartifacts", tmp_path / "moved"
+
+    def behaviour(number: int, values: dict[str, float], images: int) -> float:
+        if number == 2 and images == GOAL:
+            files.rename(moved)
+            files.touch()
+        return images / GOAL
+
+    def bring_back() -> None:
+        while not moved.exists():
+            time.sleep(0.05)
+        time.sleep(8)
+        files.unlink()
+        moved.rename(files)
+
+    threading.Thread(target=bring_back, daemon=True).start()
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
+    result = tune(asked, trials=trials(behaviour))
+    client = MlflowClient(asked.registry.tracking_uri)
+    assert {file.path for file in client.list_artifacts(result.run_id)} >= {"experiment.yaml", "study"}
+    assert client.get_run(result.run_id).data.tags["visage.state"] == "complete"

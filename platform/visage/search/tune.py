@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment, replaced
 from visage.errors import Overtaken, StoreRefused, UserError
+from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
 from visage.search.study.database import database_faults
 from visage.search.study.lock import Claim, claimed, lock_folder, locked
@@ -36,7 +37,7 @@ from visage.training.resources import concurrency, require_seen, room, this_mach
 if TYPE_CHECKING:
     from optuna import Study
 
-    from visage.registry.tracking import RunLog
+    from visage.registry.tracking import RunLog, State
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds the curves
@@ -184,12 +185,13 @@ def _run(
                 run.finish("killed")
         raise UserError(f"{str(recorder.fault).rstrip('.')}; then go on with --resume.")
     try:
-        record_study(study, run)
+        patiently(lambda: record_study(study, run))
     except StoreRefused:
         with suppress(UserError):
             run.finish("killed")
         raise
-    run.finish("complete" if len(counted(study)) >= search.trials else "killed")
+    ending: State = "complete" if len(counted(study)) >= search.trials else "killed"
+    patiently(lambda: run.finish(ending))
 
 
 def _keep(study: "Study", run: "RunLog", place: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from visage.config import Experiment, replaced
 from visage.errors import UserError
+from visage.infra.patience import patiently
 from visage.infra.remote_store import local
 from visage.workflows.models import print_promotion, print_published
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
@@ -73,7 +74,8 @@ def publish_chosen(
 
     folder = Path("runs/tune") / study_folder(experiment).name
     if not experiment.search.final:
-        if model := registry.version_of(best.run_id):
+        # The first that is asked of MLflow when a study has ended: the server may be starting anew.
+        if model := patiently(lambda: registry.version_of(best.run_id)):
             console.print(f"trial {best.number} is registered as {model} already")
             return model
         with judged_later(best.checkpoint):
