@@ -9,7 +9,7 @@ from tests.faces.photos import face, photograph, save
 from tests.faces.sets import SHARES, data, prepare
 from visage.errors import UserError
 from visage.faces import rendering
-from visage.faces.action_units import action_units, by_side, learning_faces
+from visage.faces.action_units import action_units, by_side, learning_faces, shown_by_another
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS, au_vector, prototype
 from visage.faces.labels import labelled
@@ -185,6 +185,20 @@ def test_further_people_show_units_and_are_in_no_part_that_is_judged(tmp_path: P
     assert again.sha256 == made.sha256
     with pytest.raises(UserError, match="units 4 and not 0"):
         prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15))
+
+
+def test_neighbours_who_show_units_show_the_same_ones(tmp_path: Path) -> None:
+    made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", units=8))
+    others, practice = shown_by_another(made), made.part(PRACTICE)
+    assert made.aus is not None
+    sides = by_side(made.aus, made.lopsided)
+    np.testing.assert_array_equal(sides[others], sides)
+    found = practice[others[practice] != practice]
+    assert (made.identity[others[found]] != made.identity[found]).all()
+    assert np.isin(others[found], practice).all()
+    assert len(found) > len(practice) / 2  # the neighbours of those who teach the judge have nobody
+    rest = np.setdiff1d(np.arange(len(others)), practice)
+    np.testing.assert_array_equal(others[rest], rest)
 
 
 def test_the_judge_keeps_no_more_people_than_it_can_learn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """`make cluster`: a study on it gives a model that is served; what is stopped, lost or restored there goes on."""
 
+import gc
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -58,6 +60,7 @@ class User:
         self.parts, self.folder = parts, folder
         self.variables = {name: value for name, value in parts.environment.items() if name != "VISAGE_HOME"}
         self.home = Path(parts.environment["VISAGE_HOME"])
+        self.studies: dict[str, Any] = {}  # each is opened once, as every opening holds a connection of the database
 
     def visage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return visage(*arguments, folder=self.folder, seconds=1200, **self.variables)
@@ -79,11 +82,13 @@ class User:
         from visage.search.study.records import counted, load_study
 
         address, password = self.variables["OPTUNA_STORAGE"], self.variables["PGPASSWORD"]
-        try:
-            study = load_study(name, address.replace("visage@", f"visage:{password}@"))
-        except UserError:
-            return []
-        return [str(trial.user_attrs["state"]) for trial in counted(study)]
+        if name not in self.studies:
+            try:
+                self.studies[name] = load_study(name, address.replace("visage@", f"visage:{password}@"))
+            except UserError:
+                gc.collect()
+                return []
+        return [str(trial.user_attrs["state"]) for trial in counted(self.studies[name])]
 
     def curves(self, name: str) -> list[list[int]]:
         """The steps of each trial's score in MLflow, sorted, by the trials' numbers."""

@@ -1,5 +1,7 @@
 """EFT on a basis: what each part of the loss says, and which networks it reaches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -137,6 +139,20 @@ def test_pixels_teach_the_maps_and_units_the_encoder(batch: SwapBatch) -> None:
     assert all(parameter.grad is not None for parameter in made.generator.related.parameters())
 
 
+def test_a_driver_who_shows_the_true_units_teaches_the_encoder_by_pixels_and_nobody_else_does(batch: SwapBatch) -> None:
+    made = method(feature_adversarial={"weight": 0}, action_units={"weight": 20, "carried": 0})
+    moved(made.generator)
+    plain = made.generate(made.trained, batch)
+    others = torch.cat([faces(4), faces(5)]).requires_grad_(True)
+    generated = made.generate(made.trained, replace(batch, same=others))
+    changed = (generated.made - plain.made).abs().amax((1, 2, 3)) > 1e-5
+    assert changed.tolist() == [True, True, False, False]  # half of the results have a driver
+    made.for_generator(batch, generated)[1]["paired"].backward()
+    assert others.grad is not None
+    assert (others.grad.abs().amax((1, 2, 3)) > 0).tolist() == [True, True, False, False]
+    assert all(parameter.grad is not None for parameter in made.generator.related.parameters())
+
+
 def test_units_that_no_label_tells_are_those_that_are_read(batch: SwapBatch) -> None:
     made = method()
     moved(made.generator)
@@ -228,6 +244,10 @@ def test_the_linear_reader_finds_what_a_feature_holds_and_nothing_in_noise() -> 
         ({"loss": {"swap": {"weight": 1}}}, "set loss.swap.weight to 0"),
         ({"method": {"basis": False}}, "loss.paired.change is for method.basis"),
         ({"method": {"basis": False}, "loss": {"paired": {"weight": 60}}}, "loss.feature_paired is for method.basis"),
+        (
+            {"method": {"basis": False}, "loss": {"paired": {"weight": 60, "exchanged": True}}},
+            "loss.paired.exchanged is for method.basis",
+        ),
     ],
 )
 def test_what_a_basis_leaves_nothing_to_is_refused(settings: dict[str, dict[str, object]], words: str) -> None:

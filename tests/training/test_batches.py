@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from visage.config.data import Shares
+from visage.config.data import Data, Shares
 from visage.config.experiment import Augment, Train
+from visage.errors import UserError
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.facs import AUS
 from visage.faces.layouts import Row
+from visage.faces.prepare import prepare_if_absent
 from visage.faces.synthetic.people import picture_of
 from visage.judging.networks.train import FaceNetworks
 from visage.methods.by_expression.batches import NamedBatches
@@ -71,6 +73,25 @@ def test_a_transfer_s_pictures_are_mirrored_with_their_units_and_never_those_of_
     assert not mirrored[one_sided].any()
     assert 0.3 < mirrored[~one_sided].mean() < 0.7
     assert (drawn.sides[:, AUS.index(14)] == 0).all()  # on the left
+
+
+def test_another_person_who_shows_the_same_units_is_changed_as_the_face_is(faces: FaceSet, tmp_path: Path) -> None:
+    drawn = {"layout": "synthetic", "people": 14, "pictures": 1, "size": 32, "units": 8}
+    made = prepare_if_absent(Data.model_validate({"dir": tmp_path / "units", **drawn}))
+    batches = SwapBatches(made, Train(augment=only_flipped()), CPU, exchanged=True)
+    batch, pictures = batches.at(0, 60), batches.swaps.batch(0, 60)[0]
+    shown, mirrored = pictures[:2].reshape(-1), batches.draw(0, 60).augmentation[:120, 0] < 0
+    assert batch.same is not None
+    others = batches.others
+    assert others is not None
+    for seen, stored in ((torch.cat([batch.face, batch.driver]), shown), (batch.same, others[shown])):
+        plain = to_faces(torch.from_numpy(made.faces[stored]))
+        as_it_was = torch.where(torch.from_numpy(mirrored)[:, None, None, None], seen.flip(3), seen)
+        torch.testing.assert_close(as_it_was, plain, atol=1e-2, rtol=0)
+    assert mirrored.any()
+    assert (made.identity[others[shown]] != made.identity[shown]).mean() > 0.5
+    with pytest.raises(UserError, match=r"no two people who show exactly the same action units, as loss\.paired\.exch"):
+        SwapBatches(faces, Train(), CPU, exchanged=True)
 
 
 def test_without_the_wish_no_tuple_is_mirrored(faces: FaceSet) -> None:

@@ -53,6 +53,21 @@ def learning_faces(faces: FaceSet) -> np.ndarray:
     return practice if len(practice) else faces.part("train")
 
 
+def shown_by_another(faces: FaceSet) -> np.ndarray:
+    """Of each picture that a transfer learns from, one of another person who shows exactly the same action units, each
+    side as the other's: int N indexes into the face set; the picture itself where nobody does."""
+    labels, found = by_side(action_units(faces).values, faces.lopsided), np.arange(len(faces.identity))
+    groups: dict[bytes, list[int]] = {}
+    for picture in learning_faces(faces).tolist():
+        groups.setdefault(labels[picture].tobytes(), []).append(picture)
+    for group in groups.values():
+        for place, picture in enumerate(group):
+            around = group[place + 1 :] + group[:place]
+            others = (other for other in around if faces.identity[other] != faces.identity[picture])
+            found[picture] = next(others, picture)
+    return found
+
+
 def by_side(values: np.ndarray, lopsided: np.ndarray) -> np.ndarray:
     """N,2U intensities on the image's left and then on its right, of N,U on the stronger side.
 

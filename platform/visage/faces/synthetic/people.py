@@ -103,9 +103,10 @@ def unit_picture(
     size,size,3). nuisance: how much light, pose and background vary. turn: the most degrees that a head turns.
 
     All shots of a person are of one setting and pose, so that two differ by their action units alone: each is the true
-    face of the other under its units. The row's expression is empty.
+    face of the other under its units. Two neighbours, an even number and the next, show the same units in each shot, so
+    that each has the true answer to the other as a driver. The row's expression is empty.
     """
-    sitting, own = np.random.default_rng([0x56, seed, person]), np.random.default_rng([0x57, seed, person, shot])
+    sitting, own = np.random.default_rng([0x56, seed, person]), np.random.default_rng([0x57, seed, person // 2, shot])
     setting, degrees = Nuisance.drawn(sitting).scaled(nuisance), float(sitting.uniform(-turn, turn))
     if turn:
         setting = replace(setting, turn=degrees / TURN_DEGREES)

@@ -54,7 +54,9 @@ class Eft(Method):
     def batches(self, faces: "FaceSet", experiment: "Experiment", device: "torch.device") -> Batches:
         from visage.methods.eft.batches import SwapBatches
 
-        return SwapBatches(faces, experiment.train, device)
+        loss = experiment.loss
+        assert isinstance(loss, Loss)
+        return SwapBatches(faces, experiment.train, device, exchanged=loss.paired.exchanged)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
         from visage.methods.eft.judging.judges import TransferJudges

@@ -2,7 +2,8 @@
 
 The AU-related feature r is the units themselves, 2U numbers in 0..1 that the encoder reads from a picture; G moves and
 tints the source I_a by the change r_b - r_a. It learns from two pictures of one person, I and J, whose units u are
-known: G(f_J, u_I - u_J) is I. Units that no label tells are those that the encoder reads.
+known: G(f_J, u_I - u_J) is I. Units that no label tells are those that the encoder reads. With `paired.exchanged` half
+of the u_I are what it reads in another person who shows them: I is the true answer to that driver.
 """
 
 from typing import NamedTuple
@@ -50,8 +51,11 @@ class Exchange(nn.Module):
         super().__init__()
         self.network, self.carried, self.both = network, carried, both
 
-    def forward(self, pictures: Tensor, others: Tensor, units: Tensor, others_units: Tensor) -> Exchanged:
-        """pictures, others: 2N,3,S,S of the same people; the labels of each, 2N,2U, NaN where one is not known."""
+    def forward(
+        self, pictures: Tensor, others: Tensor, units: Tensor, others_units: Tensor, same: Tensor | None
+    ) -> Exchanged:
+        """pictures, others: 2N,3,S,S of the same people; the labels of each, 2N,2U, NaN where one is not known. same:
+        2N,3,S,S of other people who show the units of `pictures`, or None."""
         network, reader = self.network, self.network.related
         assert isinstance(reader, UnitReader)
         read = reader.logits(torch.cat([pictures, others]))
@@ -59,6 +63,9 @@ class Exchange(nn.Module):
         # Half of the sources are known by what is read of them alone, as all are once it is trained.
         read_alone = torch.arange(len(others), device=others.device)[:, None] % 2 == 1
         own = torch.where(units.isnan(), own_read, units)
+        if same is not None:
+            by_driver = torch.arange(len(own), device=own.device)[:, None] % 4 < 2
+            own = torch.where(by_driver, intensities(reader.logits(same)), own)
         other = torch.where(read_alone | others_units.isnan(), other_read, others_units)
         free = network.left(others, other_read)
         made = network.exchanged(free, other, own, others)
@@ -88,7 +95,7 @@ class BasisEFT(Training):
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Exchanged:
-        return trained(*_both(batch), *_labels(batch))
+        return trained(*_both(batch), *_labels(batch), batch.same)
 
     @property
     def adversarial(self) -> bool:

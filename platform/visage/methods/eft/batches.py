@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from visage.config.experiment import Train
-from visage.faces.action_units import action_units, by_side, learning_faces
-from visage.faces.faceset import FaceSet
+from visage.errors import UserError
+from visage.faces.action_units import action_units, by_side, learning_faces, shown_by_another
+from visage.faces.faceset import EXACT, FaceSet
 from visage.faces.facs import AUS
 from visage.faces.sampling import Swaps
 from visage.methods.pictures import Pictures
@@ -18,7 +19,8 @@ from visage.methods.pictures import Pictures
 class SwapBatch:
     """Unpaired pictures. face, driver: N,3,S,S in [-1, 1], of two people. aus, driver_aus: N,U in 0..1, NaN where one
     is not known. positive, driver_positive: other pictures of the same two people. by_side: the labels of all four,
-    4N,2U, on the image's left and then on its right, where a method asks for them."""
+    4N,2U, on the image's left and then on its right, where a method asks for them. same: 2N, other people who show the
+    units of face and of driver, where the loss asks for them."""
 
     face: Tensor
     driver: Tensor
@@ -27,18 +29,21 @@ class SwapBatch:
     positive: Tensor
     driver_positive: Tensor
     by_side: Tensor | None = None
+    same: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class DrawnSwapBatch:
     """read: 4N faces of (face, driver, positive, driver's positive), as `Pictures.read` gives them; augmentation:
-    4N,10; units: those of face and driver, N,U each; sides: those of all four by side of the face.
+    4N,10; units: those of face and driver, N,U each; sides: those of all four by side of the face. same: 2N faces of
+    others who show the units of face and driver, or None.
     """
 
     read: np.ndarray
     augmentation: np.ndarray
     units: tuple[np.ndarray, np.ndarray]
     sides: np.ndarray
+    same: np.ndarray | None
 
 
 class SwapBatches:
@@ -47,12 +52,16 @@ class SwapBatches:
     Face and driver are changed each in its own way: nothing but the expression is to go from one to the other. They may
     be mirrored, as an action unit keeps its name on either side; but not where a picture shows AU 14, which is drawn,
     labelled and told on one side alone.
+
+    exchanged: with other people who show the same units as face and driver. Raises UserError where the faces were not
+    drawn so.
     """
 
-    def __init__(self, faces: FaceSet, train: Train, device: torch.device) -> None:
+    def __init__(self, faces: FaceSet, train: Train, device: torch.device, *, exchanged: bool = False) -> None:
         self.device, self.pictures = device, Pictures(faces, device)
         self.units = action_units(faces).values
         self.by_side = by_side(self.units, faces.lopsided)
+        self.others = _others(faces) if exchanged else None
         self.swaps = Swaps(faces.identity, faces.expression, learning_faces(faces), train.augment, train.seed)
 
     def at(self, first: int, count: int) -> SwapBatch:
@@ -69,11 +78,25 @@ class SwapBatches:
         mirrored = changes[:, 0] < 0
         sides[mirrored] = np.roll(sides[mirrored], sides.shape[1] // 2, axis=1)
         units = (self.units[pictures[0]], self.units[pictures[1]])
-        return DrawnSwapBatch(self.pictures.read(every), changes, units, sides)
+        same = None if self.others is None else self.pictures.read(self.others[pictures[:2].reshape(-1)])
+        return DrawnSwapBatch(self.pictures.read(every), changes, units, sides, same)
 
     def made(self, drawn: DrawnSwapBatch) -> SwapBatch:
         """The batch of drawn pairs."""
         moved = self.pictures.moved
         face, driver, positive, driver_positive = self.pictures.made(drawn.read, drawn.augmentation).chunk(4)
         aus, driver_aus = map(moved, drawn.units)
-        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, moved(drawn.sides))
+        same = None
+        if drawn.same is not None:
+            same = self.pictures.made(drawn.same, drawn.augmentation[: len(drawn.same)])
+        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, moved(drawn.sides), same)
+
+
+def _others(faces: FaceSet) -> np.ndarray:
+    others = shown_by_another(faces)
+    if action_units(faces).source != EXACT or (others == np.arange(len(others))).all():
+        raise UserError(
+            f"{faces.dir}: has no two people who show exactly the same action units, as loss.paired.exchanged asks; "
+            "draw a face set with data.units anew, or leave that out."
+        )
+    return others

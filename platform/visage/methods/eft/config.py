@@ -82,6 +82,11 @@ class Paired(Section):
     change: Weight = Field(
         0.0, description="with method.basis: weighs each pixel by 1 + change * |face - other picture|"
     )
+    exchanged: bool = Field(
+        False,
+        description="with method.basis, for drawn faces: half of the results have a driver, another person who shows "
+        "exactly the units of the true face, in place of its labels",
+    )
 
 
 class Swap(Section):
@@ -111,8 +116,9 @@ class Loss(AnyLoss):
         if self.triplet.embedding == "crossed":
             raise ValueError("loss.triplet.embedding = crossed is for method ucgan, and the method is eft; remove it")
         if not networks.basis:
-            if self.paired.change:
-                raise ValueError("loss.paired.change is for method.basis; set that, or remove it")
+            for name in ("change", "exchanged"):
+                if getattr(self.paired, name):
+                    raise ValueError(f"loss.paired.{name} is for method.basis; set that, or remove it")
             if self.feature_paired.weight:
                 raise ValueError("loss.feature_paired is for method.basis; set that, or remove it")
             return
