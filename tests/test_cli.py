@@ -1,6 +1,9 @@
 """The command line as a user meets it: in a process of its own."""
 
+import contextlib
+import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from visage.cli import app
+from visage.cli import app, main
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "ray", "mlflow", "optuna", "matplotlib", "facenet_pytorch", "fastapi", "numpy")
@@ -20,6 +23,30 @@ def visage(*arguments: str, folder: Path, seconds: float = 300, **more: str) -> 
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", **more}
     command = [sys.executable, "-m", "visage.cli", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
+
+
+def visage_here(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for a test that needs what the command does and not a process of its own: importing the
+    libraries costs seconds in each."""
+    import torch
+
+    threads, ends = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    said, complained, status = io.StringIO(), io.StringIO(), 0
+    try:
+        with (
+            contextlib.chdir(folder),
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(complained),
+        ):
+            patch.setattr(sys, "argv", ["visage", *arguments])
+            main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    finally:
+        torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, ends)
+    return subprocess.CompletedProcess(arguments, status, said.getvalue(), complained.getvalue())
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import visage
+from test_cli import visage, visage_here
 
 from tests.faces.photos import face, photograph
 from visage.faces.faceset import FaceSet
@@ -42,27 +42,27 @@ def test_training_leaves_a_bundle_and_a_version(road: Path) -> None:
     assert card["expressions"] == ["neutral", "happy", "surprise"]
     assert {"score", "identity_similarity", "expression_probability", "identity", "expression"} <= set(card["metrics"])
     assert Image.open(run / "bundle" / "faces.png").size[0] > 0
-    assert "visage-ucgan/1" in succeeded(visage("models", folder=road))
+    assert "visage-ucgan/1" in succeeded(visage_here("models", folder=road))
 
 
 def test_evaluate_shows_every_row(road: Path, judged: tuple[FaceSet, FaceNetworks]) -> None:
-    shown = succeeded(visage("evaluate", "visage-ucgan/1", "--data", str(judged[0].dir), folder=road))
+    shown = succeeded(visage_here("evaluate", "visage-ucgan/1", "--data", str(judged[0].dir), folder=road))
     for word in ("model", "real faces", "copy", "mean face", "score", "test people"):
         assert word in shown
 
 
 def test_a_second_run_needs_its_own_folder_or_resume(road: Path) -> None:
-    done = visage("train", "short.yaml", folder=road)
+    done = visage_here("train", "short.yaml", folder=road)
     assert done.returncode == 2
     assert "--resume" in done.stderr
 
 
 def test_promotion_moves_the_champion_and_rollback_needs_a_previous_one(road: Path) -> None:
-    judged_by_gate = succeeded(visage("promote", "visage-ucgan/1", folder=road))
+    judged_by_gate = succeeded(visage_here("promote", "visage-ucgan/1", folder=road))
     assert "gate: undecided" in judged_by_gate  # the test people are too few for a verdict
-    forced = succeeded(visage("promote", "visage-ucgan/1", "--force", folder=road))
+    forced = succeeded(visage_here("promote", "visage-ucgan/1", "--force", folder=road))
     assert "visage-ucgan/1 is now champion" in forced
-    done = visage("rollback", "visage-ucgan", folder=road)
+    done = visage_here("rollback", "visage-ucgan", folder=road)
     assert done.returncode == 2
     assert "previous" in done.stderr
 
@@ -74,14 +74,14 @@ def test_edit_changes_the_face_and_nothing_else(road: Path, judged: tuple[FaceSe
     Image.fromarray(photo).save(road / "photo.png")
     bundle = "runs/train/short/bundle"
     arguments = ("edit", "photo.png", "--to", "happy", "--model", bundle, "--out", "edited.png")
-    succeeded(visage(*arguments, folder=road))
+    succeeded(visage_here(*arguments, folder=road))
     edited = np.asarray(Image.open(road / "edited.png"))
     changed = (edited != photo).any(axis=2)
     assert changed.any()
     assert not changed[:40].any()
     assert not changed[:, :40].any()
 
-    refused = visage("edit", "photo.png", "--to", "smug", "--model", bundle, "--out", "b.png", folder=road)
+    refused = visage_here("edit", "photo.png", "--to", "smug", "--model", bundle, "--out", "b.png", folder=road)
     assert refused.returncode == 2
     assert "neutral, happy, surprise" in refused.stderr
     assert not (road / "b.png").exists()
@@ -102,11 +102,11 @@ judge: {{images: 4000, bootstrap: 100}}
     shown = succeeded(visage("train", "carry.yaml", folder=tmp_path))
     assert "told alone" in shown
     assert list((tmp_path / "runs").rglob("units.png"))
-    assert "told alone" in succeeded(visage("evaluate", "visage-eft/1", "--data", str(faces.dir), folder=tmp_path))
+    assert "told alone" in succeeded(visage_here("evaluate", "visage-eft/1", "--data", str(faces.dir), folder=tmp_path))
     Image.fromarray(photograph(face(3, "neutral"))).save(tmp_path / "me.png")
     asked = ("transfer", "me.png", "--model", "visage-eft/1", "--out", "out.png")
-    succeeded(visage(*asked, "--au", "12=0.8", "--au", "6=0.5", folder=tmp_path))
+    succeeded(visage_here(*asked, "--au", "12=0.8", "--au", "6=0.5", folder=tmp_path))
     assert Image.open(tmp_path / "out.png").size == (256, 256)
-    done = visage(*asked, "--au", "9=0.8", folder=tmp_path)
+    done = visage_here(*asked, "--au", "9=0.8", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "visage: action unit 9: the model does not know it; it knows 1, 2, 5, 6, 12, 26.\n"
