@@ -22,11 +22,11 @@ cluster: setup
 
 # After every edit: what needs no server, no browser, no GPU and no more than a second or two.
 check: lint
-	$(RUN)pytest -q -n auto -m "not (fit or ray or serve or browser or gpu or soak)"
+	$(RUN)pytest -q -n auto --maxprocesses 4 -m "not (slow or ray or serve or browser or gpu or soak)"
 
 # What starts a Ray or a browser has the machine to itself, as both give up on a machine that is too slow.
 test: lint
-	$(RUN)pytest -n auto -m "not (ray or serve or browser or soak)"
+	$(RUN)pytest -n auto --maxprocesses 4 -m "not (ray or serve or browser or soak)"
 	$(RUN)pytest -m "(ray or serve or browser) and not soak"
 
 lint: setup

@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for the judges below waits for their fit, unless another test has waited already."""
     for item in items:
         if "judged" in getattr(item, "fixturenames", ()):
-            item.add_marker("fit")
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

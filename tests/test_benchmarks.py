@@ -26,6 +26,7 @@ MACHINE = ("torch", "torchvision", "safetensors", "torchmetrics", "typer", "rich
 PARTS = ("parity", "train", "judges", "resume", "bfloat16", "step", "endpoint", "memory", "busy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [pytest.param(PARTS, marks=pytest.mark.soak), ("endpoint",)], ids=["whole", "short"])
 @pytest.mark.timeout(1800)
 def test_the_script_for_a_gpu_runs_on_a_cpu_with_the_packages_that_it_names(

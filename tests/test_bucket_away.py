@@ -19,6 +19,8 @@ from visage.training.progress import Progress
 from visage.training.run import run
 from visage.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 Judged = tuple[FaceSet, FaceNetworks]
 Start = Callable[[], str | None]
 """Begins the run or goes on with it; returns the sentence with which it stopped, None at its end."""

@@ -107,11 +107,13 @@ def test_a_misspelt_key_is_one_sentence(config: Path, tmp_path: Path, command: s
     assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
 
 
+@pytest.mark.slow
 def test_what_the_machine_lacks_is_one_sentence(config: Path, tmp_path: Path) -> None:
     done = visage("train", str(config), "--set", "train.gpus_per_worker=1000", folder=tmp_path)
     assert_one_sentence(done, "1000 GPUs each")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "tune"])
 def test_a_wrong_store_is_told_before_faces_are_made(config: Path, tmp_path: Path, command: str) -> None:
     space = "search.space={loss.pixel.weight: {uniform: [1, 2]}}"
@@ -129,10 +131,12 @@ def test_ctrl_c_names_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) 
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_missing_face_set_says_how_to_make_it(config: Path, tmp_path: Path) -> None:
     assert_one_sentence(visage("train", str(config), folder=tmp_path), "faces", "visage prepare")
 
 
+@pytest.mark.slow
 def test_faces_that_nothing_can_be_learnt_from_are_refused_before_the_judges(config: Path, tmp_path: Path) -> None:
     import numpy as np
 
@@ -153,6 +157,7 @@ def test_faces_that_nothing_can_be_learnt_from_are_refused_before_the_judges(con
     assert not (tmp_path / "faces" / "networks").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
     for arguments in (
         ("evaluate", "visage-ucgan@champion", "--data", "faces"),
@@ -168,6 +173,7 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_every_command_that_takes_a_registry_heeds_the_environment(tmp_path: Path) -> None:
     from typer.main import get_command
 
@@ -185,6 +191,7 @@ def test_every_command_that_takes_a_registry_heeds_the_environment(tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_a_training_takes_a_configuration_or_a_run(config: Path, tmp_path: Path) -> None:
     for arguments in ((), ("--from-run", ""), (str(config), "--from-run", "0" * 32)):
         assert_one_sentence(visage("train", *arguments, folder=tmp_path), "CONFIG or --from-run")
@@ -198,6 +205,7 @@ def test_an_unknown_study_is_one_sentence(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())  # a look at what is not there makes no database
 
 
+@pytest.mark.slow
 def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -206,6 +214,7 @@ def test_pages_refuse_a_port_in_use(tmp_path: Path) -> None:
         assert_one_sentence(visage("ui", "--port", port, folder=tmp_path), port, "in use")
 
 
+@pytest.mark.slow
 def test_preparing_says_what_it_found(tmp_path: Path) -> None:
     made = "prepare --layout synthetic --out faces --size 32 --people 40 --pictures"
     arguments = (*made.split(), "1")

@@ -11,6 +11,8 @@ from tests.faces.photos import people_folder
 from visage.judging.results import Evaluation
 from visage.methods import method_of
 
+pytestmark = pytest.mark.slow
+
 
 def taught(folder: Path, *settings: str) -> Evaluation:
     """What the road of docs/data.md ends at for twelve people, on those who were not seen."""

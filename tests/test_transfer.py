@@ -47,6 +47,7 @@ def test_a_driver_changes_the_face_and_leaves_the_photograph(bundle: Any, photos
     assert provenance.model == "visage-eft"
 
 
+@pytest.mark.slow
 def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     written = transfer_photo(

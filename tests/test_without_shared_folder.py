@@ -28,6 +28,8 @@ from visage.training.run_folder import RunFolder
 from visage.workflows.search import tune_and_publish
 from visage.workflows.training import train_and_publish
 
+pytestmark = pytest.mark.slow
+
 Judged = tuple[FaceSet, FaceNetworks]
 Machine = Callable[[str], Path]
 

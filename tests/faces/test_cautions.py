@@ -14,6 +14,8 @@ from visage.errors import UserError
 from visage.faces.prepare import prepare_if_absent
 from visage.faces.split import split_people
 
+pytestmark = pytest.mark.slow
+
 
 def fewer(photographs: Path, folder: Path, part: str, expression: str) -> Path:
     """The photographs without those of an expression of the people of a part."""

@@ -22,6 +22,8 @@ from visage.faces.picture import read_picture
 from visage.faces.prepare import prepare
 from visage.faces.spool import Spool
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHARES = Shares(train=0.5, validation=0.2, test=0.3)
 PICTURES = 18

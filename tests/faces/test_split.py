@@ -135,6 +135,7 @@ def test_a_published_split_without_its_test_people_says_so() -> None:
             split_people(people, Shares(), dict.fromkeys(people, part))
 
 
+@pytest.mark.slow
 def test_more_photographs_are_prepared_without_moving_anybody(tmp_path: Path) -> None:
     source = people_folder(tmp_path / "photographs", 12)
     first = prepare("folder", source, tmp_path / "first", 32, SHARES)

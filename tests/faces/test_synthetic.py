@@ -151,6 +151,7 @@ def test_sets_of_two_seeds_share_nobody():
     assert difference(first, second) > 5
 
 
+@pytest.mark.slow
 def test_unseen_people_and_their_expressions_are_told_apart():
     """Linear networks suffice for the short form; benchmarks/synthetic_faces.py has the long one."""
     from sklearn.decomposition import PCA

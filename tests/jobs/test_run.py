@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT, assert_one_sentence
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_job_works_in_the_shared_folder(tmp_path: Path, there: bool) -> None:

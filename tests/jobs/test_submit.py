@@ -14,6 +14,8 @@ from ray_head import TOKEN, Head
 from servers import running
 from test_cli import ROOT, assert_one_sentence, visage
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--layout", "synthetic", "--size", "32", "--people", "40", "--pictures", "1"]
 NOWHERE = "http://127.0.0.1:9"
 

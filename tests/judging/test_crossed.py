@@ -53,7 +53,7 @@ def test_halves_are_as_large_and_hold_whatever_the_order() -> None:
     assert halves([*reversed(names), "p3"]) == dealt
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_what_looks_at_a_half_never_saw_its_faces(faces: FaceSet, crossed: CrossedEncoder, tmp_path: Path) -> None:
     half = half_of(faces)
     learn = np.isin(np.arange(len(half)), faces.part("train"))
@@ -68,7 +68,7 @@ def test_what_looks_at_a_half_never_saw_its_faces(faces: FaceSet, crossed: Cross
         assert not torch.equal(changed.encoders[1 - own].head.weight, crossed.encoders[1 - own].head.weight)  # type: ignore
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_it_is_fitted_once_and_anew_where_its_file_is_damaged(
     faces: FaceSet, crossed: CrossedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +89,7 @@ def same(one: CrossedEncoder, other: CrossedEncoder) -> bool:
 
 
 @torch.no_grad()
-@pytest.mark.fit
+@pytest.mark.slow
 def test_it_knows_people_whom_it_was_not_fitted_to_but_not_by_heart(faces: FaceSet, crossed: CrossedEncoder) -> None:
     """What two true faces pay is what no generator can save: it was next to nothing by what knew them by heart."""
     learn, half = faces.part("train"), half_of(faces)

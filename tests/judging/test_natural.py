@@ -50,7 +50,7 @@ def good() -> Tensor:
     return as_input(generated(people(56, 16)))
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_what_a_generator_makes_of_others_passes(check: NaturalCheck, good: Tensor) -> None:
     found = check(good)
     assert (found > 0.5).float().mean() >= 0.85
@@ -58,7 +58,7 @@ def test_what_a_generator_makes_of_others_passes(check: NaturalCheck, good: Tens
     assert (check(as_input(people(56, 16))) > 0.5).float().mean() >= 0.85
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS)
 def test_the_check_falls_for_a_damaged_mouth(check: NaturalCheck, good: Tensor, harm: str) -> None:
     before, after = check(good), check(HARMS[harm](good))
@@ -67,7 +67,7 @@ def test_the_check_falls_for_a_damaged_mouth(check: NaturalCheck, good: Tensor, 
     assert after.median() < before.median() / 2
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_a_check_that_saw_enough_is_kept_and_one_that_did_not_is_known_by_its_own_figure(fitted: Fitted) -> None:
     assert fitted.tells
     few = people(0, 8)

@@ -119,7 +119,7 @@ def test_weights_are_read_as_they_are_and_from_bytes() -> None:
             weights(manifest, damaged)
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_they_judge_where_they_are_asked_for_and_stay_with_the_set(both: Both, tmp_path: Path) -> None:
     faces, fitted, networks = both
     assert fitted.judged_by == {"identity": "fitted", "expression": "fitted"}
@@ -138,7 +138,7 @@ def test_they_judge_where_they_are_asked_for_and_stay_with_the_set(both: Both, t
         assert face_networks(faces, asked(kind, absent)).sha256 == networks.sha256
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_strangers_are_unlike_and_frechet_stays_what_it_is(both: Both) -> None:
     faces, fitted, networks = both
     x = torch.rand(3, 3, 64, 64) * 2 - 1
@@ -157,7 +157,7 @@ def test_strangers_are_unlike_and_frechet_stays_what_it_is(both: Both) -> None:
     assert torch.allclose(networks.expression_judge(x[1:2]), probability[1:2], atol=1e-5)
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_where_they_read_no_better_than_chance_they_are_refused(both: Both) -> None:
     faces, _, networks = both
     with pytest.raises(JudgesRefused, match=r"no better than .* set judge\.networks=fitted"):
@@ -176,7 +176,7 @@ class ByColour(nn.Module):
         return F.one_hot(level, 13).float()
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_auto_takes_what_reads_real_faces_better(package: Path) -> None:
     """Of networks with random weights and others that know it all, whichever of them is from outside."""
     people, expression = np.repeat([f"p{k}" for k in range(10)], 2), np.tile([0, 1], 10)
@@ -197,7 +197,7 @@ def test_auto_takes_what_reads_real_faces_better(package: Path) -> None:
     assert networks == know
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_expressions_that_they_do_not_know_are_judged_by_the_fitted_judge(package: Path) -> None:
     shown = ("neutral", "contempt")
     found = outside_judges(asked("outside", package), shown, PICTURES, needed=True)
@@ -210,7 +210,7 @@ def test_expressions_that_they_do_not_know_are_judged_by_the_fitted_judge(packag
     assert said[1] == "expression is judged by: fitted (the network from outside does not know all expressions here)"
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_without_the_package_the_fitted_ones_judge_unless_others_are_asked_for(both: Both, tmp_path: Path) -> None:
     faces, fitted, _ = both  # fitted without the package
     absent = tmp_path / "absent.tgz"

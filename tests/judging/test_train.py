@@ -79,7 +79,7 @@ def test_the_identity_judge_sees_the_inner_face_only(judged: tuple[FaceSet, Face
     assert not torch.allclose(judge(face), judge(inner), atol=1e-3)
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_networks_with_a_gpu_or_without(faces: FaceSet, tmp_path: Path) -> None:
     first = face_networks(faces, SHORT)
     shutil.rmtree(faces.dir / "networks")
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_networks_with_a_gpu_or_without(faces: Face
     assert face_networks(faces, Judge(images=1_000, seed=9)).sha256 != first.sha256
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_damaged_networks_are_made_again(faces: FaceSet) -> None:
     first = face_networks(faces, SHORT)
     stored = faces.dir / "networks" / "check.safetensors"
@@ -101,7 +101,7 @@ def test_damaged_networks_are_made_again(faces: FaceSet) -> None:
     assert left == {"networks", ".networks.lock"}
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_processes_that_ask_together_train_once(faces: FaceSet) -> None:
     ask = (
         "import sys; from pathlib import Path; from visage.config.experiment import Judge;"
@@ -132,7 +132,7 @@ def test_an_unwritable_folder_is_named(faces: FaceSet) -> None:
         face_networks(faces, SHORT)
 
 
-@pytest.mark.fit
+@pytest.mark.slow
 def test_the_stored_ones_serve_whoever_asks(faces: FaceSet) -> None:
     assert stored_networks(faces) is None
     first = face_networks(faces, SHORT)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 CHECK = ROOT.parent / "shared" / "tools" / "check-manifests"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [*DEPLOYED, "jobs"])
 def test_the_schemas_accept_every_document(rendered: Documents, folder: str) -> None:
     if not CHECK.is_file():

@@ -57,6 +57,7 @@ def head(name: str) -> str:
 EVEN = {"0.05": 0.05, "0.25": 0.25, "0.5": 0.5, "0.75": 0.75, "0.95": 0.95}
 
 
+@pytest.mark.slow
 def test_drift_is_told_from_what_was_at_registration(tmp_path: Path) -> None:
     assert not firing(tmp_path, ranks(EVEN), "VisageDrift", 7)
     assert not firing(tmp_path, ranks(EVEN | {"0.5": 0.7}), "VisageDrift", 7)

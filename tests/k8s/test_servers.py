@@ -11,6 +11,8 @@ from serve_app.ingress import free_ports
 from visage.errors import UserError
 from visage.registry.tracking import RunLog, Tracking
 
+pytestmark = pytest.mark.slow
+
 KEY = "of-the-tests"
 
 

@@ -15,6 +15,8 @@ from visage.faces.layouts import Row
 from visage.judging.networks.train import face_networks
 from visage.workflows.evaluation import evaluate_model
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {"judge": {"images": 2_000, "seed": 7}, "of_an_older": {"visage": 1}}
 
 

@@ -24,6 +24,8 @@ from visage.models.unet import UNet
 from visage.registry import export
 from visage.registry.export import export_onnx
 
+pytestmark = pytest.mark.slow
+
 EXPRESSIONS = ("neutral", "happy", "sad")
 BLENDED = {"plain": {}, "mask": {"mask": True}, "warp": {"mask": True, "warp": True}}
 KINDS: dict[str, Callable[[], Any]] = {

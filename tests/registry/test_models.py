@@ -116,6 +116,7 @@ def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, a
     assert not any(path.name.startswith(".fetch") for path in registry.cache.dir.iterdir())
 
 
+@pytest.mark.slow
 def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
     registry: Registry, make_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -197,6 +197,7 @@ def test_an_unknown_run_is_one_sentence(tracking: Tracking):
         tracking.continue_run("0" * 32)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_no_folder_is_littered(tmp_path: Path):
     program = (
         "from visage.registry.tracking import Tracking\n"

@@ -12,6 +12,8 @@ from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
 from visage.registry.view import views
 
+pytestmark = pytest.mark.slow
+
 
 def free_port() -> int:
     with socket.socket() as listener:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tests.serve_app.samples import held, make_bundle, run_alone
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def schema(bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:

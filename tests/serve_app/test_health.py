@@ -23,6 +23,8 @@ from tests.serve_app.samples import Held, face, held, make_bundle, png
 from visage.config import Serving, validated
 from visage.config.serving import Limits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -17,6 +17,8 @@ from serve_app.middleware import Around
 from tests.serve_app.samples import face, held, png, run_alone
 from tests.serve_app.test_faults import problem_of
 
+pytestmark = pytest.mark.slow
+
 Ask = Callable[..., httpx.Response]
 ID = "x-request-id"
 

@@ -25,6 +25,7 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 def test_a_sample_is_drawn_once_whoever_asks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: Counter[tuple[Any, ...]] = Counter()
     draw, at_once = people.picture_of, threading.Barrier(4)

@@ -198,6 +198,7 @@ def test_without_a_model_of_transfers_that_route_alone_says_so(
     assert request_app("GET", "/v1/model?method=eft", transfers=held(carrier)).json() == there["transfer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["other method", "broken"])
 def test_a_model_that_does_not_do_is_refused(tmp_path: Path, fault: str) -> None:
     from serve_app.model_reloader import Holder

@@ -29,6 +29,8 @@ from visage.training.loop import train
 from visage.training.progress import Progress
 from visage.training.trainer import Place, Trainer
 
+pytestmark = pytest.mark.slow
+
 Noise = tuple[FaceSet, FaceNetworks]
 EXPRESSIONS = ("neutral", "happy")
 EFT = {"name": "eft", "width": 8, "discriminator_width": 8, "related": 8}
