@@ -70,6 +70,15 @@ def test_a_view_keeps_what_earlier_studies_searched_behind_what_this_one_does(st
     assert columns[2] == ["loss.triplet.margin", "optim.rate", "loss.pixel.weight"]
 
 
+@pytest.mark.parametrize("foreign", ["deflate;eJyrVkrLz1eyUkpKLFKqBQ", "[1]", '{"searched": 3}', "null"])
+def test_a_view_that_is_not_ours_is_replaced(store: str, foreign: str) -> None:
+    tracking = Tracking(store, "visage")
+    tracking.client.set_experiment_tag(tracking.experiment_id, "mlflow.sharedViewState.visage", foreign)
+    tracking.show(["optim.rate"])
+    tags = tracking.client.get_experiment(tracking.experiment_id).tags
+    assert "params.`optim.rate`" in json.loads(tags["mlflow.sharedViewState.visage"])["selectedColumns"]
+
+
 @pytest.mark.browser
 def test_the_pages_open_on_the_best_trial_and_what_was_searched(empty_store: str) -> None:
     if not chromium():

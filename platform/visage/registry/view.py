@@ -25,7 +25,7 @@ def prepare_view(client: "MlflowClient", experiment_id: str, searched: Sequence[
     tags = client.get_experiment(experiment_id).tags
     if KIND not in tags:
         client.set_experiment_tag(experiment_id, KIND, TRAINING)
-    before = json.loads(tags.get(SHARED, "{}")).get("searched", [])
+    before = _searched(tags.get(SHARED, ""))
     names = list(dict.fromkeys([*searched, *before]))[:MOST]
     if SHARED not in tags or names != before:
         client.set_experiment_tag(experiment_id, SHARED, json.dumps(_state(names)))
@@ -42,6 +42,14 @@ def views(uri: str) -> list[str]:
 def view(experiment_id: str) -> str:
     """The path of the prepared view of an experiment."""
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+
+
+def _searched(state: str) -> list[str]:
+    """What a state was made for; nothing of one that somebody else has put there."""
+    try:
+        return [str(name) for name in json.loads(state)["searched"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _state(searched: Sequence[str]) -> dict[str, object]:
