@@ -93,16 +93,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
     """56 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
-    from filelock import FileLock
-
     from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
+    from visage.infra.files import locked
     from visage.judging.networks.train import face_networks
 
     # The processes of pytest-xdist, each with a folder of its own in one, share them.
     base = tmp_path_factory.getbasetemp()
     out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "judged"
-    with FileLock(out.with_suffix(".lock")):
+    with locked(out.with_suffix(".lock")):
         faces = FaceSet.open(out) if out.exists() else _judged_faces(out)
         return faces, face_networks(faces, Judge(images=4_000))
 

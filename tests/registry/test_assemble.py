@@ -8,12 +8,14 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.evaluate import evaluate
 from visage.judging.metrics import score as harmonic
+from visage.judging.networks.natural import Fitted
 from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
 from visage.methods.eft import UNITS
 from visage.methods.eft.judging.evaluate import evaluate_transfer
 from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.unit_map import fit_unit_map
+from visage.models.judges import NaturalCheck
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training, natural_check
 from visage.registry.card import MODEL_CARD, NATURAL
@@ -61,8 +63,9 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(
         assert set(quantiles) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
     rows = bundle.results()
     assert set(rows) == {"model", "real", "copy", "mean_face", "mean_change", "wrong_person"}
+    check = NaturalCheck()
     for caught, cautioned in ((0.12, True), (0.9, False)):
-        print_published(Published("visage-ucgan", 1, "abc", bundle.dir, evaluation, caught))
+        print_published(Published("visage-ucgan", 1, "abc", bundle.dir, evaluation, Fitted(check, caught)))
         assert ("tells 12% of damaged ones, less than 50%, and was left out" in capsys.readouterr().out) == cautioned
     # The gate reads from the results what the evaluation says.
     model = rows["model"]

@@ -55,7 +55,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1", min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow's pages on the configured store, until Ctrl-C; of a server, say where they open on the runs."""
-    from visage.registry.store import database_of
+    from visage.registry.store import absolute, database_of
     from visage.registry.ui import pages
     from visage.registry.view import views
 
@@ -64,7 +64,7 @@ def ui(
         typer.echo(f"The runs by their score: {url}{path}" if path else f"{url}: holds no training and no study yet.")
 
     if database_of(registry) is None:
-        tell(registry.rstrip("/"))
+        tell(absolute(registry))
         return
     with pages(registry, port) as (url, process):
         tell(url)

@@ -62,7 +62,7 @@ def shown_by_another(faces: FaceSet) -> np.ndarray:
         groups.setdefault(labels[picture].tobytes(), []).append(picture)
     for group in groups.values():
         for place, picture in enumerate(group):
-            around = group[place + 1 :] + group[:place]
+            around = (group[(place + step) % len(group)] for step in range(1, len(group)))
             others = (other for other in around if faces.identity[other] != faces.identity[picture])
             found[picture] = next(others, picture)
     return found

@@ -51,9 +51,10 @@ def print_published(published: "Published") -> None:
     from visage.judging.table import table
 
     console.print(table(published.evaluation))
-    if published.caught < CAUGHT:
+    if not published.natural.tells:
+        caught = f"{published.natural.caught:.0%} of damaged ones, less than {CAUGHT:.0%}"
         console.print(
-            f"caution: the check of mouths tells {published.caught:.0%} of damaged ones, less than {CAUGHT:.0%}, and "
-            "was left out of the bundle; more judge.images, or more people, make a better one."
+            f"caution: the check of mouths tells {caught}, and was left out of the bundle; "
+            "more judge.images, or more people, make a better one."
         )
     console.print(f"registered as {published.model}; its bundle is {published.bundle}")

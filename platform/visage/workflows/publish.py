@@ -8,6 +8,7 @@ from visage.config import Experiment
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
+    from visage.judging.networks.natural import Fitted
     from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
     from visage.registry.tracking import RunLog
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Published:
-    """A registered version, its run, its bundle's folder, and what it reached on the test people. caught: of its faces
-    with damaged mouths, the share that the check of mouths calls damaged; see `natural.Fitted`."""
+    """A registered version, its run, its bundle's folder, what it reached on the test people, and the check of its
+    mouths, which the bundle carries if it tells enough."""
 
     name: str
     version: int
     run_id: str
     bundle: Path
     evaluation: "Evaluation"
-    caught: float
+    natural: "Fitted"
 
     @property
     def model(self) -> str:
@@ -73,7 +74,7 @@ def publish(
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
     run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
-    return Published(bundle.facts.name, version, run.run_id, out, evaluation, natural.caught)
+    return Published(bundle.facts.name, version, run.run_id, out, evaluation, natural)
 
 
 def confusion_csv(evaluation: "Evaluation") -> bytes:
