@@ -10,6 +10,7 @@ from visage.config.aims import FRECHET, Constraint, Objective, check_direction
 from visage.config.data import STORAGE, Address, Data, Section, stored
 from visage.config.method import Loss, Networks, Share, own_loss, own_networks
 from visage.config.space import Dimension
+from visage.config.stop import Stop
 
 FITTED = "fitted"  # who judges where no network from outside does
 PACKAGE = "runs/judges/vladmandic-face-api-1.7.15.tgz"
@@ -115,6 +116,7 @@ class Search(Section):
 
     name: str = Field("visage", min_length=1, description="the study's name in Optuna and MLflow")
     trials: int = Field(16, ge=1)
+    stop: Stop = Field(Stop(), description="what ends the study before its last trial")
     objectives: dict[Objective, Literal["max", "min"]] = Field(
         {"identity_similarity": "max", "expression_probability": "max"}, min_length=1
     )
@@ -171,7 +173,7 @@ class Search(Section):
 
     def needs_frechet(self) -> bool:
         """Whether trials must report the Frechet distance, which takes longer than the other metrics."""
-        return FRECHET in self.objectives or FRECHET in self.constraints
+        return any(FRECHET in named for named in (self.objectives, self.constraints, self.stop.goal))
 
 
 class Ablation(Section):

@@ -152,11 +152,11 @@ class MLflowCallback(Callback):
             if states.get(run.run_id, ending.state) != ending.state:
                 run.finish(ending.state.value, self._told(trial.number, ending, trial.user_attrs, run))
 
-    def cut_off(self) -> None:
+    def cut_off(self, why: str = CUT_OFF) -> None:
         """End the runs of the trials that still ran when the study stopped, if the store can still be written."""
         try:
             for number in list(self.runs):
-                self.runs.pop(number).finish("killed", {"visage.reason": CUT_OFF})
+                self.runs.pop(number).finish("killed", {"visage.reason": why})
         except UserError as error:
             self.recorder.fault = self.recorder.fault or error
 

@@ -37,7 +37,7 @@ class OptunaRecorder:
         self.run_id, self.place = (str(study.user_attrs.get(name, "")) for name in ("run_id", "place"))
         self.storage = search.storage
         self.objectives, self.constraints = list(search.objectives), search.bounds()
-        self.needed = [*search.objectives, *search.constraints]
+        self.needed = [*search.objectives, *search.constraints, *search.stop.goal]
         self.trials: dict[str, Trial] = {}
         self.endings: dict[int, Ending] = {}
 

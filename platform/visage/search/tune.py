@@ -14,10 +14,13 @@ from visage.config import Experiment, replaced
 from visage.errors import Overtaken, StoreRefused, UserError
 from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
+from visage.search.study.budget import STOP, Budget, Spent, announced, told_as_stopped
 from visage.search.study.database import database_faults
+from visage.search.study.endings import CUT_OFF
 from visage.search.study.lock import Claim, claimed, lock_folder, locked
 from visage.search.study.progress import Watch
 from visage.search.study.records import (
+    STOPPED,
     StudyResult,
     counted,
     find_study,
@@ -81,14 +84,16 @@ def tune(
             require_same_faces(study, experiment)
             for sentence in warm_start(study, experiment.search, good):
                 say(f"{sentence}, and was left out")
+            if ends := announced(search, Spent.of(study)):
+                say(ends)
             _run(experiment, study, claim, trainable, folder, at_once, progress, tags)
         result = result_of(study)
-    if result.trials < experiment.search.trials:
+    if result.trials < experiment.search.trials and not result.stopped:
         raise KeyboardInterrupt(
             f"the study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
             "which are kept"
         )
-    if result.failed == result.trials:
+    if result.trials and result.failed == result.trials:
         first = counted(study)[0].user_attrs["reason"]
         raise UserError(f"search.name = {result.name}: all {result.trials} trials failed, the first because {first}.")
     if result.nearest:
@@ -114,6 +119,12 @@ def _require_sound(experiment: Experiment) -> None:
             f"train.min_workers = {experiment.train.min_workers}: is for a training of its own; the trials of a study "
             "have train.workers each. Leave it out."
         )
+    hours = experiment.search.stop.gpu_hours
+    if hours and not experiment.train.gpus_per_worker:
+        raise UserError(
+            f"search.stop.gpu_hours = {hours:g}: is never reached, as the trials use no GPU (train.gpus_per_worker = "
+            "0); bound search.stop.hours, or give each worker a GPU."
+        )
 
 
 def _run(
@@ -122,8 +133,10 @@ def _run(
 ) -> None:  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told."""
     from ray import tune
+    from ray.tune.stopper import CombinedStopper
 
     from visage.registry.tracking import Tracking
+    from visage.search.budget_keeper import BudgetKeeper
     from visage.search.mlflow_callback import MLflowCallback, StudyStopper
     from visage.search.optuna_recorder import OptunaRecorder
     from visage.search.optuna_search import StudySearch
@@ -142,12 +155,16 @@ def _run(
     tracking.show(list(search.space))
     mark(folder, run.run_id)
     recorder = OptunaRecorder(study, search, experiment.train.images)
-    log = MLflowCallback(experiment, recorder, tracking, result_of(study), watch, tags)
+    budget = Budget(study, search, experiment.train.workers * experiment.train.gpus_per_worker, at_once)
+    keeper = BudgetKeeper(budget, recorder, watch)
+    log = MLflowCallback(experiment, recorder, tracking, result_of(study), keeper.watch, tags)
     log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
+    study.set_user_attr(STOP, search.stop.model_dump(mode="json"))
+    study.set_user_attr(STOPPED, "")
     try:
-        if remaining > 0:
+        if remaining > 0 and not keeper.stopped:
             tune.Tuner(
                 tune.with_resources(trainable, resources(experiment.train)),
                 tune_config=tune.TuneConfig(
@@ -162,10 +179,10 @@ def _run(
                 run_config=tune.RunConfig(
                     name=f"{time.time_ns()}",
                     storage_path=str(folder / "tune"),
-                    callbacks=[log],
+                    callbacks=[keeper, log],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=StudyStopper(recorder, claim),
+                    stop=CombinedStopper(StudyStopper(recorder, claim), keeper),
                     verbose=0,
                 ),
             ).fit()
@@ -173,24 +190,28 @@ def _run(
         try:
             with database_faults(search.storage):
                 note_cut_off(study)
+                budget.tick().keep(study)
         except Overtaken as gone:
             recorder.fault = gone
         except UserError:
             pass
         if not isinstance(recorder.fault, Overtaken):  # whose runs are the other's now
-            log.cut_off()
+            log.cut_off(f"{CUT_OFF}, as {keeper.stopped} ended the study" if keeper.stopped else CUT_OFF)
     if recorder.fault:
         if not isinstance(recorder.fault, Overtaken):
             with suppress(UserError):
                 run.finish("killed")
         raise UserError(f"{str(recorder.fault).rstrip('.')}; then go on with --resume.")
+    if keeper.stopped:
+        stopped = told_as_stopped(keeper.stopped, budget)
+        recorder.ask(lambda: study.set_user_attr(STOPPED, stopped))
     try:
         patiently(lambda: record_study(study, run))
     except StoreRefused:
         with suppress(UserError):
             run.finish("killed")
         raise
-    ending: State = "complete" if len(counted(study)) >= search.trials else "killed"
+    ending: State = "complete" if len(counted(study)) >= search.trials or keeper.stopped else "killed"
     patiently(lambda: run.finish(ending))
 
 

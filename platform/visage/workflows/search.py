@@ -48,9 +48,8 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
         best = result.best
         print_study(result)
         if best is None:
-            raise UserError(
-                f"search.name = {result.name}: no trial was completed; raise search.trials and use --resume."
-            )
+            mend = f"{result.stopped}; raise that" if result.stopped else "raise search.trials"
+            raise UserError(f"search.name = {result.name}: no trial was completed; {mend} and use --resume.")
         model = publish_chosen(experiment, result, best, faces, networks, registry)
         if registry.is_champion(model):
             console.print(f"{model} is the champion already; next: visage serve")
@@ -126,6 +125,10 @@ def print_study(result: "StudyResult") -> None:
         f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "
         f"best trial {best.number if best else 'none'}"
     )
+    if result.stopped:
+        console.print(
+            f"{result.stopped}; to go on, with the trials that it cut off first, raise it: {typed('--resume')}"
+        )
     for name, value in best.params.items() if best else ():
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
 

@@ -9,7 +9,8 @@ ROWS = 10
 
 def note(summary: Summary) -> str:
     """Which trial won, why, how to repeat it, and where the rest is."""
-    sections = [_winner(summary), _outcome(summary), _trials(summary), _space(summary), _more(summary)]
+    spending = f"{summary.spending[0].upper()}{summary.spending[1:]}." if summary.spending else ""
+    sections = [_winner(summary), spending, _outcome(summary), _trials(summary), _space(summary), _more(summary)]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 

@@ -61,6 +61,8 @@ def follow(name: str, storage: str, console: Console) -> None:
 def view(summary: Summary) -> RenderableType:
     """Counts, the leader and why, what came of it, the table by rank, the Pareto front, importances."""
     parts: list[RenderableType] = [Text(str(summary), style="bold"), Text(" ".join(summary.why))]
+    if summary.spending:
+        parts.append(Text(summary.spending))
     if summary.best:
         parts += [_leader(summary), Text(f"repeat it: {summary.repeat}")]
     if found := summary.outcome:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
-    r"search\.(trials|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|storage|.*_per_worker)|data\.source"
+    r"search\.(trials|stop\..*|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|storage|.*_per_worker)|data\.source"
 )
-WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final")
+STOPPED = "stopped"  # user attribute of a study: which budget ended it, in words; empty or absent: none
+WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final", "search.stop.goal")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class StudyResult:
     """A study as it stands. Trials that were cut off go on with it, and are not counted before they end.
 
     failed: diverged ones and crashed ones. best: None while no complete trial meets the constraints. nearest: which
-    came nearest to them then, in words. run_id: the study's run in MLflow. study: as Optuna holds it.
+    came nearest to them then, in words. stopped: which budget ended it before its last trial, in words. run_id: the
+    study's run in MLflow. study: as Optuna holds it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class StudyResult:
     run_id: str
     study: "Study" = field(repr=False)
     nearest: str = ""
+    stopped: str = ""
 
     @property
     def trials(self) -> int:
@@ -236,6 +239,7 @@ def result_of(study: "Study") -> StudyResult:
         run_id=study.user_attrs["run_id"],
         study=study,
         nearest=_nearest(complete) if complete and not best else "",
+        stopped=study.user_attrs.get(STOPPED, ""),
     )
 
 

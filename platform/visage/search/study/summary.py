@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
 from visage.config.experiment import Registry, Search
+from visage.config.stop import Stop
+from visage.search.study.budget import STOP, Spent
 from visage.search.study.endings import CUT_OFF, RUNNING, State
-from visage.search.study.records import feasible
+from visage.search.study.records import STOPPED, feasible
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -46,8 +48,9 @@ class Summary:
 
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
-    differences in score, by path. space: by path, in words. outcome: of the final training and the gate, if it came
-    to that. registry, storage: where it is kept.
+    differences in score, by path. space: by path, in words. spent: of which budget how much, in words. stopped: which
+    budget ended it, in words. outcome: of the final training and the gate, if it came to that. registry, storage: where
+    it is kept.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Summary:
     why: tuple[str, ...]
     front: tuple[int, ...]
     importances: dict[str, float]
+    spent: str
+    stopped: str
     outcome: dict[str, Any]
     registry: str
     storage: str
@@ -76,6 +81,13 @@ class Summary:
         """The command that shows the study in a terminal."""
         option = "" if self.storage == Search().storage else f" --storage {self.storage}"
         return f"visage study {shlex.quote(self.name)}{option}"
+
+    @property
+    def spending(self) -> str:
+        """What is spent, or which budget ended the study and how to go on; empty where nothing is known of it."""
+        if self.stopped:
+            return f"{self.stopped}; a larger one and `visage tune CONFIG --resume` go on"
+        return self.spent
 
     @property
     def best(self) -> Line | None:
@@ -110,6 +122,8 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         why=tuple(_why(lines, front, space, constraints, experiment["train"]["seed"])),
         front=front,
         importances=importances_of(study) if weights is None else weights,
+        spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),
+        stopped=study.user_attrs.get(STOPPED, ""),
         outcome=study.user_attrs.get("outcome", {}),
         registry=experiment["registry"]["tracking_uri"],
         storage=search["storage"],

@@ -1,0 +1,65 @@
+"""Keeps a study within its budgets while Tune runs it, and shows what is spent."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from ray.tune import Callback, Stopper
+
+from visage.search.optuna_recorder import OptunaRecorder, guarded
+from visage.search.study.budget import Budget
+from visage.search.study.endings import HALTED, State, ending_of
+from visage.search.study.progress import StudyProgress, Watch
+
+KEEP_SECONDS = 30.0  # between two notes in the database: a driver that is killed has not counted the last of them
+SHOW_SECONDS = 1.0
+
+
+class BudgetKeeper(Callback, Stopper):
+    """`stopped`: the budget that ended the study, as `Budget.over` names it; empty as long as none did."""
+
+    def __init__(self, budget: Budget, recorder: OptunaRecorder, watch: Watch | None) -> None:
+        self.budget, self.recorder, self._watch = budget, recorder, watch
+        self.stopped = budget.over()
+        self._point: StudyProgress | None = None
+        self._shown = self._kept = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # the Tuner pickles its settings for a restore that is never made
+
+    def watch(self, point: StudyProgress) -> None:
+        """Show a point of the study with what is spent, and with that alone until the next."""
+        self._point, self._shown = point, time.monotonic()
+        if self._watch:
+            self._watch(replace(point, spending=str(self.budget)))
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.budget.started(trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        if HALTED not in result:
+            ending = ending_of(result, self.recorder.needed, self.recorder.goal)
+            self.budget.ended(trial.trial_id, result, complete=ending.state is State.COMPLETE)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.budget.ended(trial.trial_id, trial.last_result, complete=False)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked by Tune all the time, so that it is also the clock of what is shown and kept."""
+        self.stopped = self.stopped or self.budget.over()
+        now = time.monotonic()
+        if self._point and now >= self._shown + SHOW_SECONDS:
+            self.watch(self._point)
+        if now >= self._kept + KEEP_SECONDS:
+            self._kept = now
+            self._keep()
+        return bool(self.stopped)
+
+    @guarded
+    def _keep(self) -> None:
+        spent = self.budget.tick()
+        self.recorder.ask(lambda: spent.keep(self.recorder.study))
