@@ -38,7 +38,7 @@ def empty(experiment: Experiment, study: Path) -> Callable[[dict[str, Any]], Non
     return trial
 
 
-def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
+def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1, sampler: str = "random") -> None:
 
     from visage.infra.ray_session import local_ray
     from visage.search.tune import tune
@@ -48,7 +48,7 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
             "trials": trials,
             "concurrency": side_by_side,
             "scheduler": "none",
-            "sampler": "random",
+            "sampler": sampler,
             "storage": f"sqlite:///{folder}/optuna.db",
             "space": {"loss.pixel.weight": {"log_uniform": [1, 200]}},
         }
@@ -78,4 +78,4 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
@@ -24,9 +23,7 @@ def part_of(asked: Experiment, *, resume: bool) -> StudySearch:
     study = open_study(asked, resume=resume)
     if not resume:
         study.set_user_attr("run_id", "run of the study")
-    return StudySearch(
-        OptunaRecorder(study, asked.search, GOAL), asked.search, RandomSampler(seed=int(resume)), unfinished(study)
-    )
+    return StudySearch(OptunaRecorder(study, asked.search, GOAL), unfinished(study))
 
 
 def test_a_trial_that_was_cut_off_goes_on_as_itself(tmp_path: Path) -> None:
@@ -80,9 +77,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     study.set_user_attr("run_id", tracking.start_run("test").run_id)
 
     def part(name: str) -> tuple[StudySearch, MLflowCallback, Any]:
-        search = StudySearch(
-            OptunaRecorder(study, asked.search, GOAL), asked.search, RandomSampler(seed=0), unfinished(study)
-        )
+        search = StudySearch(OptunaRecorder(study, asked.search, GOAL), unfinished(study))
         log = MLflowCallback(asked, search.recorder, tracking, result_of(study), None, {})
         trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)
         return search, log, trial

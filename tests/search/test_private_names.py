@@ -1,20 +1,18 @@
 """Private names of Ray and Optuna: there in the versions that pyproject.toml asks for, and one sentence where not."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.samplers import RandomSampler
+from optuna.samplers._tpe import sampler as tpe
 from optuna.storages._rdb import models
+from optuna.study import _constrained_optimization as constraints
 from ray.train.v2._internal import constants
 
-from tests.search.fakes import GOAL, experiment
+from tests.search.fakes import experiment
 from visage.errors import UserError
 from visage.search import optuna_private, ray_private
-from visage.search.optuna_recorder import OptunaRecorder
-from visage.search.optuna_search import StudySearch
 from visage.search.study.records import open_study
 
 
@@ -28,11 +26,6 @@ def trial(study: optuna.Study) -> Any:
     return study.get_trials()[-1]
 
 
-def search(study: optuna.Study) -> Any:
-    asked = experiment(Path("none"), "").search
-    return StudySearch(OptunaRecorder(study, asked, GOAL), asked, RandomSampler())
-
-
 # The owner of a name, the name, and the function that it stands behind, given a study and the owner.
 Row = tuple[Callable[[optuna.Study], Any], str, Callable[[optuna.Study, Any], object]]
 NAMES: list[Row] = [
@@ -44,7 +37,9 @@ NAMES: list[Row] = [
     (trial, "_trial_id", lambda study, owner: optuna_private.note_of_trial(study, owner, "x", 1)),
     (lambda study: models, "StudyUserAttributeModel", lambda study, owner: optuna_private.attribute(study, "x")),
     (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: optuna_private.is_not_found(KeyError("x"))),
-    (search, "_ot_trials", lambda study, owner: ray_private.keep_trials_in(owner, {})),
+    (lambda study: models, "TrialValueModel", lambda study, owner: optuna_private.tables()),
+    (lambda study: constraints, "_CONSTRAINTS_KEY", lambda study, owner: optuna_private.constraint_key("x")),
+    (lambda study: tpe, "_split_trials", lambda study, owner: optuna_private.good_trials(study, [], 0)),
     (lambda study: constants, "ENV_VARS_TO_PROPAGATE", lambda study, owner: ray_private.hand_on("RAY_ADDRESS")),
 ]
 

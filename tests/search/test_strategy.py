@@ -81,7 +81,7 @@ def test_the_database_holds_each_ending(tmp_path: Path, database: str, request: 
     asked = experiment(tmp_path, "", storage=storage, name="endings", objectives=OBJECTIVES, constraints=limits)
     study = open_study(asked, resume=False)
     recorder = OptunaRecorder(study, asked.search, GOAL)
-    search = StudySearch(recorder, asked.search, sampler(study, asked.search))
+    search = StudySearch(recorder)
     reached = {"identity_similarity": 0.5, "identity": 0.7, "frechet": 4.0, "score": 0.4, "images": GOAL}
     numbers = [search.suggest(f"tune {place}")["number"] for place in range(5)]
     search.on_trial_complete("tune 0", reached)

@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.infra.patience import Answer, patiently
+from visage.search.optuna_private import begun_trial, id_of_trial, storage_of
+from visage.search.strategy import sampler
+from visage.search.study import transactions
 from visage.search.study.database import database_faults
 from visage.search.study.endings import HALTED, Ending, State, ending_of, metrics_of
+from visage.search.suggestions import Suggestions
 
 STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -20,6 +26,17 @@ STATES = {
     State.DIVERGED: TrialState.FAIL,
     State.FAILED: TrialState.FAIL,
 }
+
+
+@dataclass
+class Begun:
+    """A trial of the study that runs. key: its own in the database. attributes: the user attributes that it has."""
+
+    number: int
+    key: int
+    values: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    attributes: dict[str, Any]
 
 
 class OptunaRecorder:
@@ -38,8 +55,34 @@ class OptunaRecorder:
         self.storage = search.storage
         self.objectives, self.constraints = list(search.objectives), search.bounds()
         self.needed = [*search.objectives, *search.constraints, *search.stop.goal]
-        self.trials: dict[str, Trial] = {}
+        self.trials: dict[str, Begun] = {}
         self.endings: dict[int, Ending] = {}
+        self.suggestions = Suggestions(study, search)
+        self.count = len(study.get_trials(deepcopy=False))
+        self.queued = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        study.sampler = sampler(study, search)  # of what a queued trial leaves open
+
+    def begin(self, trial_id: str) -> dict[str, Any]:
+        """Begin a trial, first one of those that are queued; returns its values by dotted path."""
+        if self.queued:
+            self.queued -= 1
+            return self._values_of(trial_id, self.ask(self.study.ask))
+        drawn = self.suggestions.draw()
+        key = self.ask(lambda: transactions.begin(self.study, drawn, self.count))
+        self.trials[trial_id] = Begun(self.count, key, drawn.params, drawn.distributions, {})
+        self.suggestions.begun(self.count)
+        self.count += 1
+        return drawn.params
+
+    def go_on(self, trial_id: str, trial: FrozenTrial) -> dict[str, Any]:
+        """Take up a trial that was cut off; returns the values that it has."""
+        return self._values_of(trial_id, begun_trial(self.study, trial))
+
+    def _values_of(self, trial_id: str, trial: Trial) -> dict[str, Any]:
+        self.ask(lambda: self.suggestions.space(trial))
+        key, attributes = id_of_trial(trial), self.ask(lambda: trial.user_attrs)
+        self.trials[trial_id] = Begun(trial.number, key, trial.params, trial.distributions, attributes)
+        return trial.params
 
     def identity(self) -> dict[str, str]:
         """What a trial is told of its study: {"study": its run_id, "place": of its trials in a bucket}."""
@@ -55,33 +98,33 @@ class OptunaRecorder:
 
         A constraint is set where the trial is complete: a pruned one might have met it later.
         """
-        trial = self.trials[trial_id]
-
-        def tell() -> None:
-            for name, value in (kept(result) | {"state": str(ending.state), "reason": ending.reason}).items():
-                trial.set_user_attr(name, value)
-            values = None
-            if ending.state is State.COMPLETE:
-                values = [result[name] for name in self.objectives]
-                for constraint in self.constraints:
-                    trial.set_constraint(str(constraint), constraint.violation(result[constraint.metric]))
-            self.study.tell(trial, values, state=STATES[ending.state])
-
-        self.ask(tell)
+        trial, state = self.trials[trial_id], STATES[ending.state]
+        attributes = kept(result) | {"state": str(ending.state), "reason": ending.reason}
+        complete = ending.state is State.COMPLETE
+        values = [float(result[name]) for name in self.objectives] if complete else []
+        bounds = {str(bound): bound.violation(result[bound.metric]) for bound in self.constraints if complete}
+        self.ask(lambda: transactions.end(self.study, trial.key, state, values, attributes, bounds))
         del self.trials[trial_id]
         self.endings[trial.number] = ending
+        ended = create_trial(
+            state=state,
+            values=values or None,
+            params=trial.values,
+            distributions=trial.distributions,
+            constraints=bounds,
+        )
+        ended.number = trial.number
+        self.suggestions.ended(ended)
 
     def noted(self, trial_id: str, name: str) -> Any:
         """A user attribute of a trial that runs, None without it."""
-        return self.ask(lambda: self.trials[trial_id].user_attrs.get(name))
+        return self.trials[trial_id].attributes.get(name)
 
     def note(self, trial_id: str, name: str, value: Any) -> None:
         """Keep a user attribute of a trial that runs."""
-        self.ask(lambda: self.trials[trial_id].set_user_attr(name, value))
-
-    def require_answer(self) -> None:
-        """Raises UserError when the database does not hold the study any more."""
-        self.ask(lambda: self.study.user_attrs)
+        trial = self.trials[trial_id]
+        self.ask(lambda: storage_of(self.study).set_trial_user_attr(trial.key, name, value))
+        trial.attributes[name] = value
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
         """What a call that needs the database returns; see `patiently`."""

@@ -141,7 +141,7 @@ def _run(
     from visage.search.optuna_recorder import OptunaRecorder
     from visage.search.optuna_search import StudySearch
     from visage.search.report.mlflow_run import record_study
-    from visage.search.strategy import sampler, scheduler
+    from visage.search.strategy import scheduler
 
     search = experiment.search
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
@@ -168,7 +168,7 @@ def _run(
             tune.Tuner(
                 tune.with_resources(trainable, resources(experiment.train)),
                 tune_config=tune.TuneConfig(
-                    search_alg=StudySearch(recorder, search, sampler(study, search), unfinished(study)),
+                    search_alg=StudySearch(recorder, unfinished(study)),
                     scheduler=scheduler(experiment),
                     num_samples=remaining,
                     max_concurrent_trials=at_once,
