@@ -24,10 +24,9 @@ cluster: setup
 check: lint
 	$(RUN)pytest -q -n auto --maxprocesses 4 -m "not (slow or ray or serve or browser or gpu or soak)"
 
-# What starts a Ray or a browser has the machine to itself, as both give up on a machine that is too slow.
+# Four processes on two cores: two wait for their Ray most of the time (tests/conftest.py), the others fit and train.
 test: lint
-	$(RUN)pytest -n auto --maxprocesses 4 -m "not (ray or serve or browser or soak)"
-	$(RUN)pytest -m "(ray or serve or browser) and not soak"
+	$(RUN)pytest -n 4 --dist loadgroup -m "not soak"
 
 lint: setup
 	$(RUN)ruff check .

@@ -83,11 +83,18 @@ def london() -> Path:
     return LONDON
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for the judges below waits for their fit, unless another test has waited already."""
+    """What asks for the judges below is slow, as it waits for their fit unless another test has waited already.
+
+    Of pytest-xdist's processes one has all tests of studies and one all of what is served, so that no more than two
+    Rays run side by side. Both wait more than they work: the other processes fill the cores.
+    """
     for item in items:
         if "judged" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
+        if any(item.get_closest_marker(name) for name in ("ray", "serve", "browser")):
+            item.add_marker(pytest.mark.xdist_group("studies" if "search" in item.path.parts else "served"))
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ train: {{images: 16, batch: 8, evaluate_every: 16, evaluate_pairs: 16}}
 judge: {{images: 4000, bootstrap: 100}}
 """
     )
-    shown = succeeded(visage("train", "carry.yaml", folder=tmp_path))
+    shown = succeeded(visage_here("train", "carry.yaml", folder=tmp_path))
     assert "told alone" in shown
     assert list((tmp_path / "runs").rglob("units.png"))
     assert "told alone" in succeeded(visage_here("evaluate", "visage-eft/1", "--data", str(faces.dir), folder=tmp_path))

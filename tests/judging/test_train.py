@@ -30,6 +30,20 @@ def faces(make_faces: Make) -> FaceSet:
     return make_faces(ROWS)
 
 
+@pytest.fixture(scope="module")
+def once_fitted(make_faces: Make) -> tuple[Path, str]:
+    """A face set's folder with its networks in it, and their hash."""
+    made = make_faces(ROWS)
+    return made.dir, face_networks(made, SHORT).sha256
+
+
+@pytest.fixture
+def fitted(once_fitted: tuple[Path, str], tmp_path: Path) -> tuple[FaceSet, str]:
+    """The same, in a folder of the test's own."""
+    shutil.copytree(once_fitted[0], tmp_path / "set")
+    return FaceSet.open(tmp_path / "set"), once_fitted[1]
+
+
 def never(network: str, step: int, steps: int) -> None:
     raise AssertionError(f"{network} was trained again")
 
@@ -80,20 +94,20 @@ def test_the_identity_judge_sees_the_inner_face_only(judged: tuple[FaceSet, Face
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_networks_with_a_gpu_or_without(faces: FaceSet, tmp_path: Path) -> None:
-    first = face_networks(faces, SHORT)
+def test_the_same_seed_gives_the_same_networks_with_a_gpu_or_without(fitted: tuple[FaceSet, str]) -> None:
+    faces, first = fitted
     shutil.rmtree(faces.dir / "networks")
     with pretended():
-        assert face_networks(faces, SHORT).sha256 == first.sha256
-    assert face_networks(faces, Judge(images=1_000, seed=9)).sha256 != first.sha256
+        assert face_networks(faces, SHORT).sha256 == first
+    assert face_networks(faces, Judge(images=1_000, seed=9)).sha256 != first
 
 
 @pytest.mark.slow
-def test_damaged_networks_are_made_again(faces: FaceSet) -> None:
-    first = face_networks(faces, SHORT)
+def test_damaged_networks_are_made_again(fitted: tuple[FaceSet, str]) -> None:
+    faces, first = fitted
     stored = faces.dir / "networks" / "check.safetensors"
     stored.write_bytes(stored.read_bytes()[:-4] + b"\0\1\2\3")
-    assert face_networks(faces, SHORT).sha256 == first.sha256
+    assert face_networks(faces, SHORT).sha256 == first
     card = json.loads((faces.dir / "networks" / "networks.json").read_text())
     assert card["faces"] == faces.sha256
     assert sorted(card["files"]) == sorted(f"{name}.safetensors" for name in NAMES)
@@ -133,12 +147,12 @@ def test_an_unwritable_folder_is_named(faces: FaceSet) -> None:
 
 
 @pytest.mark.slow
-def test_the_stored_ones_serve_whoever_asks(faces: FaceSet) -> None:
+def test_the_stored_ones_serve_whoever_asks(faces: FaceSet, fitted: tuple[FaceSet, str]) -> None:
     assert stored_networks(faces) is None
-    first = face_networks(faces, SHORT)
+    faces, first = fitted
     found = stored_networks(faces)
     assert found is not None
-    assert found.sha256 == first.sha256
+    assert found.sha256 == first
     note = faces.dir / "networks" / "networks.json"
     for damaged in ("[]", "{", '{"images": 5, "seed": 1}', note.read_text().replace('"images": 1000', '"images": "x"')):
         note.write_text(damaged)
