@@ -11,7 +11,7 @@ from visage.config.data import HOME
 from visage.errors import UserError
 from visage.methods import method_of
 from visage.registry.bundle_cache import KEPT
-from visage.registry.models import CHALLENGER, Registry
+from visage.registry.models import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
 
@@ -59,6 +59,8 @@ def test_what_is_registered_is_fetched(registry: Registry, add, tmp_path: Path):
     assert bundle.facts.run_id == bundle.card.run_id
     assert bundle.card.sha256 != registry.fetch(f"{NAME}/1").card.sha256
     assert bundle.generator().size == 32
+    told = registry.client.get_registered_model(NAME).description  # what the registry's page says above its versions
+    assert all(alias in told for alias in (CHAMPION, CHALLENGER, PREVIOUS))
 
 
 def test_a_folder_is_fetched_as_it_lies(registry: Registry, make_bundle, tmp_path: Path):

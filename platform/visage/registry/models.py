@@ -23,6 +23,14 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FOLDER = "bundle"  # among the run's artifacts
 MODEL = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<version>\d{1,9}))")
 OURS = "name LIKE 'visage-%'"  # a store may hold other people's models too, hundreds of them
+ALIASES = f"""Generators that `visage train` and `visage tune` made. A version is one of them, with its figures on
+people it never saw; its bundle lies in the run that it came from.
+
+- **{CHAMPION}**: what `visage serve` answers with. A gate moves it: `visage promote NAME/VERSION` (docs/runs.md).
+- **{CHALLENGER}**: a version that the gate could not tell from the champion; an endpoint may run it beside that.
+- **{PREVIOUS}**: the champion before, for `visage rollback NAME`.
+
+Whoever asks for `NAME@{CHAMPION}` gets the version that holds the alias at that time."""
 TRIVIAL = "the copied input (score) and the mean face (identity)"
 
 
@@ -251,7 +259,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client.create_registered_model(name)
+            self.client.create_registered_model(name, description=ALIASES)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -135,6 +135,7 @@ def _run(
     from ray import tune
     from ray.tune.stopper import CombinedStopper
 
+    from visage.registry.datasets import log_faces
     from visage.registry.tracking import Tracking
     from visage.search.budget_keeper import BudgetKeeper
     from visage.search.mlflow_callback import MLflowCallback, StudyStopper
@@ -153,6 +154,7 @@ def _run(
         run = tracking.start_run(search.name, tags={**kind, **tags}, params=params, experiment=experiment)
         _keep(study, run, place=f"{folder.name}/{run.run_id}")
     tracking.show(list(search.space))
+    log_faces(run, experiment.data)
     mark(folder, run.run_id)
     recorder = OptunaRecorder(study, search, experiment.train.images)
     budget = Budget(study, search, experiment.train.workers * experiment.train.gpus_per_worker, at_once)

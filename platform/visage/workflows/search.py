@@ -107,12 +107,14 @@ def publish_best(
     experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks"
 ) -> "Published":
     """Register the model of a study's best trial under that trial's run."""
+    from visage.registry.datasets import log_faces
     from visage.registry.tracking import Tracking
     from visage.workflows.publish import publish
 
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
     log = tracking.continue_run(best.run_id)
     try:
+        log_faces(log, experiment.data)
         with tempfile.TemporaryDirectory(prefix="visage-") as copy:
             return publish(local(best.checkpoint, Path(copy)), out, experiment, faces, networks, log)
     finally:

@@ -150,6 +150,7 @@ def train_run(
 
     parent: the run_id of its study.
     """
+    from visage.registry.datasets import log_faces
     from visage.registry.record import seen
     from visage.training.progress import Diverged
     from visage.training.run import run
@@ -159,6 +160,7 @@ def train_run(
     log = _run_of(out, experiment, tracking, resume, name or out.name, {**tags, **seen(faces, networks)}, parent)
     state: Literal["complete", "diverged", "failed", "killed"] = "failed"
     try:
+        log_faces(log, experiment.data)
         curve = tracking.history(log.run_id, "score")
         with bar("training") as update:
             report = _reporter(log, curve[-1][0] if curve else 0, experiment, update)

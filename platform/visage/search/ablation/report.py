@@ -17,6 +17,7 @@ from visage.judging.results import Intensity
 from visage.judging.table import ROWS
 from visage.methods import method_of
 from visage.methods.base import Measured
+from visage.registry.datasets import log_faces
 from visage.search.ablation.run import FACES, AblationResult
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
     for run in result.runs:
         tags = {"visage.kind": "ablation run", "visage.variant": run.variant}
         log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"), run.experiment)
+        log_faces(log, run.experiment.data)
         log.points((point.images, point.figures()) for point in run.points())
         evaluation = run.evaluation()
         if evaluation is not None:
