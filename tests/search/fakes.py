@@ -32,7 +32,8 @@ def experiment(folder: Path, tracking: str, **search: Any) -> Experiment:
 def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable[[Experiment, Path], Any]:
     """Trials whose score is behaviour(number, values, images); what it raises, they raise.
 
-    As real ones they go on from where they were: after each report of a trial its folder says how far it came.
+    As real ones they go on from where they were: after each report of a trial its folder says how far it came, and
+    holds a file in the place of a checkpoint.
     """
 
     def make(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
@@ -48,6 +49,8 @@ def trials(behaviour: Callable[[int, dict[str, float], int], float]) -> Callable
                 for images in range(start + 100, GOAL + 1, 100):
                     score = behaviour(config["number"], config["values"], images)
                     reached.write_text(str(images))
+                    folder.checkpoint.mkdir(exist_ok=True)
+                    (folder.checkpoint / "state.pt").write_text(str(images))
                     metrics = {
                         "identity_similarity": score,
                         "expression_probability": 1 - score,

@@ -27,11 +27,17 @@ def study(
     storage: Annotated[
         str, typer.Option(envvar="OPTUNA_STORAGE", help="The study's database, search.storage")
     ] = LOCAL_STUDIES,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the checkpoints of all but the best trials and the Pareto front")
+    ] = False,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
-    from visage.workflows.search import show_study
+    from visage.workflows.search import prune_study, show_study
 
-    show_study(name, storage)
+    if prune:
+        prune_study(name, storage)
+    else:
+        show_study(name, storage)
 
 
 def ablate(

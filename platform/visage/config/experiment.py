@@ -128,6 +128,9 @@ class Search(Section):
     scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
     grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")
     reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
+    keep_checkpoints: int = Field(
+        5, ge=1, description="the best trials whose checkpoints are kept, beside those of the Pareto front"
+    )
     concurrency: int | None = Field(None, ge=1, description="trials side by side; none: as the resources allow")
     seed: int = Field(0, ge=0)
     final: dict[str, Any] = Field(

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,9 +119,31 @@ class Store:
                         self._sent[place] = _mark(place)
         return True
 
-    def delete(self, name: str) -> None:
-        """Delete a file that is here."""
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small file here."""
         with self._faults():
+            files, path = self._place
+            if self.address.startswith("file:"):  # a bucket has no folders
+                files.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
+            with files.open_output_stream(f"{path}/{name}") as stream:
+                stream.write(content)
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file that is here, by its name."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._faults():
+            files, path = self._place
+            found = files.get_file_info(FileSelector(path, allow_not_found=True, recursive=True))
+        return {each.path.removeprefix(f"{path}/"): each.size for each in found if each.type is FileType.File}
+
+    def holds(self, path: Path) -> bool:
+        """Whether a local file is here as it is now: it was sent from this object, or came to it."""
+        return path.is_file() and self._sent.get(path) == _mark(path)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, where it is here."""
+        with self._faults(), suppress(FileNotFoundError):
             files, path = self._place
             files.delete_file(f"{path}/{name}")
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment, replaced
-from visage.errors import Overtaken, StoreRefused, UserError
+from visage.errors import NotWritten, Overtaken, StoreRefused, UserError
 from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
 from visage.search.study.budget import STOP, Budget, Spent, announced, told_as_stopped
 from visage.search.study.database import database_faults
 from visage.search.study.endings import CUT_OFF
+from visage.search.study.kept import KEEP
 from visage.search.study.lock import Claim, claimed, lock_folder, locked
 from visage.search.study.progress import Watch
 from visage.search.study.records import (
@@ -61,11 +62,12 @@ def tune(
     trials: Callable[[Experiment, Path], Trainable] = training,
     tags: Mapping[str, str] = NO_TAGS,
 ) -> StudyResult:
-    """Run the experiment's study to `search.trials` trials and return what came out.
+    """Run the experiment's study to `search.trials` trials, or to one of its budgets, and return what came out.
 
-    resume: go on with a study that was cut off, or make a finished one longer. say: told, before the first
-    trial, what of an earlier study's values was left out. trials: makes the function that Tune runs for a trial, given
-    the experiment and the study's folder. tags: for the study's run in MLflow and each trial's.
+    resume: go on with a study that was cut off, or make a finished one longer. say: told, before the first trial, what
+    of an earlier study's values was left out and which budgets there are, and at the end which checkpoints could not be
+    removed. trials: makes the function that Tune runs for a trial, given the experiment and the study's folder. tags:
+    for the study's run in MLflow and each trial's.
     Raises UserError for what the user can mend, all trials failed among them, and KeyboardInterrupt, whose message
     says how far it came, after Ctrl-C; what the trials reached is kept in both cases.
     """
@@ -86,7 +88,7 @@ def tune(
                 say(f"{sentence}, and was left out")
             if ends := announced(search, Spent.of(study)):
                 say(ends)
-            _run(experiment, study, claim, trainable, folder, at_once, progress, tags)
+            _run(experiment, study, claim, trainable, folder, at_once, progress, say, tags)
         result = result_of(study)
     if result.trials < experiment.search.trials and not result.stopped:
         raise KeyboardInterrupt(
@@ -129,7 +131,7 @@ def _require_sound(experiment: Experiment) -> None:
 
 def _run(
     experiment: Experiment, study: "Study", claim: Claim, trainable: Trainable, folder: Path, at_once: int,
-    watch: Watch | None, tags: Mapping[str, str],
+    watch: Watch | None, say: Callable[[str], object], tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told."""
     from ray import tune
@@ -138,6 +140,7 @@ def _run(
     from visage.registry.datasets import log_faces
     from visage.registry.tracking import Tracking
     from visage.search.budget_keeper import BudgetKeeper
+    from visage.search.checkpoint_keeper import CheckpointKeeper
     from visage.search.mlflow_callback import MLflowCallback, StudyStopper
     from visage.search.optuna_recorder import OptunaRecorder
     from visage.search.optuna_search import StudySearch
@@ -159,12 +162,14 @@ def _run(
     recorder = OptunaRecorder(study, search, experiment.train.images)
     budget = Budget(study, search, experiment.train.workers * experiment.train.gpus_per_worker, at_once)
     keeper = BudgetKeeper(budget, recorder, watch)
+    checkpoints = CheckpointKeeper(recorder, search, at_once)
     log = MLflowCallback(experiment, recorder, tracking, result_of(study), keeper.watch, tags)
     log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
     study.set_user_attr(STOP, search.stop.model_dump(mode="json"))
     study.set_user_attr(STOPPED, "")
+    study.set_user_attr(KEEP, search.keep_checkpoints)
     try:
         if remaining > 0 and not keeper.stopped:
             tune.Tuner(
@@ -181,7 +186,7 @@ def _run(
                 run_config=tune.RunConfig(
                     name=f"{time.time_ns()}",
                     storage_path=str(folder / "tune"),
-                    callbacks=[keeper, log],
+                    callbacks=[keeper, log, checkpoints],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
                     stop=CombinedStopper(StudyStopper(recorder, claim), keeper),
@@ -189,6 +194,7 @@ def _run(
                 ),
             ).fit()
     finally:
+        checkpoints.close()
         try:
             with database_faults(search.storage):
                 note_cut_off(study)
@@ -215,6 +221,11 @@ def _run(
         raise
     ending: State = "complete" if len(counted(study)) >= search.trials or keeper.stopped else "killed"
     patiently(lambda: run.finish(ending))
+    if ending == "complete":
+        try:
+            checkpoints.remove_rest()
+        except NotWritten as refused:
+            say(f"{str(refused).rstrip('.')}; what was to go there is removed with: visage study {search.name} --prune")
 
 
 def _keep(study: "Study", run: "RunLog", place: str) -> None:

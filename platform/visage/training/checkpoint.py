@@ -15,6 +15,7 @@ from visage.models.generator import Network
 from visage.training.progress import Progress
 
 FILE = "state.pt"
+REMOVED = "removed.txt"  # in its place: the sentence that says why it is there no more
 FORMAT = 1
 
 
@@ -39,6 +40,8 @@ def load(folder: Path) -> dict[str, Any]:
     try:
         state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
     except FileNotFoundError:
+        if (folder / REMOVED).is_file():
+            raise UserError((folder / REMOVED).read_text()) from None
         raise UserError(f"{folder}: holds no checkpoint ({FILE}); give the checkpoint folder of a run.") from None
     except Exception as error:  # every way a damaged file can fail
         raise UserError(f"{folder / FILE}: is damaged ({one_line(error)}); start the run again.") from None

@@ -15,7 +15,7 @@ from visage.config.experiment import Train
 from visage.infra.remote_store import local
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
-from visage.training.run_folder import CHECKPOINT, RunFolder
+from visage.training.run_folder import CHECKPOINT, RAY, RunFolder
 
 PICTURE = "faces.png"
 RESTARTS = 2  # times that lost workers are started again from the last checkpoint
@@ -65,7 +65,7 @@ def train_on_ray(
     """
     start = folder.place(CHECKPOINT) if resume else None
     settings = {"experiment": experiment.model_dump_json(), "resume": start}
-    storage = (folder.remote / "ray").uri if folder.remote else folder.path / "ray"
+    storage = (folder.remote / RAY).uri if folder.remote else folder.path / RAY
     handler = signal.getsignal(signal.SIGINT)
     try:
         result = torch_trainer(experiment.train, _worker, settings, storage, callbacks=callbacks).fit()

@@ -19,8 +19,8 @@ from visage.infra.remote_store import Store
 from visage.training.checkpoint import FILE, evaluation_in, load
 from visage.training.progress import Progress
 
-CHECKPOINT, JOURNAL = "checkpoint", "history.jsonl"
-NOT_KEPT = ("ray", "bundle")  # Ray Train puts its folder into the storage itself; a bundle is made anew
+CHECKPOINT, JOURNAL, RAY = "checkpoint", "history.jsonl", "ray"
+NOT_KEPT = (RAY, "bundle")  # Ray Train puts its folder into the storage itself; a bundle is made anew
 
 
 class RunFolder:
@@ -98,6 +98,12 @@ class RunFolder:
             # The checkpoint after the journal, which is cut to it: a copy that is cut off between them lacks no point.
             self.remote.push(self.path, skip=NOT_KEPT, last=(CHECKPOINT, last))
             self.behind = False
+
+    def release(self) -> None:
+        """Free this machine's disk of the checkpoint, where the copy holds the same."""
+        file = self.checkpoint / FILE
+        if self.remote and self.remote.holds(file):
+            file.unlink()
 
     def reset(self) -> None:
         """Delete all that the folder and its copy hold."""

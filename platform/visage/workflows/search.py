@@ -143,6 +143,21 @@ def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resum
     train_and_publish(record.experiment, out, resume, record)
 
 
+def prune_study(name: str, storage: str) -> None:
+    """Remove the checkpoints of all trials of a study but the best, those of the Pareto front, and unfinished ones."""
+    from visage.search.study.database import database_faults
+    from visage.search.study.kept import prune
+    from visage.search.study.records import load_study
+
+    with database_faults(storage):
+        removed, kept = prune(load_study(name, storage))
+    left = f"kept are those of trials {', '.join(map(str, kept))}" if kept else "no trial is complete"
+    console.print(
+        f"study {name}: removed {len(removed)} checkpoints, {sum(removed.values()) / 1e9:.3g} GB; {left}, and of those "
+        "that go on"
+    )
+
+
 def show_study(name: str, storage: str) -> None:
     """Print a study; while it runs, follow it."""
     from visage.search.report.terminal import follow

@@ -98,5 +98,6 @@ def _more(summary: Summary) -> str:
         "and experiment.yaml: `visage tune experiment.yaml --set search.name=ANOTHER` does the whole study again.\n"
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
-        f"- In a terminal: `{summary.look}`."
+        + (f"- {summary.checkpoints[0].upper()}{summary.checkpoints[1:]}.\n" if summary.checkpoints else "")
+        + f"- In a terminal: `{summary.look}`."
     )

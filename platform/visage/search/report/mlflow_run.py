@@ -11,6 +11,7 @@ from visage.registry.models import Promotion
 from visage.registry.tracking import RunLog, Tracking
 from visage.search.report import plots
 from visage.search.report.markdown import note
+from visage.search.study.kept import KEEP, kept_of
 from visage.search.study.records import StudyResult, table
 from visage.search.study.summary import Summary, summarise
 
@@ -53,6 +54,9 @@ def conclude(experiment: Experiment, result: StudyResult, promotion: Promotion) 
 def write_record(study: "Study", folder: Path) -> None:
     """What the study's run holds: trials.csv and figures.html."""
     rows = table(study)
+    if KEEP in study.user_attrs:
+        kept = kept_of(study, study.user_attrs[KEEP]).numbers
+        rows = [row if row["number"] in kept else {**row, "checkpoint_path": ""} for row in rows]
     with (folder / "trials.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()

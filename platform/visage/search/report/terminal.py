@@ -72,6 +72,8 @@ def view(summary: Summary) -> RenderableType:
         parts.append(_trials(summary))
     if summary.front:
         parts.append(Text(f"Pareto front: trials {', '.join(map(str, summary.front))}"))
+    if summary.checkpoints:
+        parts.append(Text(summary.checkpoints))
     if summary.importances:
         parts.append(_importances(summary))
     return Group(*parts)

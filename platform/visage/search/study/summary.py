@@ -14,6 +14,7 @@ from visage.config.experiment import Registry, Search
 from visage.config.stop import Stop
 from visage.search.study.budget import STOP, Spent
 from visage.search.study.endings import CUT_OFF, RUNNING, State
+from visage.search.study.kept import KEEP, kept_of
 from visage.search.study.records import STOPPED, feasible
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Summary:
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
     differences in score, by path. space: by path, in words. spent: of which budget how much, in words. stopped: which
-    budget ended it, in words. outcome: of the final training and the gate, if it came to that. registry, storage: where
-    it is kept.
+    budget ended it, in words. kept: whose checkpoints are kept; none of a study that removes none. outcome: of the
+    final training and the gate, if it came to that. registry, storage: where it is kept.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Summary:
     importances: dict[str, float]
     spent: str
     stopped: str
+    kept: tuple[int, ...]
     outcome: dict[str, Any]
     registry: str
     storage: str
@@ -81,6 +83,16 @@ class Summary:
         """The command that shows the study in a terminal."""
         option = "" if self.storage == Search().storage else f" --storage {self.storage}"
         return f"visage study {shlex.quote(self.name)}{option}"
+
+    @property
+    def checkpoints(self) -> str:
+        """Whose checkpoints there are, and what to do about the others; empty where none is removed."""
+        if not self.kept:
+            return ""
+        return (
+            f"checkpoints are kept of trials {', '.join(map(str, self.kept))} (search.keep_checkpoints and the Pareto "
+            "front); `visage train --from-run RUN_ID` trains any other again"
+        )
 
     @property
     def spending(self) -> str:
@@ -124,6 +136,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         importances=importances_of(study) if weights is None else weights,
         spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),
         stopped=study.user_attrs.get(STOPPED, ""),
+        kept=tuple(kept_of(study, study.user_attrs[KEEP]).numbers) if KEEP in study.user_attrs else (),
         outcome=study.user_attrs.get("outcome", {}),
         registry=experiment["registry"]["tracking_uri"],
         storage=search["storage"],

@@ -143,7 +143,11 @@ def with_endings(work: Work, experiment: Experiment, study: Path, config: Mappin
         restore_or_reset(folder, study, config)
         work(replaced(experiment, config["values"]), folder, tell_tune(folder))
 
-    if ending := _ending(attempt):
+    try:
+        ending = _ending(attempt)
+    finally:  # also of a trial that Tune stops
+        folder.release()
+    if ending:
         name, reason = ending
         last = results(folder)[-1:] if _of_study(folder.path, config) else []
         tune.report((last[0] if last else {}) | {name: reason})
