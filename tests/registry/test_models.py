@@ -1,3 +1,4 @@
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
 from visage.methods import method_of
-from visage.registry.bundle_cache import KEPT
+from visage.registry.bundle_cache import CACHE_GB
 from visage.registry.models import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from visage.registry.tracking import Tracking
 from visage.registry.ui import pages
@@ -90,20 +91,42 @@ def test_a_fetched_model_is_downloaded_once_and_checked_each_time(registry: Regi
     assert registry.fetch(f"{NAME}/1").card == first.card
 
 
-def test_what_was_fetched_long_ago_leaves_the_cache(registry: Registry, add):
+def test_what_was_used_longest_ago_leaves_the_cache(registry: Registry, add, monkeypatch: pytest.MonkeyPatch):
+    """But neither what is in use, here or in another process, nor what another process is fetching."""
     add()
     mine = registry.fetch(f"{NAME}/1").dir
-    for number in range(20):  # fetched since, and one that was cut off
-        (registry.cache.dir / f"{'.fetch' if number == 5 else NAME}-{number}").mkdir()
-    for age, path in enumerate(sorted(registry.cache.dir.iterdir(), key=lambda path: path != mine), 1):
-        os.utime(path, (0, time.time() - 60 * age))
+    size = sum(file.stat().st_size for file in mine.rglob("*"))
+    for age in range(1, 9):
+        other = registry.cache.dir / f"{NAME}-{age}"
+        other.mkdir()
+        (other / "generator.safetensors").write_bytes(bytes(size))
+        os.utime(other, (0, time.time() - 60 * age))
+    used = registry.cache.dir / f"{NAME}-7"
+    lock = os.open(used, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # as a process that reads it
+    for name, age in ((".fetch-now", 60), (".fetch-killed", 4000)):
+        (registry.cache.dir / name).mkdir()
+        os.utime(registry.cache.dir / name, (0, time.time() - age))
     os.utime(mine, (0, 0))
     registry.fetch(f"{NAME}/1")  # is used again
     add()
-    theirs = registry.fetch(f"{NAME}/2").dir
-    left = set(registry.cache.dir.iterdir())
-    assert len(left) == KEPT
-    assert {mine, theirs} < left
+    monkeypatch.setenv(CACHE_GB, f"{4.5 * size / 1e9:.12f}")
+    theirs = registry.fetch(f"{NAME}/2")
+    os.close(lock)
+    left = {path.name for path in registry.cache.dir.iterdir()}
+    assert left == {mine.name, theirs.dir.name, f"{NAME}-1", f"{NAME}-2", f"{NAME}-7", ".fetch-now"}
+    add()
+    monkeypatch.setenv(CACHE_GB, "0.000000001")
+    newest = registry.fetch(f"{NAME}/3")  # larger than the cache, and in use
+    assert newest.generator()
+    assert {path.name for path in registry.cache.dir.iterdir()} == {newest.dir.name, theirs.dir.name, ".fetch-now"}
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "nan", "plenty"])
+def test_a_cache_of_no_size_is_refused(registry: Registry, add, monkeypatch: pytest.MonkeyPatch, size: str):
+    add()
+    monkeypatch.setenv(CACHE_GB, size)
+    assert f"VISAGE_CACHE_GB = {size}: is no size" in refused(registry.fetch, f"{NAME}/1")
 
 
 def test_a_bundle_that_was_damaged_in_the_store_is_refused(registry: Registry, add, make_bundle, tmp_path: Path):

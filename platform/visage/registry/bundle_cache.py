@@ -1,9 +1,12 @@
 """The bundles that were fetched last, as folders on this machine."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +20,18 @@ from visage.registry.store import database_of, store_faults
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-KEPT = 8  # bundles; more than are judged or served at once
+CACHE_GB, DEFAULT_GB = "VISAGE_CACHE_GB", 2.0
+HALF = ".fetch-"  # of a download's folder
+UNUSED_SECONDS = 3600.0  # after which what cannot be asked is taken for unused
 CARD_HASH = "visage.card_sha256"
 
 
 class BundleCache:
     """Bundles of the store at `uri`: beside its database, or for a server in runs/, of VISAGE_HOME where that is set,
-    as a pod's own folder is read-only."""
+    as a pod's own folder is read-only.
+
+    It holds VISAGE_CACHE_GB gigabytes, and more only while more is in use: what was used longest ago goes first.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -35,15 +43,17 @@ class BundleCache:
         target = self.dir / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
         if target.is_dir():
             try:
-                bundle = _checked(target, found, facts)
+                bundle = _in_use(target, found, facts)
                 with suppress(OSError):  # somebody else's cache, which we may read
                     os.utime(target)
                 return bundle
             except UserError:  # a cache may be thrown away
                 shutil.rmtree(target, ignore_errors=True)
+        most = _most()
         self._download(found, target)
-        self._prune()
-        return _checked(target, found, facts)
+        bundle = _in_use(target, found, facts)
+        self._prune(most)
+        return bundle
 
     def _download(self, found: "ModelVersion", target: Path) -> None:
         """Put the version's files at `target`; a download that is cut off leaves nothing there."""
@@ -51,7 +61,7 @@ class BundleCache:
 
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.dir) as part:
+            with tempfile.TemporaryDirectory(prefix=HALF, dir=self.dir) as part:
                 with store_faults(self.uri):
                     got = Path(download_artifacts(found.source, dst_path=part, tracking_uri=self.uri))
                 try:
@@ -63,11 +73,70 @@ class BundleCache:
             mend = "mend permissions" if database_of(self.uri) else f"name a folder that can be written in {HOME}"
             raise UserError(f"{target}: cannot be written ({error}); free space or {mend}.") from None
 
-    def _prune(self) -> None:
-        """Keep what was fetched last, by whichever process; what one was killed in the middle of goes too."""
+    def _prune(self, most: float) -> None:
+        """Keep what was used last, by whichever process, to `most` bytes, and what one is using.
+
+        What one was killed in the middle of goes too, an hour later.
+        """
         with suppress(OSError):  # another process prunes as well
-            for old in sorted(self.dir.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT:]:
-                shutil.rmtree(old, ignore_errors=True)
+            held = 0
+            for path in sorted(self.dir.iterdir(), key=lambda path: -path.stat().st_mtime):
+                held += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                if path.name.startswith(HALF):
+                    if _long_ago(path):
+                        shutil.rmtree(path, ignore_errors=True)
+                elif held > most:
+                    _remove_unused(path)
+
+
+def _most() -> float:
+    """Bytes that the cache may hold."""
+    given = os.environ.get(CACHE_GB, "") or str(DEFAULT_GB)
+    try:
+        gigabytes = float(given)
+    except ValueError:
+        gigabytes = 0
+    if not gigabytes > 0:
+        raise UserError(f"{CACHE_GB} = {given}: is no size; give gigabytes above 0, such as {DEFAULT_GB:g}.")
+    return gigabytes * 1e9
+
+
+def _in_use(folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
+    """The checked bundle of a folder, which no process removes as long as the bundle is there to be read."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: was removed meanwhile; fetch the model again.") from None
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        bundle = _checked(folder, found, facts)
+    except BaseException:
+        os.close(lock)
+        raise
+    weakref.finalize(bundle, os.close, lock)
+    return bundle
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder, unless a process uses its bundle."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        unused = True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            unused = False
+        except OSError:  # a file system without locks
+            unused = _long_ago(folder)
+        if unused:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _long_ago(folder: Path) -> bool:
+    return folder.stat().st_mtime < time.time() - UNUSED_SECONDS
 
 
 def _checked(folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
