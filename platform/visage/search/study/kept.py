@@ -1,6 +1,7 @@
 """Which trials keep their checkpoint: the best ones and the Pareto front. The others' go when they have ended."""
 
 import json
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,33 +26,34 @@ class Kept:
     def __init__(self, most: int, objectives: Mapping[str, str], constraints: Sequence[Constraint]) -> None:
         self.most, self.constraints = most, constraints
         self.signs = {name: 1 if mode == "max" else -1 for name, mode in objectives.items()}
-        self._ranks: dict[int, tuple[bool, float, int]] = {}
-        self._values: dict[int, list[float]] = {}  # of those that meet all constraints: more is better
+        self._best: list[tuple[bool, float, int]] = []  # rank and number, the first one first
+        self._front: dict[int, list[float]] = {}  # of those that meet all constraints; more is better
 
     @property
     def numbers(self) -> list[int]:
-        return sorted(self._ranks)
+        return sorted({number for *_, number in self._best} | self._front.keys())
 
     def add(self, number: int, metrics: Mapping[str, Any]) -> list[int]:
         """One more that is complete; returns whose are kept no more from now on, its own perhaps among them."""
         missed = any(rule.violation(metrics[rule.metric]) > 0 for rule in self.constraints)
-        self._ranks[number] = (missed, -metrics["score"], number)
-        if not missed:
-            self._values[number] = [sign * metrics[name] for name, sign in self.signs.items()]
-        best = set(sorted(self._ranks, key=self._ranks.__getitem__)[: self.most])
-        gone = [one for one in self._ranks if one not in best and not self._on_front(one)]
-        for one in gone:
-            del self._ranks[one]
-            self._values.pop(one, None)
-        return gone
+        touched = [number]
+        insort(self._best, (missed, -metrics["score"], number))
+        if len(self._best) > self.most:
+            touched.append(self._best.pop()[-1])
+        values = [sign * metrics[name] for name, sign in self.signs.items()]
+        if not missed and not any(_better(other, values) for other in self._front.values()):
+            behind = [other for other, theirs in self._front.items() if _better(values, theirs)]
+            touched += behind
+            for other in behind:
+                del self._front[other]
+            self._front[number] = values
+        best = {one for *_, one in self._best}
+        return [one for one in dict.fromkeys(touched) if one not in best and one not in self._front]
 
-    def _on_front(self, number: int) -> bool:
-        """Whether no other trial is at least as good in every objective, and better in one."""
-        own = self._values.get(number)
-        return own is not None and not any(
-            other != own and all(theirs >= ours for theirs, ours in zip(other, own, strict=True))
-            for other in self._values.values()
-        )
+
+def _better(one: list[float], other: list[float]) -> bool:
+    """Whether one is at least as good as the other in every objective, and better in some."""
+    return one != other and all(ours >= theirs for ours, theirs in zip(one, other, strict=True))
 
 
 def kept_of(study: "Study", most: int) -> Kept:
