@@ -186,5 +186,6 @@ def test_another_machine_goes_on_from_the_copy(
     folder.path.rename(tmp_path / "dead")
     assert start() is None
     assert evaluations(folder) == EVALUATIONS
-    states = [checkpoint.load(where / "checkpoint") for where in (folder.path, tmp_path / "dead")]
+    there = copied(folder, tmp_path / "copy").path  # a trial that ended leaves its checkpoint there alone
+    states = [checkpoint.load(where / "checkpoint") for where in (there, tmp_path / "dead")]
     assert all((states[0]["ema"][name] == value).all() for name, value in states[1]["ema"].items())
