@@ -10,7 +10,6 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.samplers import RandomSampler
 from optuna.trial import create_trial
 
 from tests.search.fakes import GOAL, experiment, trials
@@ -130,7 +129,7 @@ class Part:
         self.folder = Path(asked.search.storage.removeprefix("sqlite:///")).parent / "studies"
         study = open_study(asked, resume=False)
         recorder = OptunaRecorder(study, asked.search, GOAL)
-        self.search = StudySearch(recorder, asked.search, RandomSampler(seed=0))
+        self.search = StudySearch(recorder)
         self.keeper = CheckpointKeeper(recorder, asked.search, at_once, free=lambda path: free)
 
     def begun(self, name: str) -> Any:
