@@ -176,9 +176,13 @@ def test_a_disk_that_is_too_small_is_said_before_it_is_full(tmp_path: Path) -> N
     said = str(part.keeper.recorder.fault)
     assert said.startswith("search.keep_checkpoints = 5: up to 10 more checkpoints of 1e-06 GB are to come, and ")
     assert f"{part.folder} has 1e-05 GB left; keep fewer, run fewer trials at once (search.concurrency), or" in said
-    few = Part(experiment(tmp_path / "few", "", trials=1), at_once=2, free=999)
-    few.begun("first")
-    assert "up to 1 more checkpoints" in str(few.keeper.recorder.fault)
+    few = Part(experiment(tmp_path / "few", "", trials=2), at_once=2, free=2_999)
+    few.ended(few.begun("first"), 0.5)
+    assert "up to 3 more checkpoints" in str(few.keeper.recorder.fault)  # the second trial's, and a new one of each
+    last = Part(experiment(tmp_path / "last", "", trials=2), at_once=2, free=3_000)
+    last.ended(last.begun("first"), 0.5)
+    last.begun("second")
+    assert last.keeper.recorder.fault is None
 
 
 def test_an_old_study_is_pruned_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

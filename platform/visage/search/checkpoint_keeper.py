@@ -15,8 +15,10 @@ from visage.errors import NotWritten, UserError
 from visage.infra.remote_store import is_address
 from visage.search.optuna_recorder import OptunaRecorder, guarded
 from visage.search.study.endings import State
-from visage.search.study.kept import kept_of, places_of, remove
+from visage.search.study.kept import kept_of, places_of, remove, why_removed
+from visage.search.study.records import counted
 from visage.training.checkpoint import FILE
+from visage.training.discard import discard
 
 
 class CheckpointKeeper(Callback):
@@ -29,7 +31,8 @@ class CheckpointKeeper(Callback):
     def __init__(
         self, recorder: OptunaRecorder, search: Search, at_once: int, free: Callable[[Path], int] | None = None
     ) -> None:
-        self.recorder, self.search, self.at_once = recorder, search, min(at_once, search.trials)
+        self.recorder, self.search, self.at_once = recorder, search, at_once
+        self.left = search.trials - len(counted(recorder.study))  # trials without an ending
         self.free = free or (lambda path: shutil.disk_usage(path).free)
         self.kept = kept_of(recorder.study, search.keep_checkpoints)
         ended = places_of(recorder.study)
@@ -54,7 +57,10 @@ class CheckpointKeeper(Callback):
         number, result = trial.config["number"], trial.last_result
         self.running.discard(number)
         ending = self.recorder.endings.get(number)
-        if ending is None or "checkpoint_path" not in result:  # without an ending it goes on from there
+        if ending is None:  # it goes on from there
+            return
+        self.left -= 1
+        if "checkpoint_path" not in result:
             return
         self.places[number] = result["checkpoint_path"]
         self.waiting.extend(self.kept.add(number, result) if ending.state is State.COMPLETE else [number])
@@ -76,21 +82,22 @@ class CheckpointKeeper(Callback):
 
     def _remove(self, place: str) -> None:
         with suppress(NotWritten):  # at the end once more
-            remove([place], self.recorder.study.study_name)
+            discard(place, why_removed(place, self.recorder.study.study_name))
 
     def _require_room(self, checkpoint: Path) -> None:
         """Raises UserError when the disk holds less than the checkpoints that are still to come.
 
-        Those are counted that are kept, that wait to be removed, that trials at work have, and one more of each of
-        these, as the new one is written before the old one goes.
+        At most there are those that are kept, that wait to be removed, and two of each trial at work, as the new one is
+        written before the old one goes.
         """
         try:
             size = (checkpoint / FILE).stat().st_size
         except FileNotFoundError:
             return
-        most = min(self.search.keep_checkpoints + 2 * self.at_once, self.search.trials) + self.at_once
+        at_work = min(self.at_once, self.left)
+        most = self.search.keep_checkpoints + self.at_once + 2 * at_work
         there = len(self.kept.numbers) + len(self.waiting) + len(self.running)
-        more = max(self.at_once, most - there)
+        more = max(at_work, min(most - there, self.left - len(self.running) + at_work))
         free = self.free(checkpoint)
         if free < more * size:
             folder = checkpoint.parent.parent

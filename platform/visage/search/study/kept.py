@@ -80,12 +80,16 @@ def remove(places: Iterable[str], study: str) -> dict[str, int]:
     """
     found = sizes(places)
     for place in found:
-        discard(
-            place,
-            f"{place}: was removed, as the study {study} keeps the checkpoints of its best trials alone "
-            "(search.keep_checkpoints); `visage train --from-run RUN_ID` trains this one again, by its run in MLflow.",
-        )
+        discard(place, why_removed(place, study))
     return found
+
+
+def why_removed(place: str, study: str) -> str:
+    """The sentence for whoever asks for a checkpoint that is there no more."""
+    return (
+        f"{place}: was removed, as the study {study} keeps the checkpoints of its best trials alone "
+        "(search.keep_checkpoints); `visage train --from-run RUN_ID` trains this one again, by its run in MLflow."
+    )
 
 
 def prune(study: "Study") -> tuple[dict[str, int], list[int]]:
