@@ -15,6 +15,7 @@ from visage.config import Serving
 from visage.errors import StoreRefused, UserError
 from visage.methods.requests import EXPRESSION, Request
 from visage.registry.bundle import ModelFacts
+from visage.registry.following import follow
 from visage.registry.models import NoSuchModel, Registry
 
 POLL_SECONDS = 2.0
@@ -39,11 +40,11 @@ class Refusal:
 class Holder:
     """Holds the model of a replica: `model` is None while there is none, and `fault` then says why.
 
-    A thread asks the registry every few seconds what the model's name means. Whatever is new is fetched, checked and
-    warmed up in that thread; then one reference changes, so that each request has either model from beginning to end.
-    A version that fails is `refused`, and the model that was there goes on. `tell` hears, in that thread, of each
-    version that was loaded or refused, or kept as its name means it again. With `leaves` the model goes when its alias
-    is taken away, as a challenger does. request: see `loaded_model.load`.
+    A thread asks every few seconds what the model's name means, and the registry once for all replicas of a machine.
+    Whatever is new is fetched, checked and warmed up in that thread; then one reference changes, so that each request
+    has either model from beginning to end. A version that fails is `refused`, and the model that was there goes on.
+    `tell` hears, in that thread, of each version that was loaded or refused, or kept as its name means it again. With
+    `leaves` the model goes when its alias is taken away, as a challenger does. request: see `loaded_model.load`.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Holder:
         self.model: Model | None = None
         self.refused: Refusal | None = None
         self.fault = "The model is being loaded; try again in a moment."
-        self._look()
+        self._look(0)
         # A version or a folder never means anything else, once it is there.
         if self.model is None or "@" in serving.model:
             threading.Thread(target=self._follow, name="follow-model", daemon=True).start()
@@ -77,15 +78,15 @@ class Holder:
     def _follow(self) -> None:
         while self.model is None or "@" in self._serving.model:
             time.sleep(self._poll_seconds)
-            self._look()
+            self._look(self._poll_seconds)
 
-    def _look(self) -> None:
-        """Ask the registry, and load what is new."""
+    def _look(self, seconds: float) -> None:
+        """Ask what the model's name means, or meant that long ago, and load what is new."""
         named: ModelFacts | None = None
         try:
             if self._registry is None:
                 self._registry = Registry(self._serving.tracking_uri)
-            named = self._registry.find(self._serving.model)
+            named = follow(self._registry, self._serving.model, seconds)
             if self.model is not None and named.version == self.model.facts.version:
                 if self.refused:
                     self.refused = None

@@ -1,0 +1,66 @@
+"""What a model's alias means, asked once for all processes of a machine that follow it."""
+
+import hashlib
+import json
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from visage.config.read import without_passwords
+from visage.errors import NotWritten
+from visage.infra.files import locked, write_whole
+from visage.registry.bundle import ModelFacts
+from visage.registry.models import NoSuchModel, Registry
+
+FOLDER = "following"  # beside the cache of bundles
+PATIENCE = 5  # so many times as old an answer may be while another process asks
+
+
+def follow(registry: Registry, model: str, seconds: float) -> ModelFacts:
+    """As `registry.find`, but from what another process of this machine was told in the last `seconds`, or, while one
+    is asking, a little before; fifty replicas would keep a server busy with nothing else.
+
+    Raises NoSuchModel and UserError as `find`; of a store that refuses, every process hears for itself.
+    """
+    if "@" not in model or Path(model).is_dir():
+        return registry.find(model)
+    key = hashlib.sha256(f"{registry.uri} {model}".encode()).hexdigest()[:16]
+    kept = registry.cache.dir.parent / FOLDER / f"{key}.json"
+    with ExitStack() as alone:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            alone.enter_context(locked(kept.with_suffix(".lock"), wait=False))
+        except BlockingIOError:
+            seconds *= PATIENCE
+        except OSError:  # somebody else's folder, or no room: each asks for itself
+            return registry.find(model)
+        told = _told(kept, seconds)
+        if told is None:
+            told = _asked(registry, model)
+            with suppress(NotWritten):
+                write_whole(kept, json.dumps(told).encode())
+    if absent := told.get("absent"):
+        raise NoSuchModel(absent)
+    return ModelFacts(**told["facts"])
+
+
+def _asked(registry: Registry, model: str) -> dict[str, Any]:
+    try:
+        return {"facts": asdict(registry.find(model))}
+    except NoSuchModel as error:
+        return {"absent": without_passwords(str(error))}
+
+
+def _told(kept: Path, seconds: float) -> dict[str, Any] | None:
+    """What the file says, if it is no older than `seconds`; None for one that is not there or not ours."""
+    try:
+        if not 0 <= time.time() - kept.stat().st_mtime < seconds:
+            return None
+        told: dict[str, Any] = json.loads(kept.read_bytes())
+        if "facts" in told:
+            ModelFacts(**told["facts"])
+        return told if told.keys() & {"facts", "absent"} else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
