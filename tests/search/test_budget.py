@@ -225,7 +225,7 @@ def test_a_study_that_its_goal_ends_is_complete_and_goes_on_with_a_higher_one(tm
     client, store = MlflowClient(tracking), Tracking(tracking, "visage")
     assert client.get_run(result.run_id).data.tags["visage.state"] == "complete"
     assert "earch.stop.goal = score >= 0.5 ended it" in client.get_run(result.run_id).data.tags["mlflow.note.content"]
-    killed = [run for run, state in store.states(result.run_id).items() if state == "killed"]
+    killed = [run for run, state in store.children(result.run_id, "visage.trial").values() if state == "killed"]
     assert killed
     why = {client.get_run(run).data.tags["visage.reason"] for run in killed}
     assert why == {"cut off, as search.stop.goal = score >= 0.5 ended the study"}
@@ -239,4 +239,4 @@ def test_a_study_that_its_goal_ends_is_complete_and_goes_on_with_a_higher_one(tm
     study = load_study("test", reached.search.storage)
     assert Spent.of(study).seconds > spent
     assert study.trials[1].user_attrs["images"] == GOAL
-    assert set(store.states(result.run_id).values()) == {"complete"}
+    assert {state for _, state in store.children(result.run_id, "visage.trial").values()} == {"complete"}

@@ -91,7 +91,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     log.on_trial_recover(0, [], trial)
     log.on_trial_start(0, [], trial)
     reported(log, trial, 200)
-    log.cut_off()
+    log.close()
     note_cut_off(study)
     (halted,) = unfinished(study)
     client = MlflowClient(asked.registry.tracking_uri)
@@ -102,12 +102,75 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     reported(log, trial, GOAL)
     search.on_trial_complete(trial.trial_id, RESULT)
     log.on_trial_complete(0, [], trial)
+    log.close()
     assert log.recorder.fault is None
     (ended,) = counted(study)
     assert ended.user_attrs["run_id"] == halted.user_attrs["run_id"]
     run = client.get_run(ended.user_attrs["run_id"])
     assert (run.data.tags["visage.state"], run.data.tags["visage.restarts"]) == ("complete", "1")
     assert [step for step, _ in tracking.history(run.info.run_id, "score")] == [100, 200, GOAL]
+
+
+def test_what_a_killed_driver_had_not_told_is_told_by_the_next(tmp_path: Path) -> None:
+    """Of a trial that ended and one that ran nothing reached MLflow; of a third the run was made, and no more."""
+    from mlflow import MlflowClient
+
+    from visage.registry.record import read_record
+    from visage.registry.tracking import Tracking
+    from visage.search.study.records import study_folder
+    from visage.search.trials.trial import folder_of, mark
+    from visage.training.progress import Progress
+
+    asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    tracking = Tracking(asked.registry.tracking_uri, asked.registry.experiment)
+    study, folder = open_study(asked, resume=False), study_folder(asked)
+    run = tracking.start_run("test", tags={"visage.kind": "study"}, experiment=asked)
+    study.set_user_attr("run_id", run.run_id)
+    folder.mkdir(parents=True)
+
+    def part() -> tuple[StudySearch, MLflowCallback]:
+        search = StudySearch(OptunaRecorder(study, asked.search, GOAL), unfinished(study))
+        return search, MLflowCallback(asked, search.recorder, tracking, result_of(study), None, {})
+
+    def begin(search: StudySearch, log: MLflowCallback, name: str) -> Any:
+        trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)
+        log.on_trial_start(0, [], trial)
+        return trial
+
+    search, log = part()
+    log.outbox.stop()  # what is written from now on is lost with the driver
+    for name, reached in (("ended", GOAL), ("runs", 300), ("made", 300)):
+        trial = begin(search, log, name)
+        place = folder_of(asked, folder, trial.config)
+        place.path.mkdir()
+        mark(place.path, run.run_id)
+        for images in range(100, reached + 1, 100):
+            place.append(Progress(images, {"pixel": 1 / images}, {"score": images / GOAL}))
+    search.on_trial_complete("ended", RESULT | {"checkpoint_path": "nowhere"})
+    tracking.start_run("test-0002", run.run_id, tags={"visage.kind": "trial", "visage.trial": "2"})
+
+    search, log = part()
+    log.catch_up()
+    for name in ("again runs", "again made"):
+        trial = begin(search, log, name)
+        for images in (200, 300, 400, GOAL):  # the last two that it knows once more
+            log.on_trial_result(0, [], trial, RESULT | {"images": images, "losses": {"pixel": 1 / images}})
+        search.on_trial_complete(name, RESULT)
+        log.on_trial_complete(0, [], trial)
+    log.close()
+    assert log.recorder.fault is None
+
+    client = MlflowClient(asked.registry.tracking_uri)
+    kept = load_study("test", asked.search.storage).trials
+    found = client.search_runs([tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
+    assert {one.info.run_id for one in found} == {trial.user_attrs["run_id"] for trial in kept}
+    assert {one.data.tags["visage.trial"]: one.info.status for one in found} == dict.fromkeys("012", "FINISHED")
+    curves = [[step for step, _ in tracking.history(trial.user_attrs["run_id"], "score")] for trial in kept]
+    assert curves == [list(range(100, GOAL + 1, 100)), [100, 200, 300, 400, GOAL], [100, 200, 300, 400, GOAL]]
+    for trial in kept:
+        record = read_record(asked.registry.tracking_uri, trial.user_attrs["run_id"])
+        assert record.experiment.loss.pixel.weight == trial.params["loss.pixel.weight"]
+        assert record.experiment.train == asked.train
 
 
 def test_what_a_trial_raises_is_told_and_its_folder_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

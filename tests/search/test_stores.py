@@ -127,7 +127,7 @@ def test_a_store_that_stays_away_stops_the_study_which_goes_on_later(
 def test_a_trial_whose_files_are_refused_makes_one_run(
     tmp_path: Path, patient: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store of files is away when the second trial begins, and that of runs is there."""
+    """The store of files is away when the first trial ends with a picture, and that of runs is there."""
     from mlflow import MlflowClient
 
     files, moved = tmp_path / "mlartifacts", tmp_path / "moved"
@@ -165,7 +165,8 @@ def test_a_trial_whose_files_are_refused_makes_one_run(
     home = [client.get_run(result.run_id).info.experiment_id]
     runs = client.search_runs(home, "tags.visage.kind = 'trial'")
     assert len(runs) == 3
-    assert all("experiment.yaml" in [file.path for file in client.list_artifacts(run.info.run_id)] for run in runs)
+    for run in runs:
+        assert [file.path for file in client.list_artifacts(run.info.run_id, "faces")] == ["faces/last.png"]
 
 
 def test_files_that_are_away_when_a_study_ends_are_waited_for(tmp_path: Path) -> None:

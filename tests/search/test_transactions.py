@@ -112,10 +112,21 @@ def test_what_is_shown_stays_bounded_and_keeps_what_runs(tmp_path: Path) -> None
     for number in range(2 * SHOWN - 8, 2 * SHOWN + 2 * SHOWN):
         drawn = suggestions.draw()
         suggestions.begun(number)
-        assert suggestions.shown <= 2 * SHOWN
+        assert suggestions.shown <= 2 * SHOWN + len(suggestions.running)
         if number % 50:  # the fiftieth never ends
             ended = create_trial(params=drawn.params, distributions=drawn.distributions, values=[0.5, 0.5])
             ended.number = number
             suggestions.ended(ended)
     first = min(number for number in range(2 * SHOWN - 8, 4 * SHOWN) if number % 50 == 0)
     assert set(suggestions.running) == set(range(first, 4 * SHOWN, 50))
+
+
+def test_a_thousand_that_run_at_once_are_carried_over_rarely(tmp_path: Path) -> None:
+    suggestions = Suggestions(made(0), experiment(tmp_path, "", sampler="random").search)
+    copies = set()
+    for number in range(4 * SHOWN):
+        suggestions.draw()
+        suggestions.begun(number)
+        copies.add(id(suggestions.memory))
+    assert len(copies) <= 4
+    assert set(suggestions.running) == set(range(4 * SHOWN))

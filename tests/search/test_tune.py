@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.errors import UserError
+from visage.registry.record import read_record
 from visage.search.study.records import load_study
 from visage.search.tune import tune
 
@@ -105,7 +106,7 @@ def test_all_four_endings_are_told_truthfully(
     assert logged["2"].data.tags["visage.reason"] == "RuntimeError: the disk"
     run = logged["0"]
     assert float(run.data.params["loss.pixel.weight"]) == complete.params["loss.pixel.weight"]
-    assert run.data.params["train.images"] == str(GOAL)
+    assert read_record(tracking, run.info.run_id).experiment.train.images == GOAL
     assert run.data.metrics["score"] == pytest.approx(1)
     assert run.data.metrics["loss/pixel"] == pytest.approx(1 / GOAL)
 

@@ -1,16 +1,18 @@
 """What a run keeps of itself, read back: enough to do it again."""
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from visage.config import Experiment, read_config
+from visage.config import Experiment, read_config, replaced, written
 from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.registry.store import if_there, open_store, store_faults
-from visage.registry.tracking import EXPERIMENT, flattened
+from visage.registry.tracking import EXPERIMENT, PARENT, flattened
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -57,17 +59,35 @@ def read_record(uri: str, run_id: str, settings: Sequence[str] = ()) -> RunRecor
             f"run {run_id}: is the whole study {run.info.run_name}; give the run_id of one of its trials, or repeat "
             f"the study with `visage tune` and the {EXPERIMENT} among its artifacts."
         )
-    if EXPERIMENT not in kept:
-        raise UserError(
-            f"run {run_id}: keeps no {EXPERIMENT}, so it is no training or of an older Visage; give another run_id, "
-            "as `visage ui` shows it."
-        )
+    holder, values = run_id, dict[str, str]()
+    if EXPERIMENT not in kept:  # a trial has what differs from its study
+        holder, values = run.data.tags.get(PARENT, ""), dict(run.data.params)
+        if kind != "trial" or not holder or not values:
+            raise UserError(
+                f"run {run_id}: keeps no {EXPERIMENT}, so it is no training or of an older Visage; give another "
+                "run_id, as `visage ui` shows it."
+            )
     with tempfile.TemporaryDirectory(prefix="visage-") as folder:
         with store_faults(uri):
-            file = Path(client.download_artifacts(run_id, EXPERIMENT, folder))
+            file = Path(client.download_artifacts(holder, EXPERIMENT, folder))
         own = f"train.storage={Train().storage or 'null'}"  # a bucket of the cluster may not be this machine's to use
+        if values:
+            begun = read_config(Experiment, file)
+            chosen = {path: _value(begun, path, text) for path, text in values.items()}
+            file.write_text(written(replaced(begun, chosen)))
         experiment = read_config(Experiment, file, [own, *settings, f"registry.tracking_uri={uri}"])
     return RunRecord(run_id, run.info.run_name or run_id, experiment, dict(run.data.tags))
+
+
+def _value(experiment: Experiment, path: str, text: str) -> Any:
+    """A parameter's value from its text in MLflow; of a searched choice the one that is written so."""
+    dimension = experiment.search.space.get(path)
+    for choice in (dimension and dimension.choice) or ():
+        if dict(flattened({path: choice}))[path] == text:
+            return choice
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
 
 
 def check_faces(record: RunRecord, faces: "FaceSet", networks: "FaceNetworks") -> str:

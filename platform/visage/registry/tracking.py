@@ -34,8 +34,9 @@ STATE = "visage.state"
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description
 EXPERIMENT = "experiment.yaml"
 PARAM_LENGTH, TAG_LENGTH = 6_000, 8_000  # MLflow's limits
-BATCH, POINTS = 100, 1_000  # parameters and metrics of one call
-NO_TAGS: Mapping[str, str] = {}
+BATCH, POINTS = 100, 800  # parameters or tags, and metrics, of one call; it takes a thousand of all together
+NOTHING: Mapping[str, str] = {}
+Point = tuple[int, Mapping[str, float]]  # step, metrics by name
 
 
 class Tracking:
@@ -58,7 +59,7 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
         experiment: Experiment | None = None,
-        once: Mapping[str, str] = NO_TAGS,
+        once: Mapping[str, str] = NOTHING,
     ) -> "RunLog":
         """A new run. parent: the run_id of its study. params: nested or flat; kept under dotted names.
 
@@ -67,8 +68,6 @@ class Tracking:
 
         experiment: kept whole as experiment.yaml, for `visage train --from-run`; MLflow cuts long parameters.
         """
-        from mlflow.entities import Param
-
         given = {**_provenance(), STATE: "running", **(tags or {}), **once}
         if parent:
             given[PARENT] = parent
@@ -80,11 +79,8 @@ class Tracking:
             with store_faults(self.uri):
                 created = self.client.create_run(self.experiment_id, tags=given, run_name=name)
             log = self.run(created.info.run_id)
-        all_params = [Param(key, without_passwords(value)[:PARAM_LENGTH]) for key, value in flattened(params or {})]
         try:
-            with store_faults(self.uri):
-                for start in range(0, len(all_params), BATCH):
-                    self.client.log_batch(log.run_id, params=all_params[start : start + BATCH])
+            log.record(params=params or {})
             if experiment:
                 log.picture(written(experiment).encode(), EXPERIMENT)
         except UserError:  # no run is left behind that seems to be running
@@ -115,12 +111,24 @@ class Tracking:
         """A run to write to, left in the state that it is in."""
         return RunLog(self.client, self.uri, run_id)
 
-    def states(self, parent: str) -> dict[str, str]:
-        """The states of a study's trials, by run_id."""
+    def children(self, parent: str, tag: str) -> dict[str, tuple[str, str]]:
+        """The runs of a parent by the value of a tag that each has: (run_id, state), the state empty where the end of
+        the run was not wholly told."""
         with store_faults(self.uri):
             query = f"tags.`{PARENT}` = '{parent}'"
             found = every(self.client.search_runs, experiment_ids=[self.experiment_id], filter_string=query)
-        return {run.info.run_id: run.data.tags.get(STATE, "") for run in found}
+        states = {run.info.run_id: run.data.tags.get(STATE, "") for run in found}
+        whole = {run.info.run_id for run in found if STATUS.get(states[run.info.run_id]) == run.info.status}
+        return {
+            run.data.tags[tag]: (run.info.run_id, states[run.info.run_id] if run.info.run_id in whole else "")
+            for run in found
+            if tag in run.data.tags
+        }
+
+    def params(self, run_id: str) -> dict[str, str]:
+        """The parameters of a run, by dotted name."""
+        with store_faults(self.uri):
+            return dict(self.client.get_run(run_id).data.params)
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """The metric's curve: (step, value) by step, the last where a step was told again; empty without the metric."""
@@ -162,15 +170,25 @@ class RunLog:
         """Metrics at a step (images seen, in training), in one call."""
         self.points([(step, metrics)])
 
-    def points(self, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+    def points(self, points: Iterable[Point]) -> None:
         """Metrics at several steps, in one call: each call costs the same, whatever it carries."""
-        from mlflow.entities import Metric
+        self.record(points)
+
+    def record(
+        self, points: Iterable[Point] = (), params: Mapping[str, Any] = NOTHING, tags: Mapping[str, str] = NOTHING
+    ) -> None:
+        """Metrics at several steps, parameters (nested or flat, kept under dotted names) and tags, in one call where
+        they fit into one."""
+        from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
-        given = [Metric(name, float(value), now, step) for step, metrics in points for name, value in metrics.items()]
+        metrics = [Metric(name, float(value), now, step) for step, values in points for name, value in values.items()]
+        kept = [Param(key, without_passwords(value)[:PARAM_LENGTH]) for key, value in flattened(params)]
+        given = [RunTag(name, without_passwords(value)[:TAG_LENGTH]) for name, value in tags.items()]
         with store_faults(self.uri):
-            for start in range(0, len(given), POINTS):
-                self.client.log_batch(self.run_id, metrics=given[start : start + POINTS])
+            while metrics or kept or given:
+                self.client.log_batch(self.run_id, metrics[:POINTS], kept[:BATCH], given[:BATCH])
+                del metrics[:POINTS], kept[:BATCH], given[:BATCH]
 
     def tag(self, name: str, value: str) -> None:
         with store_faults(self.uri):
@@ -194,15 +212,29 @@ class RunLog:
         with store_faults(self.uri):
             self.client.log_artifacts(self.run_id, str(folder), name)
 
-    def finish(self, state: State, tags: Mapping[str, str] = NO_TAGS) -> None:
-        """End the run: MLflow's status, and the finer state as the tag visage.state; with it more tags, in one call."""
-        from mlflow.entities import RunTag
-
+    def faces(self) -> set[str]:
+        """The names of the pictures under faces/."""
         with store_faults(self.uri):
-            given = [
-                RunTag(name, without_passwords(value)[:TAG_LENGTH]) for name, value in {STATE: state, **tags}.items()
-            ]
-            self.client.log_batch(self.run_id, tags=given)
+            return {PurePosixPath(item.path).name for item in self.client.list_artifacts(self.run_id, "faces")}
+
+    def add_faces(self, pictures: Mapping[str, bytes]) -> None:
+        """Pictures under faces/, by their names, in one call."""
+        with tempfile.TemporaryDirectory(prefix="visage-") as temporary, store_faults(self.uri):
+            for name, picture in pictures.items():
+                (Path(temporary) / name).write_bytes(picture)
+            self.client.log_artifacts(self.run_id, temporary, "faces")
+
+    def finish(
+        self,
+        state: State,
+        tags: Mapping[str, str] = NOTHING,
+        points: Iterable[Point] = (),
+        params: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """End the run: MLflow's status, and the finer state as the tag visage.state; with it, in one call, what else
+        there is to record."""
+        self.record(points, params, {STATE: state, **tags})
+        with store_faults(self.uri):
             self.client.set_terminated(self.run_id, STATUS[state])
 
 

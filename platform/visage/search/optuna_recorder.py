@@ -126,6 +126,11 @@ class OptunaRecorder:
         self.ask(lambda: storage_of(self.study).set_trial_user_attr(trial.key, name, value))
         trial.attributes[name] = value
 
+    def note_run(self, key: int, run_id: str) -> None:
+        """Keep which run in MLflow is a trial's, by the trial's key. Raises UserError at once."""
+        with database_faults(self.storage):
+            transactions.note(self.study, key, "run_id", run_id)
+
     def ask(self, call: Callable[[], Answer]) -> Answer:
         """What a call that needs the database returns; see `patiently`."""
 

@@ -33,7 +33,7 @@ class Suggestions:
 
     def draw(self) -> "FrozenTrial":
         """A trial with values; once it has begun, `begun` says which it became."""
-        if self.search.sampler in SHOWN_SOME and self.shown >= 2 * SHOWN:
+        if self.search.sampler in SHOWN_SOME and self.shown >= self.most:
             trials = self.memory.get_trials(deepcopy=False)
             self._show([(trial.user_attrs[NUMBER], trial) for trial in trials])
         self.drawn = self.memory.ask()
@@ -73,6 +73,7 @@ class Suggestions:
         runs = [trial for _, trial in trials if trial.state is TrialState.RUNNING]
         for trial in sorted(self._chosen(ended) + runs, key=lambda trial: numbers[id(trial)]):
             self._add(numbers[id(trial)], trial)
+        self.most = max(2 * SHOWN, self.shown + SHOWN)  # of a thousand that run none is left out
 
     def _chosen(self, ended: "list[FrozenTrial]") -> "list[FrozenTrial]":
         """What the sampler is shown of the trials that ended, which come in order."""

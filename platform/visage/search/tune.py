@@ -16,7 +16,6 @@ from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
 from visage.search.study.budget import STOP, Budget, Spent, announced, told_as_stopped
 from visage.search.study.database import database_faults
-from visage.search.study.endings import CUT_OFF
 from visage.search.study.kept import KEEP
 from visage.search.study.lock import Claim, claimed, lock_folder, locked
 from visage.search.study.progress import Watch
@@ -26,6 +25,7 @@ from visage.search.study.records import (
     counted,
     find_study,
     flat,
+    load_study,
     note_cut_off,
     open_study,
     require_same_faces,
@@ -89,6 +89,7 @@ def tune(
             if ends := announced(search, Spent.of(study)):
                 say(ends)
             _run(experiment, study, claim, trainable, folder, at_once, progress, say, tags)
+        study = load_study(search.name, search.storage)  # what was read before may lack the trials' runs
         result = result_of(study)
     if result.trials < experiment.search.trials and not result.stopped:
         raise KeyboardInterrupt(
@@ -189,7 +190,7 @@ def _run(
                     callbacks=[keeper, log, checkpoints],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=CombinedStopper(StudyStopper(recorder, claim), keeper),
+                    stop=CombinedStopper(StudyStopper(log, claim), keeper),
                     verbose=0,
                 ),
             ).fit()
@@ -203,8 +204,7 @@ def _run(
             recorder.fault = gone
         except UserError:
             pass
-        if not isinstance(recorder.fault, Overtaken):  # whose runs are the other's now
-            log.cut_off(f"{CUT_OFF}, as {keeper.stopped} ended the study" if keeper.stopped else CUT_OFF)
+        log.close(keeper.stopped)
     if recorder.fault:
         if not isinstance(recorder.fault, Overtaken):
             with suppress(UserError):
@@ -214,7 +214,7 @@ def _run(
         stopped = told_as_stopped(keeper.stopped, budget)
         recorder.ask(lambda: study.set_user_attr(STOPPED, stopped))
     try:
-        patiently(lambda: record_study(study, run))
+        patiently(lambda: record_study(load_study(search.name, search.storage), run))
     except StoreRefused:
         with suppress(UserError):
             run.finish("killed")

@@ -130,12 +130,11 @@ class RunFolder:
 
     def points(self) -> list[Progress]:
         """The journal, without lines that were cut off."""
-        found = list[Progress]()
-        if self.journal.exists():
-            for line in self.journal.read_text(errors="replace").splitlines():
-                with suppress(ValueError, TypeError, KeyError):
-                    found.append(Progress.from_json(line))
-        return found
+        return _points(self.journal.read_bytes()) if self.journal.exists() else []
+
+    def points_kept(self) -> list[Progress]:
+        """The journal as other machines find it: in the copy, where there is one."""
+        return _points(self.remote.read(JOURNAL) or b"") if self.remote else self.points()
 
     def evaluations(self) -> list[Progress]:
         """The journal's evaluations, with their files as they are here: they may come from another machine."""
@@ -179,6 +178,14 @@ class RunFolder:
     def place(self, name: str) -> str:
         """Where other processes find a file or folder of it: in the copy where there is one."""
         return f"{self.remote.address}/{name}" if self.remote else str(self.path.absolute() / name)
+
+
+def _points(journal: bytes) -> list[Progress]:
+    found = list[Progress]()
+    for line in journal.decode(errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(Progress.from_json(line))
+    return found
 
 
 def _images(checkpoint: Path) -> int:

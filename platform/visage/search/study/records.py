@@ -266,7 +266,7 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
         values=dict(zip(study.metric_names or (), trial.values, strict=True)),
         params=trial.params,
         checkpoint=trial.user_attrs["checkpoint_path"],
-        run_id=trial.user_attrs["run_id"],
+        run_id=trial.user_attrs.get("run_id", ""),  # MLflow may not have been told yet
     )
 
 

@@ -1,6 +1,7 @@
 """A trial's beginning and its ending in the study's database, each in one transaction.
 
-Optuna's own calls commit each parameter and each attribute by itself, and read the trial again before each.
+Optuna's own calls commit each parameter and each attribute by itself, read the trial again before each, and refuse one
+that ended.
 """
 
 import json
@@ -87,6 +88,14 @@ def end(
             session.execute(insert(table.value), rows)
         row.state = state
         row.datetime_complete = datetime.now()
+
+
+def note(study: "Study", trial_id: int, name: str, value: Any) -> None:
+    """Set a user attribute of a trial, whether it has ended or not."""
+    from sqlalchemy.orm import Session
+
+    with Session(engine_of(study)) as session, session.begin():
+        _set(session, tables().user, trial_id, {name: value})
 
 
 def _set(session: "Session", table: Any, trial_id: int, attributes: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import errno
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,13 +93,13 @@ def _require_seen(study: Path, config: Mapping[str, Any]) -> None:
         raise NotWritten(f"{socket.gethostname()}: {unseen(study)}")
 
 
-def results(folder: RunFolder) -> list[dict[str, Any]]:
+def results(folder: RunFolder, journal: Sequence[Progress]) -> list[dict[str, Any]]:
     """The evaluations in a trial's journal as Tune is told them, with the losses since the one before as `history`.
 
     Files are named where the driver finds them, which may be on another machine. faces: pictures that are there now.
     """
     found, history = list[dict[str, Any]](), list[tuple[int, dict[str, float]]]()
-    for point in folder.points():
+    for point in journal:
         history.append((point.images, point.losses))
         if point.metrics is not None:
             result: dict[str, Any] = {"images": point.images, "losses": point.losses, **point.metrics}
@@ -120,7 +120,9 @@ def tell_tune(folder: RunFolder) -> Report:
     def tell(point: Progress) -> None:
         if point.metrics is None:
             return
-        result = next(result for result in reversed(results(folder)) if result["images"] == point.images)
+        result = next(
+            result for result in reversed(results(folder, folder.points())) if result["images"] == point.images
+        )
         waiting.extend(result["faces"])
         result["faces"] = [] if folder.behind else waiting.copy()
         if not folder.behind:
@@ -149,7 +151,7 @@ def with_endings(work: Work, experiment: Experiment, study: Path, config: Mappin
         folder.release()
     if ending:
         name, reason = ending
-        last = results(folder)[-1:] if _of_study(folder.path, config) else []
+        last = results(folder, folder.points())[-1:] if _of_study(folder.path, config) else []
         tune.report((last[0] if last else {}) | {name: reason})
 
 
