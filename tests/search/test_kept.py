@@ -96,6 +96,18 @@ def test_a_removed_checkpoint_says_why_and_the_rest_of_its_trial_stays(place: st
     discard(place, "again")
 
 
+def test_nothing_else_is_ever_removed(tmp_path: Path) -> None:
+    """Whatever a database says."""
+    for name in ("trial-0001", "mine/checkpoint", "checkpoint", "trial-0001/checkpoint/old", "ray"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "state.pt").touch()
+        place = str(tmp_path / name)
+        assert sizes([place]) == {}
+        discard(place, "gone")
+    assert len(list(tmp_path.rglob("state.pt"))) == 5
+    assert not list(tmp_path.rglob("removed.txt"))
+
+
 def test_a_trial_that_still_writes_is_not_disturbed(tmp_path: Path) -> None:
     from visage.training.checkpoint import save
 

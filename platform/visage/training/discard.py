@@ -1,5 +1,6 @@
 """Checkpoints that are kept no more: removed from a disk or a bucket, with a word for whoever looks for them later."""
 
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,13 @@ from visage.infra.remote_store import Store, is_address
 from visage.training.checkpoint import FILE, REMOVED
 from visage.training.run_folder import CHECKPOINT, RAY
 
+TRIAL = re.compile(rf"/trial-\d+/{CHECKPOINT}$")
+
+
+def is_of_trial(place: str) -> bool:
+    """Whether a place is where a trial of a study keeps its checkpoint: nothing else is ever removed."""
+    return TRIAL.search(place) is not None
+
 
 def sizes(places: Iterable[str]) -> dict[str, int]:
     """The bytes that checkpoints take, by place: a folder's path or its address; without those that are not there.
@@ -18,7 +26,7 @@ def sizes(places: Iterable[str]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     far: dict[str, dict[str, str]] = {}  # by the address of a study: place by the name of a trial's folder
-    for place in places:
+    for place in filter(is_of_trial, places):
         if is_address(place):
             study, trial, _ = place.rsplit("/", 2)
             far.setdefault(study, {})[trial] = place
@@ -37,6 +45,8 @@ def discard(place: str, why: str) -> None:
 
     A run that still writes there is not disturbed: the folder stays. Raises NotWritten when disk or bucket refuse.
     """
+    if not is_of_trial(place):
+        return
     if is_address(place):
         folder = Store(place.rpartition("/")[0])
         folder.write(f"{CHECKPOINT}/{REMOVED}", why.encode())
