@@ -115,7 +115,7 @@ class Edited:
         return Edited(self.faces[part], self.similarity[part], self.confidence[part], self.natural[part], units)
 
 
-class Editor:
+class Editor(ABC):
     """A bundle's networks, ready to answer. One for each thread.
 
     request: the kind that it answers. size: side S of the faces. expressions: K names. action_units: FACS numbers of
@@ -135,9 +135,9 @@ class Editor:
         those that stay. Raises UserError for what the model does not know."""
         raise UserError("action units: the model cannot be told any; give a driver's picture.")
 
+    @abstractmethod
     def warm_up(self, count: int) -> None:
         """One pass of `count` faces."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
