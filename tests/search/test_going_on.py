@@ -2,14 +2,14 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from optuna.trial import TrialState
 
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
-from visage.search.mlflow_callback import MLflowCallback
+from visage.search.mlflow_callback import MLflowCallback, StudyStopper
 from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
 from visage.search.study.endings import CUT_OFF, FAILED, HALTED, State
@@ -171,6 +171,17 @@ def test_what_a_killed_driver_had_not_told_is_told_by_the_next(tmp_path: Path) -
         record = read_record(asked.registry.tracking_uri, trial.user_attrs["run_id"])
         assert record.experiment.loss.pixel.weight == trial.params["loss.pixel.weight"]
         assert record.experiment.train == asked.train
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_trial_of_one_process_is_not_asked_for_more_at_its_goal(tmp_path: Path, workers: int) -> None:
+    from visage.config import replaced
+
+    recorder: Any = SimpleNamespace(goal=GOAL)
+    asked = replaced(experiment(tmp_path, ""), {"train.workers": workers})
+    stopper = StudyStopper(cast(Any, SimpleNamespace(recorder=recorder, experiment=asked)), cast(Any, None))
+    assert not stopper("one", RESULT | {"images": GOAL - 100})
+    assert stopper("one", RESULT) == (workers == 1)
 
 
 def test_what_a_trial_raises_is_told_and_its_folder_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

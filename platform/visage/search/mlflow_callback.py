@@ -200,7 +200,8 @@ def _error_of(trial: Any) -> BaseException | None:
 
 
 class StudyStopper(Stopper):
-    """Ends a trial that says so, and the study when a store is away, the disk is full, or the claim on it is gone."""
+    """Ends a trial that says so or has reached its goal, which Tune would ask once more, and the study when a store is
+    away, the disk is full, or the claim on it is gone."""
 
     def __init__(self, log: MLflowCallback, claim: Claim) -> None:
         self.log, self.recorder, self.claim = log, log.recorder, claim
@@ -209,7 +210,10 @@ class StudyStopper(Stopper):
         return {}  # the Tuner pickles its settings for a restore that is never made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return bool(divergence(result)) or FAILED in result or HALTED in result
+        if divergence(result) or FAILED in result or HALTED in result:
+            return True
+        # What several workers have reached their own trainer still has to end.
+        return self.log.experiment.train.workers == 1 and result.get("images", 0) >= self.recorder.goal
 
     def stop_all(self) -> bool:
         self.log.require_told()
