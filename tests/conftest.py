@@ -20,7 +20,7 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["VISAGE_JUDGES"] = os.devnull + ".tgz"  # the same judges, whether or not this machine has those from outside
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes fill the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault of the code; and the same examples each time, or a change fails for what it did not touch.
