@@ -14,7 +14,7 @@ from visage.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-CLUSTER = ("README.md", "jobs.md", "kubernetes.md", "operate.md")
+CLUSTER = ("README.md", "jobs.md", "kind.md", "kubernetes.md", "operate.md")
 COMMANDS: Any = typer.main.get_command(app)
 
 

@@ -11,7 +11,7 @@ from test_docs import ROOT, lines
 
 from tests.k8s.documents import Documents, named
 
-PAGES = ("kubernetes.md", "operate.md")
+PAGES = ("kind.md", "kubernetes.md", "operate.md")
 KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "service": "Service", "rayservice": "RayService"}
 # What KubeRay makes of a RayCluster, a RayJob and a RayService, by its names and labels.
 MADE = {("service", "visage-head-svc"), ("service", "visage-endpoint"), ("job", "tune-synthetic")}
