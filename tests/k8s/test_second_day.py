@@ -222,6 +222,31 @@ def test_a_quota_bounds_the_studies_alone(rendered: Documents, tmp_path: Path) -
     assert scope["values"] == list(named(documents, "PriorityClass"))
 
 
+def test_workers_of_studies_alone_go_to_machines_that_may_be_taken_away(tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "spot")
+    keys = {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
+    found = {}
+    for cluster in clusters(documents):
+        for group in [cluster["headGroupSpec"] | {"groupName": "head"}, *cluster["workerGroupSpecs"]]:
+            pod = group["template"]["spec"]
+            tolerated = {each.get("key") for each in pod["tolerations"]}
+            assert {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"} <= tolerated
+            spot, cheap = keys <= tolerated, "nodeAffinity" in pod.get("affinity", {})
+            found.setdefault(pod.get("priorityClassName"), set()).add((spot, cheap))
+    assert found.pop("visage-study") == {(True, True)}
+    assert set().union(*found.values()) == {(False, False)}
+
+
+def test_a_vault_brings_the_secrets_that_the_page_makes(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text().replace("\\\n", " ")
+    made = {
+        name: set(re.findall(r"--from-(?:literal|file)=([\w.-]+)=", words))
+        for name, words in re.findall(r"kubectl create secret generic (visage-\S+)([^\n]*)", page)
+    }
+    brought = named(with_component(tmp_path, "external-secrets"), "ExternalSecret")
+    assert {name: {each["secretKey"] for each in one["spec"]["data"]} for name, one in brought.items()} == made
+
+
 def test_the_gateway_takes_the_place_of_the_ingress(rendered: Documents, tmp_path: Path) -> None:
     documents = with_component(tmp_path, "gateway")
     assert not named(documents, "Ingress")
