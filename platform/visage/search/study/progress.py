@@ -48,7 +48,7 @@ def progress_bar() -> Iterator[Watch]:
             nonlocal said
             if point.finished != said:
                 said = point.finished
-                console.print(str(point), highlight=False)
+                console.print(str(point), highlight=False, soft_wrap=True)
 
         yield line
         return
