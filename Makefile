@@ -24,9 +24,9 @@ cluster: setup
 check: lint
 	$(RUN)pytest -q -n auto --maxprocesses 4 -m "not (slow or ray or serve or browser or gpu or soak)"
 
-# Four processes on two cores: two wait for their Ray most of the time (tests/conftest.py), the others fit and train.
+# By group, as one process has the Ray of all studies and one that of what is served (tests/conftest.py).
 test: lint
-	$(RUN)pytest -n 4 --dist loadgroup -m "not soak"
+	$(RUN)pytest -n auto --maxprocesses 4 --dist loadgroup -m "not soak"
 
 lint: setup
 	$(RUN)ruff check .

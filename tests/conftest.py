@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for the judges below is slow, as it waits for their fit unless another test has waited already.
 
     Of pytest-xdist's processes one has all tests of studies and one all of what is served, so that no more than two
-    Rays run side by side. Both wait more than they work: the other processes fill the cores.
+    Rays run side by side; they begin first, as they are the longest.
     """
     for item in items:
         if "judged" in getattr(item, "fixturenames", ()):

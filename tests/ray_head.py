@@ -35,7 +35,7 @@ class Head:
         return visage(command, *arguments, "--address", self.address, folder=folder, **token)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an idle Ray takes a tenth of a core from all others
 def head() -> Iterator[Head]:
     with ray_head() as made:
         yield made
