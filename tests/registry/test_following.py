@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from tests.registry.test_ui import free_port
+from serve_app.ingress import free_ports
 from visage.registry.following import FOLDER, follow
 from visage.registry.models import CHAMPION, NoSuchModel, Registry
 from visage.registry.tracking import Tracking
@@ -134,7 +134,7 @@ def test_fifty_replicas_ask_a_server_no_more_than_once_in_two_seconds(
     """Ten processes with five replicas each, which follow a champion for half a minute."""
     point(registry, 1)
     monkeypatch.setenv("VISAGE_HOME", str(tmp_path))
-    with pages(registry.uri, free_port()) as (server, _):
+    with pages(registry.uri, free_ports(1)[0]) as (server, _):
         command = [sys.executable, "-c", FOLLOWER, server, MODEL, "5", "30"]
         asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(10)]
         counts = [int(process.communicate(timeout=300)[0]) for process in asking]

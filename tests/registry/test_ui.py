@@ -5,6 +5,7 @@ import urllib.request
 import pytest
 from typer.testing import CliRunner
 
+from serve_app.ingress import free_ports
 from tests.browser import chromium, opened_browser
 from visage.cli import app
 from visage.errors import UserError
@@ -13,12 +14,6 @@ from visage.registry.ui import pages
 from visage.registry.view import views
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def told(server: str) -> str:
@@ -30,7 +25,7 @@ def told(server: str) -> str:
 def test_the_pages_show_the_store_and_end_with_the_block(empty_store: str):
     tracking = Tracking(empty_store, "visage")
     tracking.start_run("one")
-    port = free_port()
+    port = free_ports(1)[0]
     with pages(empty_store, port) as (url, process):
         assert told(url) == f"{url}: holds no training and no study yet.\n"
         tracking.show()
@@ -95,7 +90,7 @@ def test_the_pages_open_on_the_best_trial_and_what_was_searched(empty_store: str
         )
         run.log({"score": score, "identity_similarity": 0.8, "expression_probability": 0.6}, 100)
         run.finish("complete")
-    with pages(empty_store, free_port()) as (url, _), opened_browser() as browser:
+    with pages(empty_store, free_ports(1)[0]) as (url, _), opened_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(url + views(empty_store)[0])
         page.get_by_text("87.25").first.wait_for(timeout=120_000)

@@ -6,16 +6,16 @@ from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from visage.search.optuna_recorder import OptunaRecorder, guarded
+from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.study.budget import Budget
-from visage.search.study.endings import HALTED, State, ending_of
+from visage.search.study.endings import State
 from visage.search.study.progress import StudyProgress, Watch
 
 KEEP_SECONDS = 30.0  # between two notes in the database: a driver that is killed has not counted the last of them
 SHOW_SECONDS = 1.0
 
 
-class BudgetKeeper(Callback, Stopper):
+class BudgetKeeper(OfTheDriver, Callback, Stopper):
     """`stopped`: the budget that ended the study, as `Budget.over` names it; empty as long as none did."""
 
     def __init__(self, budget: Budget, recorder: OptunaRecorder, watch: Watch | None) -> None:
@@ -23,9 +23,6 @@ class BudgetKeeper(Callback, Stopper):
         self.stopped = budget.over()
         self._point: StudyProgress | None = None
         self._shown = self._kept = time.monotonic()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # the Tuner pickles its settings for a restore that is never made
 
     def watch(self, point: StudyProgress) -> None:
         """Show a point of the study with what is spent, and with that alone until the next."""
@@ -37,10 +34,9 @@ class BudgetKeeper(Callback, Stopper):
         self.budget.started(trial.trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        result = trial.last_result
-        if HALTED not in result:
-            ending = ending_of(result, self.recorder.needed, self.recorder.goal)
-            self.budget.ended(trial.trial_id, result, complete=ending.state is State.COMPLETE)
+        ending = self.recorder.endings.get(trial.config["number"])
+        if ending:  # else it halted, and goes on later
+            self.budget.ended(trial.trial_id, trial.last_result, complete=ending.state is State.COMPLETE)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.budget.ended(trial.trial_id, trial.last_result, complete=False)

@@ -13,7 +13,7 @@ from ray.tune import Callback
 from visage.config.experiment import Search
 from visage.errors import NotWritten, UserError
 from visage.infra.remote_store import is_address
-from visage.search.optuna_recorder import OptunaRecorder, guarded
+from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.study.endings import State
 from visage.search.study.kept import kept_of, places_of, remove, why_removed
 from visage.search.study.records import counted
@@ -21,7 +21,7 @@ from visage.training.checkpoint import FILE
 from visage.training.discard import discard
 
 
-class CheckpointKeeper(Callback):
+class CheckpointKeeper(OfTheDriver, Callback):
     """Stands behind what records endings. A thread of its own removes files, so that no trial waits for a bucket.
 
     at_once: trials side by side. A checkpoint goes when as many more are to go: its trial may write once more before it
@@ -40,9 +40,6 @@ class CheckpointKeeper(Callback):
         self.running: set[int] = set()  # of these there is a checkpoint
         self.waiting = deque[int]()  # to be removed
         self.pool = ThreadPoolExecutor(1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # the Tuner pickles its settings for a restore that is never made
 
     @guarded
     def on_trial_result(

@@ -17,7 +17,7 @@ from visage.registry.record import THREADS
 from visage.registry.store import database_of
 from visage.registry.tracking import Tracking, flattened
 from visage.search.optuna_private import id_of_trial
-from visage.search.optuna_recorder import OptunaRecorder, guarded
+from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.outbox import Outbox
 from visage.search.report.mlflow_run import describe
 from visage.search.study.database import database_faults
@@ -45,7 +45,7 @@ STUDY = -1  # stands for the study among the trials' numbers
 THREADS_OF_A_SERVER = 4  # SQLite has one writer at a time
 
 
-class MLflowCallback(Callback):
+class MLflowCallback(OfTheDriver, Callback):
     """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending.
 
     tags: of every trial's run. `close` must be called, or nothing may be told.
@@ -77,9 +77,6 @@ class MLflowCallback(Callback):
         settings = flat(experiment.model_dump(mode="json"))
         now = {name: value for name, value in settings.items() if name.split(".")[0] != "search"}
         self.settings = {name: now[name] for name, text in flattened(now) if name in now and begun.get(name) != text}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # the Tuner pickles its settings for a restore that is never made
 
     @guarded
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -199,15 +196,12 @@ def _error_of(trial: Any) -> BaseException | None:
     return cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).is_file() else None
 
 
-class StudyStopper(Stopper):
+class StudyStopper(OfTheDriver, Stopper):
     """Ends a trial that says so or has reached its goal, which Tune would ask once more, and the study when a store is
     away, the disk is full, or the claim on it is gone."""
 
     def __init__(self, log: MLflowCallback, claim: Claim) -> None:
         self.log, self.recorder, self.claim = log, log.recorder, claim
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # the Tuner pickles its settings for a restore that is never made
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if divergence(result) or FAILED in result or HALTED in result:

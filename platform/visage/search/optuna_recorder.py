@@ -141,6 +141,13 @@ class OptunaRecorder:
         return patiently(asked)
 
 
+class OfTheDriver:
+    """What Tune calls in the driver alone: it pickles its settings for a restore that is never made."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
     """Keep a store's refusal as the `fault` of the object's `recorder`: Tune would print a traceback of it."""
 

@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial
 from ray.tune.search import Searcher
 
 from visage.errors import UserError
-from visage.search.optuna_recorder import OptunaRecorder, guarded
+from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 
 
-class StudySearch(Searcher):
+class StudySearch(OfTheDriver, Searcher):
     """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, and what says whose trial it is}, and
     tells the four endings.
 
@@ -47,6 +47,3 @@ class StudySearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as nothing is saved."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # the Tuner pickles its settings for a restore that is never made

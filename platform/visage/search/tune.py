@@ -88,8 +88,7 @@ def tune(
                 say(f"{sentence}, and was left out")
             if ends := announced(search, Spent.of(study)):
                 say(ends)
-            _run(experiment, study, claim, trainable, folder, at_once, progress, say, tags)
-        study = load_study(search.name, search.storage)  # what was read before may lack the trials' runs
+            study = _run(experiment, study, claim, trainable, folder, at_once, progress, say, tags)
         result = result_of(study)
     if result.trials < experiment.search.trials and not result.stopped:
         raise KeyboardInterrupt(
@@ -133,8 +132,8 @@ def _require_sound(experiment: Experiment) -> None:
 def _run(
     experiment: Experiment, study: "Study", claim: Claim, trainable: Trainable, folder: Path, at_once: int,
     watch: Watch | None, say: Callable[[str], object], tags: Mapping[str, str],
-) -> None:  # fmt: skip
-    """The trials that are still to be run, in Tune, with MLflow told."""
+) -> "Study":  # fmt: skip
+    """The trials that are still to be run, in Tune, with MLflow told. Returns the study as it is then."""
     from ray import tune
     from ray.tune.stopper import CombinedStopper
 
@@ -213,19 +212,26 @@ def _run(
     if keeper.stopped:
         stopped = told_as_stopped(keeper.stopped, budget)
         recorder.ask(lambda: study.set_user_attr(STOPPED, stopped))
+
+    def record() -> "Study":
+        ended = load_study(search.name, search.storage)  # what was read before may lack the trials' runs
+        record_study(ended, run)
+        return ended
+
     try:
-        patiently(lambda: record_study(load_study(search.name, search.storage), run))
+        ended = patiently(record)
     except StoreRefused:
         with suppress(UserError):
             run.finish("killed")
         raise
-    ending: State = "complete" if len(counted(study)) >= search.trials or keeper.stopped else "killed"
+    ending: State = "complete" if len(counted(ended)) >= search.trials or keeper.stopped else "killed"
     patiently(lambda: run.finish(ending))
     if ending == "complete":
         try:
             checkpoints.remove_rest()
         except NotWritten as refused:
             say(f"{str(refused).rstrip('.')}; what was to go there is removed with: visage study {search.name} --prune")
+    return ended
 
 
 def _keep(study: "Study", run: "RunLog", place: str) -> None:
