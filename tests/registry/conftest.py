@@ -1,5 +1,6 @@
-"""Small bundles, and one MLflow store for all tests of the room: making a schema takes a second."""
+"""Small bundles, and one schema of MLflow's store for all tests of the room: making it takes a second."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,20 +90,27 @@ def make_bundle() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of an SQLite store with its schema made."""
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with a store's schema and nothing in it, which nobody writes to."""
     from visage.registry.store import open_store
 
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/runs/mlflow.db"
-    open_store(uri)
-    return uri
+    file = tmp_path_factory.mktemp("fresh") / "runs" / "mlflow.db"
+    open_store(f"sqlite:///{file}")
+    return file
+
+
+def _copy(fresh: Path, folder: Path) -> str:
+    (folder / "runs").mkdir()
+    return f"sqlite:///{shutil.copy(fresh, folder / 'runs' / 'mlflow.db')}"
+
+
+@pytest.fixture(scope="session")
+def store(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of an SQLite store that the room's tests share."""
+    return _copy(fresh_database, tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def empty_store(store: str, tmp_path: Path) -> str:
-    """A store of its own for one test, as a copy of the fresh database."""
-    import shutil
-
-    (tmp_path / "runs").mkdir()
-    shutil.copy(store.removeprefix("sqlite:///"), tmp_path / "runs" / "mlflow.db")
-    return f"sqlite:///{tmp_path}/runs/mlflow.db"
+def empty_store(fresh_database: Path, tmp_path: Path) -> str:
+    """A store of its own for one test."""
+    return _copy(fresh_database, tmp_path)
