@@ -209,8 +209,8 @@ def test_a_copy_is_of_one_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
     asked = Data.model_validate({"dir": f"file://{there}"})
     get = Store.get
 
-    def replacing(self: Store, folder: Path) -> bool:
-        done = get(self, folder)
+    def replacing(self: Store, folder: Path, **skipped: tuple[str, ...]) -> bool:
+        done = get(self, folder, **skipped)
         (there / "set.json").write_text("{}")
         return done
 

@@ -164,7 +164,7 @@ def test_a_set_of_another_version_says_how_to_make_it_again(written: Path) -> No
     path = written / "set.json"
     path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
     again = rf"visage prepare --layout folder --source DIR --out {written} --size 32"
-    with pytest.raises(UserError, match=rf"another version of Visage \(format 7, .*reads 1\).*{again}\.$"):
+    with pytest.raises(UserError, match=rf"another version of Visage \(format 7, .*reads 1 and 2\).*{again}\.$"):
         FaceSet.open(written)
 
 

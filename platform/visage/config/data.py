@@ -92,6 +92,23 @@ class Mmi(Section):
     peak_frames: int = Field(3, ge=1, description="frames of the apex, evenly spread, that show the expression")
 
 
+class InShards(Section):
+    """Training people in Parquet shards, for sets that no machine is to hold whole."""
+
+    mb: float | None = Field(
+        None,
+        gt=0,
+        description="`visage prepare` writes the training people in shards of so many MB of pixels, 64 being usual; "
+        "none: one packed array",
+    )
+    window: int = Field(
+        16, ge=2, description="shards that a worker draws from at once; one more than these lies in its memory"
+    )
+    cache_gb: float = Field(
+        20, ge=0, description="what shards from an address may take of each machine's disk, in GB, to be read again"
+    )
+
+
 def copy_of(address: str) -> Path:
     """Where a machine keeps its copy of the face set at an address, under the folder that a command runs in."""
     name = "-".join(re.findall(r"[\w.-]+", address))
@@ -145,6 +162,7 @@ class Data(Section):
         "expressions; a transfer learns from three in four of them alone, and the rest, 50 at most, teach the judge of "
         "action units",
     )
+    shards: InShards = InShards()
     shares: Shares = Shares()
     split_as: str | None = Field(
         None,

@@ -57,6 +57,24 @@ def check_parts(faces: FaceSet, data: Data, kept: Mapping[str, str]) -> None:
             )
 
 
+def check_shards(faces: FaceSet, data: Data) -> None:
+    """UserError when shards are asked for and the set that is there is packed."""
+    if data.shards.mb and not faces.shards:
+        raise UserError(
+            f"{data.address or data.dir}: holds a packed face set, and data.shards.mb = {data.shards.mb:g} asks for "
+            "shards; give another --out (data.dir), or delete it to make it anew."
+        )
+
+
+def refuse_shards(faces: FaceSet, setting: str, mend: str) -> None:
+    """UserError where a setting needs all training people at once, and the set has them in shards."""
+    if faces.shards:
+        raise UserError(
+            f"{setting}: needs all training people at once, and {faces.dir} has them in shards; set it to {mend}, or "
+            "prepare a packed face set (data.shards.mb=null)."
+        )
+
+
 def check_expressions(faces: FaceSet, data: Data) -> None:
     """UserError unless the set holds what `data.expressions` names, where that is given."""
     if data.expressions and set(data.expressions) != set(faces.expressions):

@@ -1,11 +1,8 @@
 """The face set on disk: aligned faces, who and what they show, and one packed array that training maps into memory."""
 
-import csv
 import errno
 import hashlib
-import io
 import json
-import math
 import os
 import shutil
 from collections import Counter
@@ -19,16 +16,17 @@ import numpy as np
 
 from visage.config.data import Shares
 from visage.errors import UserError
-from visage.faces.facs import AUS, EXPRESSIONS
+from visage.faces.facs import EXPRESSIONS
+from visage.faces.label_file import Labels, file_names, write_labels
 from visage.faces.layouts import Row
 from visage.faces.picture import write_png
+from visage.faces.shards import FOLDER, Shard, facts_of, shards_of, write_shards
 from visage.faces.split import ALL_PARTS, PARTS, PRACTICE, READING, split_rows
 
-FORMAT = 1
+FORMAT, IN_SHARDS = 1, 2  # an older Visage would learn from the sample alone of a set in shards
 KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
         "left_out")  # fmt: skip
 KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list, "parts": dict}
-OPTIONAL = ("session", "intensity", "angle", "group", "lopsided")
 
 
 # Where labels of action units are from, beside `labels.OPENFACE` and `labels.FACS`.
@@ -46,9 +44,10 @@ class FaceSet:
     faces: uint8 N,S,S,3, mapped from DIR/faces.npy. identity, split, group, path: str N. expression: int N, an index
     into `expressions`, -1 for none. intensity: float32 N, 1 for a full expression. aus: float32 N,len(AUS) in 0..1, NaN
     where one is not known, or None where none is. turn: float32 N, of the head or the camera in degrees, or None where
-    it is not known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels. facts: all of
-    set.json.
-    address: what `dir` is a copy of, see `shared`.
+    it is not known of all. lopsided: float32 N, as in `layouts.rows.Row`. sha256: of the pixels, those in shards too.
+    facts: all of set.json.
+    address: what `dir` is a copy of, see `shared`. shards: of a set in shards all training people; the arrays then
+    have those of validation and test, and a sample of the training people, for judges and for what else looks at them.
     """
 
     dir: Path
@@ -70,6 +69,7 @@ class FaceSet:
     lopsided: np.ndarray
     facts: dict[str, Any]
     address: str | None = None
+    shards: tuple[Shard, ...] = ()
 
     @classmethod
     def open(cls, folder: Path, address: str | None = None) -> "FaceSet":
@@ -79,7 +79,7 @@ class FaceSet:
         facts = {}
         try:
             facts = json.loads((folder / "set.json").read_text())
-            if (made := facts["format"]) != FORMAT:
+            if (made := facts["format"]) not in (FORMAT, IN_SHARDS):
                 raise OtherFormat(made)
             if missing := [key for key in KEYS if key not in facts]:
                 raise ValueError(f"set.json has no {missing[0]}")
@@ -96,39 +96,35 @@ class FaceSet:
             labels = (folder / "faces.csv").read_bytes()
             if hashlib.sha256(labels).hexdigest() != facts["labels_sha256"]:
                 raise ValueError("faces.csv is not as it was written")
-            table = list(csv.DictReader(io.StringIO(labels.decode(), newline="")))  # a name may hold a line's end
-            expressions = tuple(facts["expressions"])
-            known = table[0].keys()
-
-            def column(name: str) -> np.ndarray:
-                return np.array([line[name] for line in table] if name in known else [""] * count, str)
-
-            units = [f"au_{au}" for au in AUS] if f"au_{AUS[0]}" in known else []
+            table, expressions = Labels(labels, count), tuple(facts["expressions"])
+            place = {name: number for number, name in enumerate(expressions)} | {"": -1}
+            shards = shards_of(facts["shards"], facts["sha256"]) if made == IN_SHARDS else ()
             return cls(
                 folder,
                 facts["name"],
                 facts["layout"],
                 size,
-                facts["sha256"],
+                (facts["shards"] if shards else facts)["sha256"],
                 expressions,
                 facts["licence"],
                 faces,
-                column("identity"),
-                np.array([expressions.index(e) if (e := line["expression"]) else -1 for line in table]),
-                column("split"),
-                np.array([float(line.get("intensity") or 1) for line in table], np.float32),
-                column("group"),
-                column("path"),
-                np.array([[float(line[au] or "nan") for au in units] for line in table], np.float32) if units else None,
-                _degrees(column("angle")),
-                np.array([float(line.get("lopsided") or 0) for line in table], np.float32),
+                table.words("identity"),
+                np.array([place[word] for word in table.words("expression").tolist()]),
+                table.words("split"),
+                table.numbers("intensity", 1),
+                table.words("group"),
+                table.words("path"),
+                table.units(),
+                _degrees(table.words("angle")),
+                table.numbers("lopsided", 0),
                 facts,
                 address,
+                shards,
             )
         except OtherFormat as error:
             raise UserError(
                 f"{folder}: the face set was made by another version of Visage (format {error.args[0]!r}, and this one "
-                f"reads {FORMAT}); delete it and make it again with {_again(facts, folder)}."
+                f"reads {FORMAT} and {IN_SHARDS}); delete it and make it again with {_again(facts, folder)}."
             ) from None
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             command = _again(facts, folder)
@@ -164,24 +160,33 @@ def write_face_set(
     not_chosen: Mapping[str, int] | None = None,
     suspects: Sequence[str] = (),
     action_units: str = "",
+    training: Iterable[tuple[Row, np.ndarray]] | None = None,
+    megabytes: float = 64,
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
     `kept`: people who have a part already, as in `split_people`; set.json names them and all others with their parts.
     `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
     `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong;
-    `action_units` says where the rows' AUs are from. All is written beside `out` and renamed at the end. Raises
+    `action_units` says where the rows' AUs are from. `training` makes a set in shards of so many
+    `megabytes`: all training people, one after the other in the order of `shards.dealt`; `rows` then hold a sample of
+    them beside the others. All is written beside `out` and renamed at the end. Raises
     UserError when a part has no people or writing fails.
     """
     from visage.faces.contact import contact_sheet
 
     parts = split_rows(rows, shares, kept)
     shown = {row.expression for row in rows if row.expression}
-    expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
     beside = tuple(part for part in (PRACTICE, READING) if part in parts.values())
     with staged(out) as folder:
+        shards: list[Shard] = []
+        if training is not None:
+            units = all(row.aus for row in rows)
+            shards, further = write_shards(folder / FOLDER, training, size, megabytes, units=units)
+            shown |= further
+        expressions = [*(e for e in EXPRESSIONS if e in shown), *sorted(shown - set(EXPRESSIONS))]
         (folder / "faces").mkdir()
-        names = list(_names(rows))
+        names = list(file_names(rows))
         pixels = hashlib.sha256()
         with (folder / "faces.npy").open("wb") as packed:
             _write_header(packed, (len(rows), size, size, 3))
@@ -190,9 +195,9 @@ def write_face_set(
                 pixels.update(content)
                 packed.write(content)
                 write_png(folder / path, face)
-        labels = _write_labels(folder / "faces.csv", rows, names, parts)
+        labels = write_labels(folder / "faces.csv", rows, names, parts)
         facts = {
-            "format": FORMAT,
+            "format": IN_SHARDS if shards else FORMAT,
             "name": name,
             "layout": layout,
             "size": size,
@@ -214,7 +219,7 @@ def write_face_set(
             "not_chosen": dict(not_chosen or {}),
             "suspects": list(suspects),
             "action_units": action_units or label_source(rows),
-        }
+        } | ({"shards": facts_of(shards, pixels.hexdigest())} if shards else {})
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
         write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
         (folder / "set.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -274,27 +279,3 @@ def _again(facts: Any, folder: Path) -> str:
 def _write_header(packed: IO[bytes], shape: tuple[int, ...]) -> None:
     # Written in order and not through a memory map, on which a full disk is a fatal signal instead of an error.
     np.lib.format.write_array_header_1_0(packed, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
-def _names(rows: Sequence[Row]) -> Iterator[str]:
-    """faces/PERSON_EXPRESSION[_SESSION].png with only plain characters, numbered where that is not unique."""
-    used: Counter[str] = Counter()
-    for row in rows:
-        words = (row.identity, row.expression, row.session)
-        stem = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in word) for word in words if word)
-        used[stem] += 1
-        yield f"faces/{stem}.png" if used[stem] == 1 else f"faces/{stem}~{used[stem]}.png"
-
-
-def _write_labels(path: Path, rows: Sequence[Row], names: Sequence[str], parts: Mapping[str, str]) -> bytes:
-    """Write faces.csv and return its bytes; optional columns only where a row says anything in them."""
-    usual = Row(Path(), "", "")
-    optional = [name for name in OPTIONAL if any(getattr(row, name) != getattr(usual, name) for row in rows)]
-    units = [f"au_{au}" for au in AUS] if rows and all(row.aus for row in rows) else []
-    with path.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["path", "identity", "expression", "split", *optional, *units])
-        for row, name in zip(rows, names, strict=True):
-            values = [name, row.identity, row.expression, parts[row.identity], *(getattr(row, o) for o in optional)]
-            writer.writerow([*values, *("" if math.isnan(value) else f"{value:.4g}" for value in row.aus if units)])
-    return path.read_bytes()

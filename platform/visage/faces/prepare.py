@@ -12,6 +12,7 @@ from visage.faces.checks import (
     check_expressions,
     check_parts,
     check_settings,
+    check_shards,
     existing,
     listing,
     same_under_two_names,
@@ -22,8 +23,13 @@ from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
 from visage.faces.photographs import aligned, key, name_in
 from visage.faces.rendering import count, rendered
+from visage.faces.shards import dealt
 from visage.faces.shared import opened, replace_with_copy, upload
+from visage.faces.split import PARTS, split_rows
 from visage.faces.spool import Spool, spool
+
+SAMPLE = 10_000  # training pictures that a set in shards holds packed too: as many as the papers' sets have in all
+MOST_PACKED = 2e9  # bytes of its other people's
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -44,6 +50,7 @@ def prepare(data: Data, progress: Progress = lambda done, total: None) -> FaceSe
     kept = _kept(data)
     make = _procedural if data.layout == "synthetic" else _photographed
     faces = replace(make(data, kept, progress), address=data.address)
+    check_shards(faces, data)
     check_parts(faces, data, kept)
     upload(faces)
     return faces
@@ -66,13 +73,22 @@ def prepare_if_absent(data: Data, progress: Progress = lambda done, total: None)
     faces = FaceSet.open(data.dir, data.address)
     check_settings(data.dir, faces.facts["settings"] | {"size": faces.size, "layout": faces.layout}, _settings(data))
     check_expressions(faces, data)
+    check_shards(faces, data)
     check_parts(faces, data, _kept(data))
     return faces
 
 
 def _kept(data: Data) -> dict[str, str]:
     """Who has a part already, by the face set that `data.split_as` names."""
-    return opened(Data.model_validate({"dir": data.split_as})).parts() if data.split_as else {}
+    if not data.split_as:
+        return {}
+    faces = opened(Data.model_validate({"dir": data.split_as}))
+    if faces.shards:
+        raise UserError(
+            f"data.split_as = {data.split_as}: is in shards, and does not tell its training people by name; name a "
+            "packed face set."
+        )
+    return faces.parts()
 
 
 def _settings(data: Data) -> dict[str, Any]:
@@ -158,10 +174,17 @@ def _write(
     action_units: str = "",
 ) -> FaceSet:
     assert data.layout
+    training = None
+    if data.shards.mb:
+        parts = split_rows(list(used.values()), data.shares, parts)
+        used, rest = sampled(used, parts, data)
+        training = zip(rest.values(), kept.faces(rest), strict=True)
     return write_face_set(
         data.dir,
         list(used.values()),
         kept.faces(used),
+        training=training,
+        megabytes=data.shards.mb or 0,
         name=name,
         layout=data.layout,
         size=data.size,
@@ -174,3 +197,34 @@ def _write(
         suspects=suspects,
         action_units=action_units,
     )
+
+
+def sampled(
+    used: Mapping[bytes, Row], parts: Mapping[str, str], data: Data
+) -> tuple[dict[bytes, Row], dict[bytes, Row]]:
+    """Of all pictures those that a set in shards holds packed, as every machine does, and those of its shards, in their
+    order. parts: of all people. Raises UserError where the first are more than a machine should copy."""
+    whole: dict[str, list[bytes]] = {}
+    for place, row in used.items():
+        whole.setdefault(row.identity, []).append(place)
+    if beside := sorted(set(parts.values()) - set(PARTS)):
+        raise UserError(
+            f"data.shards.mb = {data.shards.mb:g}: the set has {beside[0]} people, who show action units alone, "
+            "and these stay in a packed face set; leave them out (data.units=0), or shards (data.shards.mb=null)."
+        )
+    training = [name for name in dealt(whole) if parts[name] == "train"]
+    chosen, count = {name for name in whole if parts[name] != "train"}, 0
+    size = sum(len(whole[name]) for name in chosen) * data.size**2 * 3
+    if size > MOST_PACKED:
+        raise UserError(
+            f"data.shards.mb = {data.shards.mb:g}: the validation and test people have {size / 1e9:.1f} GB of "
+            f"pictures, which every machine copies whole; give them smaller shares (data.shares), up to "
+            f"{MOST_PACKED / 1e9:g} GB."
+        )
+    for name in training:
+        if count >= SAMPLE:
+            break
+        chosen.add(name)
+        count += len(whole[name])
+    head = {place: row for place, row in used.items() if row.identity in chosen}
+    return head, {place: used[place] for name in training for place in whole[name]}

@@ -42,6 +42,14 @@ def print_report(faces: FaceSet, console: Console) -> None:
     people = [len(set(faces.identity[faces.part(part)])) for part in PARTS]
     table.add_row("people", *map(str, people), str(sum(people)))
     console.print(table)
+    if faces.shards:
+        inside = faces.facts["shards"]
+        console.print(
+            f"for training: {inside['pictures']} faces of {inside['people']} people in {len(faces.shards)} shards; of "
+            "the training people the table has the sample that is packed too",
+            highlight=False,
+            soft_wrap=True,
+        )
     if faces.facts.get("split") == "published":
         console.print("the test people are those of the data set's published protocol (set.json: split)")
     if (source := faces.facts.get("action_units")) in SOURCES:

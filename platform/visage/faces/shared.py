@@ -5,9 +5,11 @@ import shutil
 from visage.config.data import Data
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet, staged
+from visage.faces.shards import FOLDER
 from visage.infra.files import locked
 from visage.infra.remote_store import Store
 
+NOT_COPIED = ("faces", FOLDER)  # PNGs for people to look at; and shards, which are read as they are needed
 MARK = "set.json"  # sent last, so that an address which has it has the whole set
 
 
@@ -33,7 +35,7 @@ def replace_with_copy(data: Data) -> bool:
         if not own.is_file() or own.read_bytes() != mark:
             shutil.rmtree(data.dir, ignore_errors=True)
             with staged(data.dir) as folder:
-                store.get(folder)
+                store.get(folder, skip=NOT_COPIED)
                 if store.read(MARK) != mark:
                     raise UserError(
                         f"{data.address}: another set took its place meanwhile; run the command again to use it."

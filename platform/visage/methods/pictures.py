@@ -38,7 +38,8 @@ class Pictures:
 
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
         self.faces, self.device = faces, device
-        self.held = copied(faces.faces, device) if fits(faces.faces.nbytes, device) else None
+        # What comes in shards changes on the way.
+        self.held = copied(faces.faces, device) if not faces.shards and fits(faces.faces.nbytes, device) else None
 
     def read(self, pictures: np.ndarray) -> np.ndarray:
         """Of N indexes what has to go to the device: their bytes, N,S,S,3, or themselves where the bytes are there."""

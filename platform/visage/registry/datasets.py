@@ -23,7 +23,7 @@ def log_faces(run: "RunLog", data: Data) -> None:
         return
     dataset = Dataset(
         name=facts["name"],
-        digest=facts["sha256"][:DIGEST],
+        digest=facts.get("shards", facts)["sha256"][:DIGEST],
         source_type="s3" if data.address else "local",
         source=json.dumps({"uri": data.address or str(data.dir.absolute())}),
         profile=json.dumps(_profile(facts)),
@@ -34,13 +34,14 @@ def log_faces(run: "RunLog", data: Data) -> None:
 
 def _profile(facts: dict[str, Any]) -> dict[str, Any]:
     """What MLflow's page lists, a line each; it knows `num_rows`."""
-    counts = facts["counts"]
+    counts, inside = facts["counts"], facts.get("shards")
     lines = {
         "num_rows": counts["pictures"],
         "pixels": facts["size"],
         "people": counts["people"],
         **{f"people_{part}": count for part, count in counts["people_of_parts"].items()},
         **{f"pictures_{expression}": count for expression, count in counts["pictures_of_expressions"].items()},
+        **({"num_rows_in_shards": inside["pictures"], "people_in_shards": inside["people"]} if inside else {}),
         "licence": facts["licence"],
     }
     return {name: value for name, value in lines.items() if value != ""}

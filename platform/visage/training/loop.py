@@ -93,7 +93,7 @@ def train(
             trainer.save(out / "checkpoint")
         raise
     finally:
-        trainer.drawn.close()
+        trainer.close()
     if last.metrics is None:  # a run that was at its end already
         last = evaluated(trainer, last, validation, out)
         report(last)

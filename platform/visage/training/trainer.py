@@ -14,8 +14,11 @@ from visage.config.experiment import Train
 from visage.config.method import Loss
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.faces.shard_files import ShardFiles
+from visage.faces.stream import Stream
 from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
+from visage.methods.base import Batches
 from visage.methods.losses import Parts, weight, without_discriminator
 from visage.models.precision import autocast
 from visage.training import checkpoint
@@ -23,6 +26,7 @@ from visage.training.ahead import Ahead
 from visage.training.health import check_networks
 from visage.training.memory import check_memory
 from visage.training.progress import Progress
+from visage.training.streamed import StreamedBatches
 
 CPU = torch.device("cpu")
 NO_LOSSES: Mapping[str, float] = {}
@@ -74,19 +78,37 @@ class Trainer:
             )
             for name, network in self.networks.items()
         }
-        self.batches = made = method.batches(faces, experiment, place.device)
+        self.batches = made = self._batches(faces)
         share = experiment.train.batch // place.workers
         first = place.rank * share
         self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch)
         self.images = 0
         self.evaluation: Progress | None = None  # the last one
-        check_memory(self.method, self.batches, experiment.train, place.workers)
+        sample = made.sample if isinstance(made, StreamedBatches) else made
+        check_memory(self.method, sample, experiment.train, place.workers)
         if experiment.train.compile:
             # `gradients_of` goes through a graph more than once, which compiled code allows if it keeps its buffers.
             torch._functorch.config.donated_buffer = False
             for compiled in (self.method.trained, self.method.discriminator, self.method.embedding):
                 if compiled is not None:
                     compiled.compile()
+
+    def _batches(self, faces: FaceSet) -> Batches:
+        def of(faces: FaceSet) -> Batches:
+            return method_of(self.experiment.method.name).batches(faces, self.experiment, self.place.device)
+
+        if not faces.shards:
+            return of(faces)
+        shards, place = self.experiment.data.shards, self.place
+        files, seed = ShardFiles(faces, shards.cache_gb * 1e9), self.experiment.train.seed
+        stream = Stream(faces, files, width=shards.window, seed=seed, rank=place.rank, workers=place.workers)
+        return StreamedBatches(stream, of(faces), of)
+
+    def close(self) -> None:
+        """End what draws ahead."""
+        if isinstance(self.batches, StreamedBatches):
+            self.batches.close()
+        self.drawn.close()
 
     def step(self, *, gradients: bool = False) -> Parts:
         """One batch through both networks. Returns the parts of both losses as detached scalars on the device.

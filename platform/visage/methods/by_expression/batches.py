@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from visage.config.experiment import Train
+from visage.faces.checks import refuse_shards
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import one_sided
 from visage.faces.sampling import Likeness, Tuples
@@ -55,6 +56,8 @@ class NamedBatches:
         self.faces, self.device, self.pictures = faces, device, Pictures(faces, device)
         members = faces.part("train")
         self.tuples = Tuples(faces.identity, faces.expression, members, train.augment, train.seed, likeness)
+        if train.intensity == "measured":
+            refuse_shards(faces, "train.intensity = measured", "labelled")
         self.half = likeness.half if likeness else np.zeros(len(faces.identity), int)
         # A half smile is learnt as half of happy.
         self.intensity = faces.intensity * (strengths(faces, members) if train.intensity == "measured" else 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.faces.action_units import action_units, by_side, learning_faces, shown_by_another
+from visage.faces.checks import refuse_shards
 from visage.faces.faceset import EXACT, FaceSet
 from visage.faces.facs import AUS
 from visage.faces.sampling import Swaps
@@ -93,6 +94,7 @@ class SwapBatches:
 
 
 def _others(faces: FaceSet) -> np.ndarray:
+    refuse_shards(faces, "loss.paired.exchanged = true", "false")
     others = shown_by_another(faces)
     if action_units(faces).source != EXACT or (others == np.arange(len(others))).all():
         raise UserError(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from visage.config.experiment import Judge
+from visage.faces.checks import refuse_shards
 from visage.faces.faceset import FaceSet
 from visage.faces.sampling import Likeness
 from visage.judging.networks.crossed import crossed_encoder, half_of
@@ -18,6 +19,7 @@ BATCH = 64
 def loss_embedding(name: str, faces: FaceSet, judge: Judge, compact: CompactEncoder | None = None) -> nn.Module:
     """The frozen embedding that `loss.triplet.embedding` names, on the CPU. compact: the one of that name."""
     if name == "crossed":
+        refuse_shards(faces, "loss.triplet.embedding = crossed", "compact")
         return crossed_encoder(faces, judge)
     return load_embedding(name, compact)
 
@@ -27,6 +29,8 @@ def likeness(loss: Loss, faces: FaceSet, judge: Judge) -> Likeness | None:
     """What the loss's embedding says of the training people's faces; None where nobody asks."""
     if loss.hardest == 1 and loss.triplet.embedding != "crossed":
         return None
+    if loss.hardest > 1:
+        refuse_shards(faces, f"loss.hardest = {loss.hardest}", "1")
     embedding = loss_embedding(loss.triplet.embedding, faces, judge)
     crossed = isinstance(embedding, CrossedEncoder)
     learn = faces.part("train")
