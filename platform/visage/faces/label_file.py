@@ -1,7 +1,9 @@
 """faces.csv: who and what the faces of a set show, one line each."""
 
 import csv
+import io
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,35 +42,32 @@ def write_labels(path: Path, rows: Sequence[Row], names: Sequence[str], parts: M
 
 
 class Labels:
-    """The columns of a faces.csv of `count` faces, as Arrow holds them: no object for a cell.
+    """The columns of a faces.csv of `count` faces. Equal words are one object.
 
     Raises ValueError when the content is no such table.
     """
 
     def __init__(self, content: bytes, count: int) -> None:
-        import pyarrow
-        from pyarrow import csv as arrow
-
-        names = next(csv.reader([content.partition(b"\n")[0].decode().rstrip("\r")]))
-        kinds = arrow.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False)
-        lines = arrow.ParseOptions(newlines_in_values=True)  # a name may hold a line's end
-        self._table = arrow.read_csv(pyarrow.BufferReader(content), None, lines, kinds)
-        if len(self._table) != count:
-            raise ValueError(f"faces.csv has {len(self._table)} faces")
+        lines = csv.reader(io.StringIO(content.decode(), newline=""))  # a name may hold a line's end
+        self._columns: dict[str, list[str]] = {name: [] for name in next(lines)}
+        for line in lines:
+            for column, word in zip(self._columns.values(), line, strict=True):
+                column.append(sys.intern(word))
+        self._count = count
+        if any(len(column) != count for column in self._columns.values()):
+            raise ValueError(f"faces.csv has not {count} faces")
 
     def words(self, name: str) -> np.ndarray:
         """A column, str N; empty words where there is no such column."""
-        if name not in self._table.column_names:
-            return np.array([""] * len(self._table), str)
-        return np.array(self._table[name].to_pylist(), str)
+        return np.array(self._columns.get(name, [""] * self._count), str)
 
     def numbers(self, name: str, absent: float) -> np.ndarray:
         """A column, float32 N, with `absent` where it says nothing. Raises ValueError where it is no number."""
-        if name not in self._table.column_names:
-            return np.full(len(self._table), absent, np.float32)
-        return np.array([float(word) if word else absent for word in self._table[name].to_pylist()], np.float32)
+        if name not in self._columns:
+            return np.full(self._count, absent, np.float32)
+        return np.array([float(word) if word else absent for word in self._columns[name]], np.float32)
 
     def units(self) -> np.ndarray | None:
         """The action units, float32 N,len(AUS); None where there are none."""
-        known = UNITS[0] in self._table.column_names
+        known = UNITS[0] in self._columns
         return np.stack([self.numbers(name, math.nan) for name in UNITS], axis=1) if known else None
