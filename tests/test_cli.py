@@ -73,7 +73,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--set", "--size", "--source"],
         "train": ["--from-run", "--out", "--registry", "--restartable", "--resume", "--set", "config"],
         "tune": ["--restartable", "--resume", "--set", "config"],
-        "study": ["--prune", "--storage", "name"],
+        "study": ["--port", "--prune", "--storage", "--web", "name"],
         "ablate": ["--out", "--set", "config"],
         "evaluate": ["--beside", "--data", "--inception", "--registry", "model"],
         "models": ["--registry"],

@@ -48,9 +48,20 @@ def test_the_map_names_every_file() -> None:
     for room in text.split("### ")[1:]:
         folder = room.partition("\n")[0]
         named |= {f"{folder}/{name}" for name in re.findall(r"^\| `([\w.]+)` \| \S", room, re.MULTILINE)}
-    files = tracked("platform/*.py", "serve_app/*.py", "serve_app/page/*", "jobs/*.py", "k8s/*.py")
+    pages = ("serve_app/page/*", "platform/visage/search/watch/page/*")
+    files = tracked("platform/*.py", "serve_app/*.py", *pages, "jobs/*.py", "k8s/*.py")
     found = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py" or path.read_text().strip()}
     assert named == found  # a line of docs/architecture.md for each file
+
+
+def test_the_pages_have_one_look() -> None:
+    """The endpoint's page stands above the rooms of the study's, so that neither can have the other's file."""
+    styles = [ROOT / folder / "style.css" for folder in ("serve_app/page", "platform/visage/search/watch/page")]
+    colours = [re.findall(r"--(?!c\d)[\w-]+: #\w+", style.read_text()) for style in styles]
+    assert colours[0] == colours[1]
+    assert len(colours[0]) > 20
+    icons = {style.with_name("icon.svg").read_bytes() for style in styles}
+    assert len(icons) == 1
 
 
 def test_constraints_hold_no_addresses() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from visage.cli.options import Config, Restartable, Settings, read_experiment
+from visage.errors import UserError
 
 LOCAL_STUDIES = "sqlite:///runs/optuna.db"
 
@@ -23,18 +24,28 @@ def tune(
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Name of the study, search.name in its configuration")],
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the study, search.name in its configuration; --web needs none")
+    ] = None,
     storage: Annotated[
         str, typer.Option(envvar="OPTUNA_STORAGE", help="The study's database, search.storage")
     ] = LOCAL_STUDIES,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the checkpoints of all but the best trials and the Pareto front")
     ] = False,
+    web: Annotated[bool, typer.Option("--web", help="As a page for a browser, until Ctrl-C")] = False,
+    port: Annotated[int, typer.Option(help="Of the page, on this machine; 0 takes a free one", min=0, max=65535)] = 0,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
     from visage.workflows.search import prune_study, show_study
 
-    if prune:
+    if web:
+        from visage.search.watch.server import serve
+
+        serve(storage, name, port, typer.echo)
+    elif name is None:
+        raise UserError("NAME: is missing; give the study's name, or --web to choose among all.")
+    elif prune:
         prune_study(name, storage)
     else:
         show_study(name, storage)

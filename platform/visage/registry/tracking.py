@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visage.config import Experiment, written
 from visage.config.read import without_passwords
 from visage.errors import UserError
+from visage.registry.reading import curve
 from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 from visage.registry.versions import versions
 from visage.registry.view import prepare_view
@@ -133,8 +134,7 @@ class Tracking:
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """The metric's curve: (step, value) by step, the last where a step was told again; empty without the metric."""
         with store_faults(self.uri):
-            points = self.client.get_metric_history(run_id, metric)
-        return sorted({point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}.items())
+            return curve(self.client, run_id, metric)
 
     def _started(self, tags: Mapping[str, str]) -> str | None:
         """The run_id of the run that has these tags."""

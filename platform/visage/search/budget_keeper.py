@@ -57,5 +57,4 @@ class BudgetKeeper(OfTheDriver, Callback, Stopper):
 
     @guarded
     def _keep(self) -> None:
-        spent = self.budget.tick()
-        self.recorder.ask(lambda: spent.keep(self.recorder.study))
+        self.recorder.ask(lambda: self.budget.keep(self.recorder.study))

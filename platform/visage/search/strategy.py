@@ -8,6 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from visage.config import Experiment
 from visage.config.experiment import Search
+from visage.search.study.rungs import rungs
 
 STARTUP_TRIALS = 10  # at most so many random trials before TPE learns from them
 POPULATION = 50  # of NSGA-II at most; a short study has time for some generations of fewer
@@ -41,15 +42,15 @@ def sampler(study: Study, search: Search) -> BaseSampler:
 
 def scheduler(experiment: Experiment) -> TrialScheduler:
     """The scheduler of a configuration. With a grace period as long as the run none stops a trial."""
-    search, last = experiment.search, experiment.train.images - 1  # a rung at the very end would stop what is finished
-    if search.scheduler == "none" or search.grace_images > last:
+    search, images = experiment.search, experiment.train.images
+    if not rungs(search.model_dump(), images):
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
         time_attr="images",
         metric="score",
         mode="max",
         grace_period=search.grace_images,
-        max_t=last,
+        max_t=images - 1,  # a rung at the very end would stop what is finished
         reduction_factor=search.reduction,
         stop_last_trials=False,
     )

@@ -13,7 +13,8 @@ from visage.search.study.records import counted, feasible
 if TYPE_CHECKING:
     from optuna import Study
 
-SPENT, STOP = "spent", "stop"  # user attributes of a study: its figures, and the budgets of its last part
+# User attributes of a study: what is spent, the budgets of its last part, and what was left of them lately.
+SPENT, STOP, LEFT = "spent", "stop", "left"
 HOUR = 3600.0
 
 
@@ -118,12 +119,21 @@ class Budget:
         seconds = max(0.0, seconds)
         return Spent(seconds, min(work, seconds * side_by_side) * self.gpus)
 
-    def __str__(self) -> str:
-        said, left = self.tick().told(self.stop), self.to_go()
+    def keep(self, study: "Study") -> None:
+        """What is spent, and about what is left, for those who look at the study meanwhile."""
+        self.tick().keep(study)
+        study.set_user_attr(LEFT, self.left())
+
+    def left(self) -> str:
+        """What is left to be spent, in words; empty before the first trial has ended."""
+        left = self.to_go()
         if left is None:
-            return said
+            return ""
         gpus = f" and {left.gpu_seconds / HOUR:.3g} GPU hours" if self.gpus else ""
-        return f"{said}, about {span(left.seconds)}{gpus} to go"
+        return f"about {span(left.seconds)}{gpus} to go"
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.tick().told(self.stop), self.left())))
 
     def _count(self, metrics: Mapping[str, Any], *, complete: bool) -> None:
         self.ended_trials += 1

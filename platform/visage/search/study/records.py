@@ -150,9 +150,9 @@ def load_study(name: str, storage: str) -> "Study":
     """A study to read. Raises UserError when the database does not hold it."""
     import optuna
 
+    backend = _opened(storage)
     known: list[str] = []
-    if not storage.startswith(SQLITE) or Path(storage.removeprefix(SQLITE)).is_file():  # a look makes no database
-        backend = open_database(storage)
+    if backend:
         try:
             return optuna.load_study(study_name=name, storage=backend)
         except KeyError:
@@ -161,6 +161,20 @@ def load_study(name: str, storage: str) -> "Study":
     if not known:
         raise UserError(f"{missing}, nor any other; give the database that `visage tune` wrote to.")
     raise UserError(f"{missing} (known: {', '.join(known)}); name one of those.")
+
+
+def names_in(storage: str) -> list[str]:
+    """The studies of a database, by name. Raises UserError when it cannot be opened."""
+    import optuna
+
+    backend = _opened(storage)
+    return sorted(optuna.get_all_study_names(backend)) if backend else []
+
+
+def _opened(storage: str) -> "BaseStorage | None":
+    """A database to read; None for an SQLite one that is not there, as a look makes none."""
+    there = not storage.startswith(SQLITE) or Path(storage.removeprefix(SQLITE)).is_file()
+    return open_database(storage) if there else None
 
 
 def _require_same(study: "Study", experiment: Experiment) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Dimension
 from visage.config.experiment import Registry, Search
 from visage.config.stop import Stop
-from visage.search.study.budget import STOP, Spent
+from visage.search.study.budget import LEFT, STOP, Spent
 from visage.search.study.endings import CUT_OFF, RUNNING, State
 from visage.search.study.kept import KEEP, kept_of
 from visage.search.study.records import STOPPED, feasible
@@ -49,9 +49,10 @@ class Summary:
 
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
-    differences in score, by path. space: by path, in words. spent: of which budget how much, in words. stopped: which
-    budget ended it, in words. kept: whose checkpoints are kept; none of a study that removes none. outcome: of the
-    final training and the gate, if it came to that. registry, storage: where it is kept.
+    differences in score, by path. space: by path, in words. spent: of which budget how much, in words. left: the rest
+    of a study that runs, as its driver last noted it, in words. stopped: which budget ended it, in words. kept: whose
+    checkpoints are kept; none of a study that removes none. outcome: of the final training and the gate, if it came to
+    that. registry, storage: where it is kept.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Summary:
     front: tuple[int, ...]
     importances: dict[str, float]
     spent: str
+    left: str
     stopped: str
     kept: tuple[int, ...]
     outcome: dict[str, Any]
@@ -75,13 +77,17 @@ class Summary:
     @property
     def repeat(self) -> str:
         """The command that trains the best trial's setting again; empty without one."""
-        option = "" if self.registry == Registry().tracking_uri else f" --registry {self.registry}"
-        return f"visage train --from-run {self.best.run_id}{option}" if self.best else ""
+        return self.repeating(self.best) if self.best else ""
+
+    def repeating(self, line: Line) -> str:
+        """The command that trains a trial's setting again; empty of one that MLflow has no run of yet."""
+        option = "" if self.registry == Registry().tracking_uri else f" --registry {shlex.quote(self.registry)}"
+        return f"visage train --from-run {line.run_id}{option}" if line.run_id else ""
 
     @property
     def look(self) -> str:
         """The command that shows the study in a terminal."""
-        option = "" if self.storage == Search().storage else f" --storage {self.storage}"
+        option = "" if self.storage == Search().storage else f" --storage {shlex.quote(self.storage)}"
         return f"visage study {shlex.quote(self.name)}{option}"
 
     @property
@@ -99,7 +105,7 @@ class Summary:
         """What is spent, or which budget ended the study and how to go on; empty where nothing is known of it."""
         if self.stopped:
             return f"{self.stopped}; a larger one and `visage tune CONFIG --resume` go on"
-        return self.spent
+        return ", ".join(filter(None, (self.spent, self.left)))
 
     @property
     def best(self) -> Line | None:
@@ -119,6 +125,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
     search = experiment["search"]
     lines = sorted((_line(trial, list(search["objectives"])) for trial in trials), key=_rank)
     counts = Counter(line.state for line in lines)
+    left = study.user_attrs.get(LEFT, "") if counts[RUNNING] else ""
     space = {path: Dimension.model_validate(found) for path, found in search["space"].items()}
     front = _front(study)
     constraints = tuple(f"{metric} {rule}" for metric, rule in search.get("constraints", {}).items())
@@ -135,6 +142,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         front=front,
         importances=importances_of(study) if weights is None else weights,
         spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),
+        left=left,
         stopped=study.user_attrs.get(STOPPED, ""),
         kept=tuple(kept_of(study, study.user_attrs[KEEP]).numbers) if KEEP in study.user_attrs else (),
         outcome=study.user_attrs.get("outcome", {}),

@@ -1,0 +1,79 @@
+"""What the page of a study is told, as data: the routes return it, the page and whoever else reads it."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = bool | int | float | str
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Setting(Document):
+    """A searched setting. importance: its share of the differences in score, in [0, 1]; None before it is known."""
+
+    path: str
+    searched: str = Field(description="the range or the choices, in words")
+    leader: Value | None
+    second: Value | None
+    importance: float | None
+
+
+class Trial(Document):
+    """A trial. values: by objective. rank: of the complete trials that meet all constraints, the best is 1."""
+
+    number: int
+    state: str
+    reason: str
+    rank: int | None
+    score: float | None
+    values: dict[str, float]
+    params: dict[str, Value | None]
+    images: int
+    seconds: float | None
+    front: bool = Field(description="on the Pareto front")
+    repeat: str = Field(description="the command that trains it again; empty without a run in MLflow")
+
+
+class Study(Document):
+    """A study as it stands. trials: by rank, then by number. rungs: images at which a trial may be stopped."""
+
+    name: str
+    summary: str
+    runs: bool = Field(description="whether a process works at it")
+    planned: int
+    counts: dict[str, int]
+    objectives: dict[str, str]
+    constraints: list[str]
+    settings: list[Setting]
+    fixed: dict[str, str] = Field(description="the settings that are the same in all trials, by path")
+    trials: list[Trial]
+    why: list[str]
+    spending: str
+    stopped: bool
+    outcome: str
+    checkpoints: str
+    look: str = Field(description="the command that shows it in a terminal")
+    images: int = Field(description="of a whole trial")
+    rungs: list[int]
+    seed: int
+
+
+class Curves(Document):
+    """Curves that changed since a revision. curves: [images, score] by trial. left: trials that are not read yet."""
+
+    revision: int
+    curves: dict[int, list[tuple[int, float]]]
+    left: int
+
+
+class Fault(Document):
+    """What is away, in one sentence."""
+
+    fault: str
+
+
+class Names(Document):
+    """The studies of a database."""
+
+    names: list[str]

@@ -1,0 +1,107 @@
+"""Studies to look at: made with Optuna directly, their runs in MLflow, and nothing trained."""
+
+import io
+import math
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+
+from tests.search.fakes import GOAL, experiment
+from visage.registry.tracking import RunLog, Tracking
+
+RANGES = {"loss.pixel.weight": FloatDistribution(1, 200, log=True), "loss.triplet.margin": FloatDistribution(0.05, 1.0)}
+EVERY = 100
+
+
+def begun(folder: Path, name: str = "test", trials: int = 12, **search: Any) -> tuple[optuna.Study, Tracking, RunLog]:
+    """An empty study in the folder's optuna.db, the store in its mlflow.db, and the study's run there."""
+    folder.mkdir(exist_ok=True)
+    store = f"sqlite:///{folder}/mlflow.db"
+    asked = experiment(
+        folder, store, **{"name": name, "trials": trials, "scheduler": "asha", "grace_images": 100, **search}
+    )
+    study = optuna.create_study(
+        study_name=name, storage=asked.search.storage, directions=["maximize"] * len(asked.search.objectives)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(asked.search.objectives))
+    study.set_user_attr("experiment", asked.model_dump_json())
+    tracking = Tracking(store, asked.registry.experiment)
+    run = tracking.start_run(name, tags={"visage.kind": "study", "visage.study": name})
+    study.set_user_attr("run_id", run.run_id)
+    return study, tracking, run
+
+
+def curve_of(score: float, images: int) -> list[tuple[int, float]]:
+    """What a trial reached on its way to a score."""
+    return [(at, score * (1 - math.exp(-3 * at / images))) for at in range(EVERY, images + 1, EVERY)]
+
+
+def add(study: optuna.Study, run_id: str, score: float, state: str = "complete", reason: str = "") -> int:
+    """One more trial with its ending in the study; returns its number."""
+    number = len(study.get_trials(deepcopy=False))
+    draw = random.Random(number)
+    images = GOAL if state == "complete" else 300
+    reached = {
+        "score": score,
+        "identity_similarity": min(1.0, score + 0.2 * draw.random()),
+        "expression_probability": score - 0.2 * draw.random(),
+    }
+    kept = {"state": state, "reason": reason, "images": images, "time_total_s": 60.0 + number, **reached}
+    study.add_trial(
+        create_trial(
+            state={"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(state, TrialState.FAIL),
+            params={"loss.pixel.weight": 10.0 ** (2 * draw.random()), "loss.triplet.margin": 0.1 + 0.8 * draw.random()},
+            distributions=RANGES,
+            values=[reached[name] for name in study.metric_names or ()] if state == "complete" else None,
+            user_attrs={**kept, "run_id": run_id},
+        )
+    )
+    return number
+
+
+def told(tracking: Tracking, parent: RunLog, name: str, curve: list[tuple[int, float]], faces: bool = True) -> RunLog:
+    """A trial's run with its curve and a picture for each of its evaluations."""
+    run = tracking.start_run(name, parent.run_id, {"visage.kind": "trial"})
+    run.points((images, {"score": value}) for images, value in curve)
+    if faces:
+        run.add_faces({f"{images:08d}.png": drawn(images, value) for images, value in curve})
+    return run
+
+
+def drawn(images: int, value: float) -> bytes:
+    """A picture in the place of faces, of the size that real ones have at 64 px."""
+    picture = Image.new("RGB", (64 * 8, 64 * 4), (int(255 * min(1, max(0, value))), 90, images % 255))
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
+
+
+def made(folder: Path, scores: list[float], name: str = "test", faces: bool = True, **search: Any) -> optuna.Study:
+    """Complete trials with these scores, then a pruned and a failed one, and one that runs."""
+    study, tracking, parent = begun(folder, name, len(scores) + 6, **search)
+    for score in scores:
+        number = len(study.trials)
+        run = told(tracking, parent, f"{name}-{number:04d}", curve_of(score, GOAL), faces)
+        add(study, run.run_id, score)
+        run.finish("complete")
+    for state, reason in (
+        ("pruned", "stopped at 300 of 900 images"),
+        ("failed", "RuntimeError: the disk <b>is</b> full"),
+    ):
+        run = told(tracking, parent, f"{name}-{state}", curve_of(0.2, GOAL)[:3], faces)
+        add(study, run.run_id, 0.2, state, reason)
+        run.finish("pruned" if state == "pruned" else "failed")
+    running = study.ask(dict(RANGES))
+    run = told(tracking, parent, f"{name}-running", curve_of(0.4, GOAL)[:4], faces)
+    running.set_user_attr("state", "running")
+    running.set_user_attr("run_id", run.run_id)
+    return study
