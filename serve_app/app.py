@@ -2,7 +2,7 @@
 
 Every further deployment costs a hop: measured with this ingress, one hop takes 1,165 requests a second down to 419,
 far more than a hop could give back at the few milliseconds that a face takes. So each replica parses, decodes,
-aligns (in a thread of its own, and only photographs), runs the generator in batches (in another thread) and encodes.
+aligns (in threads of their own, and only photographs), runs the generator in batches (in another thread) and encodes.
 Replicas scale together; the aligner alone would be worth a deployment where whole photographs on GPU replicas leave
 the GPU waiting for MTCNN.
 """
@@ -12,13 +12,13 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve_app.haproxy import NO_REPLICA
 from serve_app.ingress import environment, require_free
 from visage.config import Serving
-from visage.config.serving import Limits
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,14 +62,17 @@ class Endpoint:
         keys = Keys(serving.access.keys) if serving.access.required else None
         meters = Meters()
         self._around = Around(keys, SharedLimiter(rates) if rates else None, serving.access.origins, meters)
-        torch.set_num_threads(max(1, int(serving.replicas.num_cpus)))
-        self._limits = serving.limits
+        cores = max(1, int(serving.replicas.num_cpus))
+        begin = partial(torch.set_num_threads, cores)
+        begin()
+        self._limits = limits = serving.limits
         self._held = Holder(serving, tell=meters.heard)
         batching = serving.batching
-        self._health = Health(self._held, serving.limits.seconds)
+        self._health = Health(self._held, limits.seconds)
         run = meters.measured(self._health.watched(run_jobs))
-        batches = Batches(run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of)
-        self._batches = batches
+        self._batches = batches = Batches(
+            run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of, begin=begin
+        )
         meters.watch(batches)
         quiet = Quiet(batches)
         self._transfers = None
@@ -81,7 +84,7 @@ class Endpoint:
             rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
             watch = Watch(quiet, records.add.remote, batching.size)
             self._contest = Contest(self._held, rival, serving.challenger, watch, records.compared.remote)
-        self._answers = Answers(quiet, megapixels=serving.limits.megapixels, self_check=serving.self_check)
+        self._answers = Answers(quiet, megapixels=limits.megapixels, self_check=serving.self_check, cores=cores)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         from serve_app.routes import build_app
@@ -238,6 +241,7 @@ def stop() -> None:
 def _run(serving: Serving, settings: dict[str, str]) -> None:
     from ray import serve as ray_serve
 
+    longest = serving.limits.upload_seconds + serving.limits.seconds + 10
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray_serve.start(
         http_options={
@@ -245,7 +249,7 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
             "port": serving.port,
             # The routes have their own limits and HAProxy one for what hangs below. One of Serve's costs two tasks a
             # request, so it is there only without HAProxy.
-            "request_timeout_s": None if "RAY_SERVE_ENABLE_HA_PROXY" in settings else _longest(serving.limits),
+            "request_timeout_s": None if "RAY_SERVE_ENABLE_HA_PROXY" in settings else longest,
         },
         # Serve's processes take these over from the controller, also on a Ray that was started without them.
         controller_options={"runtime_env": {"env_vars": settings}},
@@ -253,10 +257,6 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
     )
     ray_serve.run(build(serving), name=NAME, route_prefix="/")
     _wait_for_answers(f"{address(serving)}/healthz")
-
-
-def _longest(limits: Limits) -> float:
-    return limits.upload_seconds + limits.seconds + 10
 
 
 def _require_resources(serving: Serving, resources: dict[str, float]) -> None:

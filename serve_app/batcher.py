@@ -1,4 +1,4 @@
-"""Batches: jobs that come one by one, run together in one thread.
+"""Batches: jobs that come one by one, run together in a thread, or in several.
 
 `serve.batch` does the same on the event loop, where each arrival wakes it to count the batch anew; beside small models
 that costs as much as reading the request. Here the loop only leaves a job, and the thread takes what is there as soon
@@ -17,20 +17,24 @@ R = TypeVar("R")
 
 
 class Batches(Generic[J, R]):
-    """Runs jobs in one thread, together up to `size` in weight; the first of a batch waits `wait_s` for others.
+    """Runs jobs together up to `size` in weight; the first of a batch waits `wait_s` for others.
 
-    A job heavier than `size` runs alone. What `run` raises reaches all callers of its batch.
+    A job heavier than `size` runs alone. What `run` raises reaches all callers of its batch. threads: batches side by
+    side. begin: called in each thread before its first batch. name: of the threads.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[J]], Sequence[R]], *, size: int, wait_s: float, weight: Callable[[J], int]
-    ) -> None:
+        self, run: Callable[[Sequence[J]], Sequence[R]], *, size: int, wait_s: float, weight: Callable[[J], int],
+        threads: int = 1, begin: Callable[[], object] = lambda: None, name: str = "networks",
+    ) -> None:  # fmt: skip
         self._run, self._size, self._wait_s, self._weight = run, size, wait_s, weight
         self._changed = threading.Condition()
         self._waiting: deque[tuple[J, int, asyncio.Future[R]]] = deque()
         self._total = 0
-        self._idle = False
-        threading.Thread(target=self._work, name="networks", daemon=True).start()
+        self._idle = 0
+        self._begin = begin
+        for _ in range(threads):
+            threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -49,6 +53,7 @@ class Batches(Generic[J, R]):
         return await future
 
     def _work(self) -> None:
+        self._begin()
         while True:
             batch = self._next()
             if not batch:
@@ -64,13 +69,13 @@ class Batches(Generic[J, R]):
 
     def _next(self) -> list[tuple[J, asyncio.Future[R]]]:
         with self._changed:
-            self._idle = True
+            self._idle += 1
             while not self._waiting:
                 self._changed.wait()
             until = time.monotonic() + self._wait_s
             while self._total < self._size and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-            self._idle = False
+            self._idle -= 1
             batch: list[tuple[J, asyncio.Future[R]]] = []
             total = 0
             while self._waiting and (not batch or total + self._waiting[0][1] <= self._size):

@@ -1,7 +1,8 @@
 """From a request's form to its answer: steps around one batched forward pass, each tested without a server.
 
 Pictures are decoded in threads of their own, as a small file may hold very many pixels, and nobody's batch waits for
-them. Small faces are encoded in the thread that runs the networks, with their batch: a change of threads costs more.
+them. Faces are found in batches, too (`finder`). Small faces are encoded in the thread that runs the networks, with
+their batch: a change of threads costs more.
 """
 
 import asyncio
@@ -15,13 +16,14 @@ import numpy as np
 from starlette.responses import Response
 
 from serve_app.admission import Pixels, Share
+from serve_app.finder import finding
 from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
 from serve_app.responses import document, encode, require_few_pixels, transfer_document
 from visage.editing.expression import Located, expression_index, locate, not_square, on_the_way
 from visage.errors import UserError
-from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Detector
+from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Found
 from visage.faces.facs import AUS
 from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
 from visage.methods.base import Edited, Editor
@@ -147,18 +149,18 @@ class Opening:
             self.share.take(header.megapixels * (1 + self.count))
             return read_picture(form.image, **how), header
 
-    def locate(self, photo: np.ndarray, header: Announced, detector: Detector | None, origin: str) -> Located:
-        """The face of what `read` has read, in pixels of the file. Without a detector it is an aligned one. Raises
-        Problem 422."""
+    def locate(self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str) -> Located:
+        """The face of what `read` has read, in pixels of the file. found: the faces in it, None of an aligned one.
+        Raises Problem 422."""
         try:
-            found = locate(photo, self.size, detector, origin)
+            located = locate(photo, self.size, found, origin)
         except UserError as error:
             raise Problem(422, str(error)) from None
         if self.count:
-            return found
+            return located
         self.share.give_back(header.megapixels)
-        x0, y0, x1, y1 = (float(side) * header.times for side in found.box)
-        return replace(found, photo=found.face, box=(x0, y0, x1, y1), landmarks=found.landmarks * header.times)
+        x0, y0, x1, y1 = (float(side) * header.times for side in located.box)
+        return replace(located, photo=located.face, box=(x0, y0, x1, y1), landmarks=located.landmarks * header.times)
 
     def _enough(self, aligned: bool) -> int | None:
         """Pixels of the longer side: those with which the smallest face that is found has the model's side."""
@@ -169,7 +171,10 @@ class Opening:
 
 
 class Answers:
-    """Answers forms with a model. `forward` runs a job in a batch with others, as `run_jobs` does."""
+    """Answers forms with a model. `forward` runs a job in a batch with others, as `run_jobs` does.
+
+    cores: of the replica.
+    """
 
     def __init__(
         self,
@@ -177,15 +182,13 @@ class Answers:
         *,
         megapixels: float,
         self_check: bool,
-        threads: int = 2,
+        cores: int = 1,
     ) -> None:
         self._forward = forward
         self._megapixels, self._self_check = megapixels, self_check
         self._pixels = Pixels()
-        self._pictures = ThreadPoolExecutor(threads, "pictures")
-        # One thread, as the detector is not made for several; loaded when the first photograph comes.
-        self._finder = ThreadPoolExecutor(1, "detector")
-        self._detector: Detector | None = None
+        self._pictures = ThreadPoolExecutor(max(2, cores), "pictures")
+        self._find = finding(cores)
 
     async def answer(self, form: Form, model: Model, *, as_image: bool, seen: Seen | None = None) -> Response:
         """The response to a form: the picture itself when `as_image` is set and one is asked for, else JSON. Raises
@@ -265,12 +268,8 @@ class Answers:
         if form.aligned:
             return await run(self._pictures, _open_aligned, form, opening, origin)
         photo, header = await run(self._pictures, opening.read, form, origin)
-        return await run(self._finder, self._find, opening, photo, header, origin)
-
-    def _find(self, opening: Opening, photo: np.ndarray, header: Announced, origin: str) -> Located:
-        if self._detector is None:
-            self._detector = Detector()
-        return opening.locate(photo, header, self._detector, origin)
+        found = await self._find(photo)
+        return await run(self._pictures, opening.locate, photo, header, found, origin)
 
 
 def _open_aligned(form: Form, opening: Opening, origin: str) -> Located:

@@ -41,15 +41,15 @@ class Located:
         return alignment.paste_back(self.photo, face, self.matrix, self.face)
 
 
-def locate(photo: np.ndarray, size: int, detector: alignment.Detector | None, origin: str) -> Located:
-    """Find the one face of a picture, uint8 H,W,3, and align it to size,size. Without a detector the picture is an
-    aligned face already. Raises UserError, naming the picture by `origin`, for no face or several, and for an
+def locate(photo: np.ndarray, size: int, found: Sequence[alignment.Found] | None, origin: str) -> Located:
+    """Align the one face of a picture, uint8 H,W,3, to size,size. found: the faces in it; None says that the picture
+    is an aligned face already. Raises UserError, naming the picture by `origin`, for no face or several, and for an
     aligned face that is not square.
     """
-    if detector is not None:
-        found = alignment.one_face(detector.find(photo), origin)
-        face, matrix = alignment.align(photo, found.landmarks, size)
-        return Located(photo, face, matrix, found.box, found.landmarks)
+    if found is not None:
+        one = alignment.one_face(found, origin)
+        face, matrix = alignment.align(photo, one.landmarks, size)
+        return Located(photo, face, matrix, one.box, one.landmarks)
     height, width = photo.shape[:2]
     if height != width:
         raise UserError(not_square(origin, width, height))
@@ -105,7 +105,7 @@ def edit(
     checked_intensity(intensity)
     picture = read_picture(photo)
     editor = bundle.editor(EXPRESSION)
-    located = locate(picture, editor.size, None if aligned else alignment.Detector(), str(photo))
+    located = locate(picture, editor.size, None if aligned else alignment.Detector().find(picture), str(photo))
     shares = on_the_way(intensity) if animation else [intensity]
     edited = editor.run(np.stack([located.face]), [0] * len(shares), [index] * len(shares), shares)
     facts = bundle.facts

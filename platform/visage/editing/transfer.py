@@ -45,8 +45,12 @@ def _carry(
         check_ending(out)
     editor = bundle.editor(DRIVER)
     asked = None if units is None else editor.asked(units)[None]
-    detector = None if aligned else alignment.Detector()
-    source, *driving = (locate(read_picture(one), editor.size, detector, str(one)) for one in (photo, *drivers))
+    pictures = [read_picture(one) for one in (photo, *drivers)]
+    found = [None] * len(pictures) if aligned else alignment.Detector().find_all(pictures)
+    source, *driving = (
+        locate(picture, editor.size, faces, str(one))
+        for one, picture, faces in zip((photo, *drivers), pictures, found, strict=True)
+    )
     faces = np.stack([one.face for one in (source, *driving)])
     results = editor.run(faces, [0] * len(outs), range(1, len(faces)) if drivers else [0], units=asked).faces
     facts = bundle.facts
