@@ -1,7 +1,10 @@
 """A face set in shards: the same faces as a packed one, read a few shards at a time, and every way to spoil them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +26,7 @@ from visage.faces.shared import opened, upload
 from visage.faces.stream import Order, Stream
 from visage.infra.remote_store import Store
 
+ROOT = Path(__file__).parents[2]
 DRAWN = {"layout": "synthetic", "people": 24, "pictures": 2, "expressions": ("neutral", "happy", "sad")}
 IN_SHARDS = {"mb": 0.05, "window": 2}  # of 32 px, 17 pictures or little more
 
@@ -78,6 +82,19 @@ def test_the_sample_is_packed_and_the_others_stand_beside_it(packed: FaceSet, ma
         assert (packed.faces[own] == made.faces[other]).all()
     assert set(shown(made)) <= set(shown(packed))
     assert f"{len(packed.part('train'))} faces of 12 people in {len(made.shards)} shards" in report_of(made)
+
+
+def test_the_sample_is_whole_people_and_no_other_of_the_shards_is_named(
+    made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visage.faces.prepare.SAMPLE", 10)
+    few = prepare(data(tmp_path / "set", **DRAWN, shards=IN_SHARDS))
+    assert len(few.part("train")) == 12  # two people of six pictures
+    assert few.shards == made.shards
+    assert set(few.facts["parts"]) == set(few.identity)
+    monkeypatch.setattr("visage.faces.prepare.MOST_PACKED", 1000)
+    with pytest.raises(UserError, match=r"the validation and test people have .* GB of pictures, which every machine"):
+        prepare(data(tmp_path / "other", **DRAWN, shards=IN_SHARDS))
 
 
 @given(st.integers(1, 40), st.integers(2, 16), st.integers(0, 5))
@@ -247,6 +264,27 @@ def test_the_disk_holds_no_more_than_it_is_to_and_the_last_that_were_read(fresh:
     shutil.rmtree(fresh.dir / "shards")
     none.read(fresh.shards[0])
     assert held(fresh) == []
+
+
+READ = """
+from visage.config.data import Data
+from visage.faces.shard_files import ShardFiles
+from visage.faces.shared import opened
+
+faces = opened(Data.model_validate({"dir": "ADDRESS"}))
+ShardFiles(faces, 0).read(faces.shards[0])
+"""
+
+
+def test_the_processes_of_a_machine_take_turns_at_a_shard(made: FaceSet, tmp_path: Path) -> None:
+    """By one lock, whatever Python's hashes are in each."""
+    address = f"file://{tmp_path}/kept"
+    upload(replace(made, address=address))
+    for seed in "12":
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "platform")}
+        command = [sys.executable, "-c", READ.replace("ADDRESS", address)]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert len(list(tmp_path.glob("runs/data/*/shards/.*.lock"))) == 1
 
 
 def test_a_shard_that_is_not_at_the_address_is_one_sentence(fresh: FaceSet) -> None:

@@ -176,8 +176,9 @@ def _write(
     assert data.layout
     training = None
     if data.shards.mb:
-        parts = split_rows(list(used.values()), data.shares, parts)
-        used, rest = sampled(used, parts, data)
+        dealt_to = split_rows(list(used.values()), data.shares, parts)
+        used, rest = sampled(used, dealt_to, data)
+        parts = {**parts, **{row.identity: dealt_to[row.identity] for row in used.values()}}
         training = zip(rest.values(), kept.faces(rest), strict=True)
     return write_face_set(
         data.dir,

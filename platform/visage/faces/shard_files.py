@@ -47,7 +47,8 @@ class ShardFiles:
             except FileNotFoundError:
                 raise self._fault(shard, "is missing") from None
         self.folder.mkdir(exist_ok=True)
-        with locked(self.folder / f".{hash(shard.sha256) % LOCKS}.lock"):  # one fetches for all processes of a machine
+        # One fetches for all processes of a machine.
+        with locked(self.folder / f".{int(shard.sha256, 16) % LOCKS}.lock"):
             with suppress(OSError, UserError):  # a copy that the disk lost is fetched again
                 content = self._checked(path.read_bytes(), shard)
                 os.utime(path)
