@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visage.config import Experiment, written
 from visage.config.read import without_passwords
 from visage.errors import UserError
-from visage.registry.reading import curve
+from visage.registry.reading import FACES, curve, faces
 from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
 from visage.registry.versions import versions
 from visage.registry.view import prepare_view
@@ -215,14 +215,14 @@ class RunLog:
     def faces(self) -> set[str]:
         """The names of the pictures under faces/."""
         with store_faults(self.uri):
-            return {PurePosixPath(item.path).name for item in self.client.list_artifacts(self.run_id, "faces")}
+            return faces(self.client, self.run_id)
 
     def add_faces(self, pictures: Mapping[str, bytes]) -> None:
         """Pictures under faces/, by their names, in one call."""
         with tempfile.TemporaryDirectory(prefix="visage-") as temporary, store_faults(self.uri):
             for name, picture in pictures.items():
                 (Path(temporary) / name).write_bytes(picture)
-            self.client.log_artifacts(self.run_id, temporary, "faces")
+            self.client.log_artifacts(self.run_id, temporary, FACES)
 
     def finish(
         self,

@@ -1,6 +1,7 @@
 """Studies to look at: made with Optuna directly, their runs in MLflow, and nothing trained."""
 
 import io
+import json
 import math
 import random
 import warnings
@@ -14,6 +15,7 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 
 from tests.search.fakes import GOAL, experiment
+from visage.registry.datasets import log_faces
 from visage.registry.tracking import RunLog, Tracking
 
 RANGES = {"loss.pixel.weight": FloatDistribution(1, 200, log=True), "loss.triplet.margin": FloatDistribution(0.05, 1.0)}
@@ -36,8 +38,18 @@ def begun(folder: Path, name: str = "test", trials: int = 12, **search: Any) -> 
     study.set_user_attr("experiment", asked.model_dump_json())
     tracking = Tracking(store, asked.registry.experiment)
     run = tracking.start_run(name, tags={"visage.kind": "study", "visage.study": name})
+    write_faces(asked.data.dir)
+    log_faces(run, asked.data)
     study.set_user_attr("run_id", run.run_id)
     return study, tracking, run
+
+
+def write_faces(folder: Path) -> None:
+    """What a face set says of itself, in its folder."""
+    folder.mkdir(exist_ok=True)
+    counts = {"people": 24, "pictures": 480, "people_of_parts": {}, "pictures_of_expressions": {}}
+    facts = {"name": "drawn-0", "sha256": "0123456789abcdef", "size": 64, "counts": counts, "licence": ""}
+    (folder / "set.json").write_text(json.dumps(facts))
 
 
 def curve_of(score: float, images: int) -> list[tuple[int, float]]:

@@ -69,6 +69,30 @@ def test_a_look_tells_the_leader_what_was_searched_and_the_trials(opened: "Calla
     assert page.locator("#rows tr").count() == 1
 
 
+def test_faces_stand_side_by_side_after_the_same_images(opened: "Callable[..., Page]", served: str) -> None:
+    page = opened(served)
+    page.locator("#faces img").nth(2).wait_for()
+    assert page.locator("#faces figcaption span:not(.swatch)").all_inner_texts() == [
+        "Trial 1, score 0.6200", "Trial 3, score 0.5500", "Trial 2, score 0.4800"
+    ]  # fmt: skip
+    page.get_by_role("checkbox", name="Choose trial 5").check()
+    page.locator("#at").select_option("300")
+    page.get_by_role("img", name="Faces of trial 5 after 300 images").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('#faces img')].every((each) => each.naturalWidth)")
+    sources = page.evaluate("[...document.querySelectorAll('#faces img')].map((each) => each.src)")
+    assert [source.partition("trial=")[2] for source in sources] == [f"{n}&images=300" for n in (1, 3, 2, 5)]
+    places = page.evaluate(
+        "[...document.querySelectorAll('#faces img')].map((each) => each.getBoundingClientRect().top)"
+    )
+    assert places[0] == places[1] == places[2]
+    page.locator("#at").select_option("900")
+    page.get_by_text("Trial 5, score 0.2000: no picture after 900 images").wait_for()
+    assert "visage train --from-run" in page.locator("#faces code").nth(3).inner_text()
+    page.locator("#lineage li").nth(4).wait_for()
+    assert "drawn-0" in page.locator("#lineage").inner_text()
+    page.locator("#seeds-text", has_text="nobody knows what a seed moves").wait_for()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_and_can_be_seen(opened: "Callable[..., Page]", served: str, width: int, scheme: str) -> None:
@@ -112,12 +136,12 @@ def test_it_is_used_by_keyboard_and_told_to_a_screen_reader(opened: "Callable[..
         """() => [...document.querySelectorAll("button, select, input, canvas, a, [role=region], section")]
             .filter((each) => each.checkVisibility() && !each.ariaLabel && !each.textContent.trim()
                 && !document.getElementById(each.getAttribute("aria-labelledby"))
-                && !each.labels?.length).map((each) => each.outerHTML)"""
+                && !each.labels?.length && !each.querySelector("img")?.alt).map((each) => each.outerHTML)"""
     )
     assert not unnamed
     levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((each) => each.tagName)")
     assert levels[0] == "H1"
-    assert set(levels[1:]) == {"H2"}
+    assert set(levels[1:]) == {"H2", "H3"}
 
 
 def test_it_follows_a_study_that_runs_and_says_when_a_store_is_away(

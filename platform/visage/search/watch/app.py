@@ -4,9 +4,10 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -19,6 +20,7 @@ FOLDER = Path(__file__).parent / "page"
 # A page elsewhere whose name was pointed to this machine asks by that name.
 NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 COOKIE = "visage-study"
+MOST = 20  # trials whose faces are looked at together
 # Nothing from elsewhere, nothing inline, no frame around the page.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -89,6 +91,27 @@ def build_app(storage: str, token: str) -> FastAPI:
     @app.get("/curves")
     def curves(name: str, since: int = 0) -> Response:
         return _json(studies.curves(name, since))
+
+    @app.get("/pictures")
+    def pictures(name: str, trials: str) -> Response:
+        numbers = [
+            int(each) for each in trials.split(",")[:MOST] if each.isascii() and each.isdigit() and len(each) < 10
+        ]
+        return _json(studies.pictures(name, numbers))
+
+    @app.get("/face")
+    def face(name: str, trial: int, images: Annotated[int, Query(ge=0, le=10**12)]) -> Response:
+        # A trial that goes on from its checkpoint makes the same picture again.
+        kept = {"Cache-Control": "private, max-age=3600"}
+        return Response(studies.face(name, trial, images), media_type="image/png", headers=kept)
+
+    @app.get("/seeds")
+    def seeds(name: str) -> Response:
+        return _json(studies.seeds(name))
+
+    @app.get("/lineage")
+    def lineage(name: str) -> Response:
+        return _json(studies.lineage(name))
 
     app.mount("/page", StaticFiles(directory=FOLDER), name="page")
     return app

@@ -1,6 +1,6 @@
 """A study as its page shows it, made of the summary that the terminal and MLflow show too."""
 
-import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visage.registry.tracking import flattened
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import optuna
 
 
-def document(study: "optuna.Study", summary: Summary) -> Study:
-    """The page's document. summary: of this study, just made."""
-    experiment = json.loads(study.user_attrs["experiment"])
+def document(study: "optuna.Study", summary: Summary, experiment: Mapping[str, Any]) -> Study:
+    """The page's document. summary: of this study, just made. experiment: as it was begun."""
     images = experiment["train"]["images"]
     runs = runs_now(study)
     return Study(
@@ -57,7 +56,7 @@ def _settings(summary: Summary) -> list[Setting]:
     ]
 
 
-def _fixed(experiment: dict[str, Any], summary: Summary) -> dict[str, str]:
+def _fixed(experiment: Mapping[str, Any], summary: Summary) -> dict[str, str]:
     told = {name: part for name, part in experiment.items() if name not in ("search", "ablation")}
     return {path: text for path, text in flattened(told) if path not in summary.space}
 

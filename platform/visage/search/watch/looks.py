@@ -3,11 +3,12 @@
 Nothing here is a state of its own: thrown away, it is read again.
 """
 
+import json
 import threading
 import time
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
 from visage.registry.reading import Reader
@@ -39,6 +40,7 @@ class Look:
         self._importances: dict[str, float] = {}
         self._measured, self._measure_at = -1, 0.0
         self.summary: Summary | None = None
+        self.experiment: dict[str, Any] = {}  # as the study was begun
 
     def content(self) -> tuple[bytes, str]:
         """The document as JSON, and a tag that changes when it does."""
@@ -49,7 +51,8 @@ class Look:
                 with database_faults(self.storage):
                     self._study = self._study or load_study(self.name, self.storage)
                     found = self._summary(self._study)
-                    self._content = document(self._study, found).model_dump_json().encode()
+                    self.experiment = json.loads(self._study.user_attrs["experiment"])
+                    self._content = document(self._study, found, self.experiment).model_dump_json().encode()
             except UserError:
                 self._study = None  # opened anew when it is back
                 raise

@@ -77,3 +77,30 @@ class Names(Document):
     """The studies of a database."""
 
     names: list[str]
+
+
+class Pictures(Document):
+    """The images at which each of some trials has a picture of faces, in order."""
+
+    pictures: dict[int, list[int]]
+
+
+class Seeds(Document):
+    """What another seed moves. reach: half the 95 % interval of a difference of two trainings; None: not known."""
+
+    said: str
+    command: str = Field(description="the command that trains the leader with another seed; empty without one")
+    reach: float | None
+
+
+class Station(Document):
+    """A station on the way from faces to answers. link: its page; empty without one."""
+
+    what: str
+    name: str
+    detail: str
+    link: str
+
+
+class Lineage(Document):
+    stations: list[Station]

@@ -1,13 +1,18 @@
 """The studies of a database, each with what the server has read of it."""
 
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from visage.errors import UserError
 from visage.registry.reading import Reader
 from visage.search.study.database import database_faults
 from visage.search.study.records import names_in
+from visage.search.study.summary import Summary
+from visage.search.watch.lineage import lineage
 from visage.search.watch.looks import CurvesOf, Look
-from visage.search.watch.schema import Curves, Names
+from visage.search.watch.schema import Curves, Lineage, Names, Pictures, Seeds
+from visage.search.watch.seeds import seeds
 
 
 class Studies:
@@ -38,23 +43,50 @@ class Studies:
         summary = self.look(name).known()
         with self._lock:
             curves = self._curves.setdefault(name, CurvesOf())
-        store = self._store(summary.registry)
-        try:
-            return curves.since(since, summary, store)
-        except UserError:
-            self._forget(summary.registry)
-            raise
+        with self._reader(summary) as reader:
+            return curves.since(since, summary, reader)
 
-    def _store(self, uri: str) -> Reader:
+    def pictures(self, name: str, trials: Sequence[int]) -> Pictures:
+        """Of trials that are there and told to MLflow; of the others nothing."""
+        summary = self.look(name).known()
+        runs = {line.number: line.run_id for line in summary.lines if line.run_id}
+        with self._reader(summary) as reader:
+            return Pictures(pictures={each: reader.evaluations(runs[each]) for each in trials if each in runs})
+
+    def face(self, name: str, trial: int, images: int) -> bytes:
+        """The picture of a trial, a PNG."""
+        summary = self.look(name).known()
+        run = next((line.run_id for line in summary.lines if line.number == trial), "")
+        if not run:
+            raise UserError(f"trial {trial}: has no run in MLflow; choose another.")
+        with self._reader(summary) as reader:
+            return reader.face(run, images)
+
+    def seeds(self, name: str) -> Seeds:
+        look = self.look(name)
+        summary, experiment = look.known(), look.experiment
+        with self._reader(summary) as reader:
+            return seeds(summary, reader, experiment["train"]["images"], experiment["train"]["seed"])
+
+    def lineage(self, name: str) -> Lineage:
+        look = self.look(name)
+        summary = look.known()
+        with self._reader(summary) as reader:
+            return lineage(summary, reader, look.experiment["method"]["name"])
+
+    @contextmanager
+    def _reader(self, summary: Summary) -> Iterator[Reader]:
+        """Of the study's store, kept as long as it answers: whether one is there again is asked of it first."""
+        uri = summary.registry
         with self._lock:
             found = self._stores.get(uri)
         if found is None:
             found = Reader(uri)
             with self._lock:
                 self._stores[uri] = found
-        return found
-
-    def _forget(self, uri: str) -> None:
-        """Ask at the next look first whether the store is there: that is answered sooner."""
-        with self._lock:
-            self._stores.pop(uri, None)
+        try:
+            yield found
+        except UserError:
+            with self._lock:
+                self._stores.pop(uri, None)
+            raise

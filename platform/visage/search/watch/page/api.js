@@ -33,3 +33,7 @@ export async function look() {
 
 export const names = () => read("studies");
 export const curves = (since) => read("curves", { name, since });
+export const pictures = (trials) => read("pictures", { name, trials: trials.join(",") });
+export const face = (trial, images) => `face?${new URLSearchParams({ name, trial, images })}`;
+export const seeds = () => read("seeds", { name });
+export const lineage = () => read("lineage", { name });

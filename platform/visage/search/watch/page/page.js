@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { figure } from "./chart.js";
+import { onImages, readPictures, showFaces } from "./faces.js";
 import { drawFigures } from "./figures.js";
 import { tabulate } from "./trials.js";
 
@@ -37,6 +38,7 @@ function choose(number) {
   }
   keep();
   showChosen();
+  attempt("faces", lookAtFaces);
 }
 
 function chooseLeaders() {
@@ -48,6 +50,7 @@ function showChosen() {
   at("chosen-text").textContent = chosen.size ? `Chosen: ${[...chosen].join(", ")}.` : "None is chosen.";
   showTrials();
   redraw();
+  showFaces(study, chosen);
 }
 
 function take(found) {
@@ -118,16 +121,20 @@ function showEndings() {
   }));
 }
 
-at("copy").onclick = async () => {
-  await navigator.clipboard.writeText(at("repeat").textContent);
-  at("status").textContent = "The command is copied.";
-};
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.onclick = async () => {
+    await navigator.clipboard.writeText(at(button.dataset.copies).textContent);
+    at("status").textContent = "The command is copied.";
+  };
+}
 at("leaders").onclick = () => {
   byHand = false;
   chooseLeaders();
   keep();
   showChosen();
 };
+
+onImages(() => showFaces(study, chosen));
 
 const faults = new Map(); // by what was asked
 
@@ -154,6 +161,30 @@ async function readCurves() {
   }
 }
 
+async function lookAtFaces() {
+  await readPictures(chosen);
+  showFaces(study, chosen);
+}
+
+async function readSeeds() {
+  const { said, command } = await api.seeds();
+  at("seeds").hidden = !said;
+  at("seeds-text").textContent = said;
+  at("again").hidden = !command;
+  at("again-command").textContent = command;
+}
+
+async function readLineage() {
+  const { stations } = await api.lineage();
+  at("lineage").replaceChildren(...stations.map(({ what, name, detail, link }) => {
+    const item = document.createElement("li");
+    const named = link ? make("a", name, { href: link, target: "_blank", rel: "noopener" }) : make("span", name);
+    item.append(make("b", what), named, make("div", detail, { className: "hint" }));
+    return item;
+  }));
+}
+
+let late = 0; // when what changes seldom was read
 async function look() {
   if (!document.hidden) {
     await attempt("study", async () => {
@@ -161,7 +192,15 @@ async function look() {
       if (found) take(found);
       at("when").textContent = `Read at ${new Date().toLocaleTimeString()}.`;
     });
-    if (study) await attempt("curves", readCurves);
+    if (study) {
+      await attempt("curves", readCurves);
+      await attempt("faces", lookAtFaces);
+    }
+    if (study && performance.now() > late) {
+      await attempt("seeds", readSeeds);
+      await attempt("lineage", readLineage);
+      late = performance.now() + RESTING;
+    }
   }
   setTimeout(look, study?.runs || faults.size ? LIVE : RESTING);
 }
