@@ -88,8 +88,9 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "serve": ["--set", "config"],
         "key": ["--keys", "name"],
         "demo": ["--keep"],
-        "submit": ["--address", "--env", "--image", "--wait", "command"],
+        "submit": ["--address", "--dry-run", "--env", "--image", "--wait", "command"],
         "jobs": ["--address", "action", "job"],
+        "doctor": ["--address", "--env", "--image", "--json", "--set", "config"],
     }
 
 

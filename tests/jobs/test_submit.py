@@ -14,6 +14,8 @@ from ray_head import TOKEN, Head
 from servers import running
 from test_cli import ROOT, assert_one_sentence, visage
 
+from visage.workflows.doctor.schema import Examination
+
 pytestmark = pytest.mark.slow
 
 SMALL = ["--layout", "synthetic", "--size", "32", "--people", "40", "--pictures", "1"]
@@ -52,6 +54,26 @@ def test_a_failed_job_says_why_and_fails_here_too(head: Head, tmp_path: Path) ->
     assert "visage prepare" in done.stdout
     assert_one_sentence(done, "visage-evaluate", "failed", "output says why")
     assert_one_sentence(head.visage("jobs", "logs", "nobody", folder=tmp_path), "nobody", "no such job")
+
+
+@pytest.mark.ray
+def test_a_cluster_is_looked_at_and_nothing_is_submitted(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "data: {dir: runs/faces, layout: synthetic}\nsearch: {space: {loss.triplet.margin: {uniform: [0.1, 1]}}}\n"
+    )
+    home = {"VISAGE_HOME": str(tmp_path), "VISAGE_STORAGE": ""}
+    looked = head.visage("doctor", "mine.yaml", "--env", "VISAGE_HOME", "--json", folder=tmp_path, **home)
+    assert looked.returncode == 0, looked.stdout + looked.stderr
+    found = Examination.model_validate_json(looked.stdout)
+    assert {check.place for check in found.checks} == {"127.0.0.1", "all"}
+    assert "trials of 40,000 images, 1 side by side" in found.estimate  # of two CPUs the driver has one
+    assert not (tmp_path / "runs").exists()
+
+    dry = ("tune", "mine.yaml", "--set", "train.gpus_per_worker=1", "--env", "VISAGE_HOME", "--dry-run")
+    refused = head.visage("submit", *dry, folder=tmp_path, **home)
+    assert refused.returncode == 1
+    assert "would fail first: trials of all" in " ".join(refused.stdout.split())
+    assert "visage-tune" not in head.visage("jobs", folder=tmp_path).stdout
 
 
 @pytest.mark.ray

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from visage.cli import data, jobs, models, pictures, search, serving, training
+from visage.cli import data, doctor, jobs, models, pictures, search, serving, training
 from visage.errors import UserError
 from visage.infra.signals import end_by_sigterm_too
 
@@ -37,6 +37,7 @@ for command in (
     app.command()(command)
 app.command(context_settings=jobs.FREE)(jobs.submit)
 app.command()(jobs.jobs)
+app.command()(doctor.doctor)
 
 
 def main() -> None:

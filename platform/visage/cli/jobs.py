@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from visage.cli.options import Image, Variables, require_shareable
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,12 +32,11 @@ def submit(
     ],
     address: Address,
     wait: Annotated[bool, typer.Option("--wait", help="Show the job's output until it ends")] = False,
-    image: Annotated[
-        bool, typer.Option("--image", help="Run the Visage that the cluster's image holds, not this checkout")
+    image: Image = False,
+    variables: Variables = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only look what would fail there, as visage doctor, and what it takes")
     ] = False,
-    variables: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME", help="Hand on this environment variable, as a password")
-    ] = None,
 ) -> None:
     """Run prepare, train, tune, ablate or evaluate on a Ray cluster, with the arguments of that command.
 
@@ -47,7 +47,11 @@ def submit(
     from visage.workflows.terminal import console, typed
 
     given = list(context.args)
-    config = _checked(context, command, given)
+    config, settings = _checked(context, command, given)
+    if dry_run:
+        from visage.cli.doctor import doctor
+
+        return doctor(config, settings, address, image, variables)
     arguments = [config.name if config and Path(each) == config else each for each in given]
     entrypoint = shlex.join(["python", "-m", "jobs.run", command, *arguments])
     name = re.sub(r"[^\w-]+", "-", f"visage-{command}" + (f"-{config.stem}" if config else ""))
@@ -89,27 +93,18 @@ def jobs(
             console.print(found.message.strip().splitlines()[-1])
 
 
-def _checked(context: typer.Context, command: str, given: Sequence[str]) -> Path | None:
-    """The configuration that the other command's arguments name, if any, after a look for what would fail there."""
+def _checked(context: typer.Context, command: str, given: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The configuration and settings in the other command's arguments, after a look for what would fail there."""
     from visage.config import Experiment, read_config
-    from visage.config.read import without_passwords
 
     local: Any = context.find_root().command
     with local.commands[command].make_context(command, list(given), parent=context) as read:
         config: Path | None = read.params.get("config")
-        settings = read.params.get("settings") or ()
+        settings = list(read.params.get("settings") or ())
     if config:
         read_config(Experiment, config, settings)
-    for where, text in (
-        *(("the command", each) for each in given),
-        *(((str(config), config.read_text()),) if config else ()),
-    ):
-        if without_passwords(text) != text:
-            raise UserError(
-                f"{where}: holds an address with a password, which all who see the job would read; leave the password "
-                "out, and let the cluster's environment hold it, or hand it on with --env PGPASSWORD."
-            )
-    return config
+    require_shareable(given, config)
+    return config, settings
 
 
 def _follow(cluster: Any, job: str) -> None:

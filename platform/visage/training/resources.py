@@ -1,13 +1,16 @@
 """What a machine or a cluster has, and how many trainings fit there side by side."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import Any, TypeVar
 
 from visage.config.experiment import Train
 from visage.errors import UserError
 
+T = TypeVar("T")
 PROBE_SECONDS = 60.0  # for a node to start a process and look
 DRIVER_CPUS = "VISAGE_DRIVER_CPUS"  # how many of its node's CPUs the job itself holds, which Ray does not tell it
 GROWING = 4  # trainings at once on a cluster that grows, unless the user says how many
@@ -99,35 +102,58 @@ def cluster_nodes() -> list[dict[str, float]]:
     return [{**(has := node["Resources"]), "CPU": has.get("CPU", 0) - held * (node["NodeID"] == own)} for node in alive]
 
 
+def ask_nodes(question: Callable[..., T], *given: Any, seconds: float) -> dict[str, T | None]:
+    """What `question` answers on each living node of the Ray in use, by the node's address; None where none comes.
+
+    It is handed what is given, the address and the resources that Ray counts there.
+    """
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    asked = {node["NodeID"]: (*given, node["NodeManagerAddress"], node["Resources"]) for node in alive}
+    answers = _answers(question, asked, seconds)
+    return {node["NodeManagerAddress"]: answers.get(node["NodeID"]) for node in alive}
+
+
 def require_seen(folder: Path) -> None:
     """Raises UserError when a node of the Ray in use, this one left out, does not see a folder that is on this one.
 
     A node that does not answer is none to run anything on, and is passed over.
     """
     import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     own = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU") and node["NodeID"] != own]
     if not others:
         return
-    task = ray.remote(num_cpus=0, max_retries=0)(_is_there)
     mark = folder / f".seen-{token_hex(4)}"
     mark.touch()
     try:
-        there = {node["NodeID"]: NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in others}
-        asked = {task.options(scheduling_strategy=there[node["NodeID"]]).remote(mark): node for node in others}
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_SECONDS)
-        for answer in answered:
-            try:
-                seen = ray.get(answer)
-            except RayError:  # it went meanwhile
-                continue
-            if not seen:
-                raise UserError(f"{asked[answer]['NodeManagerAddress']}: {unseen(folder)}")
+        seen = _answers(Path.exists, {node["NodeID"]: (mark,) for node in others}, PROBE_SECONDS)
+        for node in others:
+            if seen.get(node["NodeID"]) is False:
+                raise UserError(f"{node['NodeManagerAddress']}: {unseen(folder)}")
     finally:
         mark.unlink(missing_ok=True)
+
+
+def _answers(question: Callable[..., T], given: Mapping[str, tuple[Any, ...]], seconds: float) -> dict[str, T]:
+    """What `question` answers on nodes, by their ids; without those that do not answer. given: its arguments."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(question)
+    asked = {
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*arguments): node
+        for node, arguments in given.items()
+    }
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
+    found = {}
+    for answer in answered:
+        with suppress(RayError):  # the node went meanwhile
+            found[asked[answer]] = ray.get(answer)
+    return found
 
 
 def unseen(folder: Path) -> str:
@@ -136,7 +162,3 @@ def unseen(folder: Path) -> str:
         f"this node does not see {folder}, where the driver finds what trials and runs write; give all nodes one file "
         "system there (VISAGE_HOME), or give train.storage the address of a bucket."
     )
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists()

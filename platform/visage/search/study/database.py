@@ -51,6 +51,25 @@ def open_database(address: str) -> "RDBStorage":
         raise UserError(f"{without_passwords(fault)}; give the address of a database that can.") from None
 
 
+def answers(address: str) -> bool:
+    """Whether the database at an SQLAlchemy address is there; nothing is made. Raises UserError when it is a server's
+    that does not answer."""
+    from sqlalchemy import create_engine, make_url, text
+
+    if address.startswith(SQLITE):
+        return Path(address.removeprefix(SQLITE)).exists()
+    try:
+        url = make_url(address)
+        if url.get_backend_name() == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        with create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}).connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except Exception as error:  # as in `open_database`
+        fault = f"search.storage = {address}: does not answer ({one_line(error, 400)})"
+        raise UserError(f"{without_passwords(fault)}; give the address of a database that does.") from None
+    return True
+
+
 @contextmanager
 def database_faults(address: str) -> Iterator[None]:
     """Turns what Optuna raises into the one sentence, when a study's database is lost or away while it is in use."""

@@ -1,0 +1,144 @@
+"""Everything that is looked at: each machine, what they must have in common, and the stores behind them."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from visage.config import Experiment
+from visage.config.data import HOME, Data
+from visage.config.experiment import Registry, Search, Train
+from visage.errors import UserError
+from visage.infra.remote_store import Store
+from visage.workflows.doctor.estimate import estimate
+from visage.workflows.doctor.machine import (
+    SAME,
+    SECONDS,
+    Answer,
+    Looked,
+    Questions,
+    faces_at,
+    installed,
+    look,
+    side_by_side,
+)
+from visage.workflows.doctor.schema import Check, Examination
+
+SHARED = "all"
+CLOCKS_SECONDS = 5.0  # that machines may be apart
+
+
+def examine(experiment: Experiment | None) -> Examination:
+    """Look at this machine, or at each node of the Ray of RAY_ADDRESS, and at the stores; takes half a minute at most.
+
+    experiment: whose faces, stores and resources are asked for; without one, those that the environment names.
+    """
+    from visage.infra.ray_session import local_ray
+    from visage.training.resources import ask_nodes
+
+    questions = questions_of(experiment)
+    began = time.time()
+    if not os.environ.get("RAY_ADDRESS"):
+        looked: dict[str, Looked | None] = {"here": look(questions, "here", None)}
+        ended, (told, *fits) = time.time(), _estimate(experiment)
+    else:
+        with local_ray(dashboard=False):
+            looked = ask_nodes(look, questions, seconds=SECONDS + 10)
+            ended, (told, *fits) = time.time(), _estimate(experiment)
+    checks: list[Check] = []
+    for place, found in looked.items():
+        if found is None:
+            mend = "see the node's logs, or let it go"
+            checks.append(Check(place=place, subject="node", state="broken", found="does not answer", mend=mend))
+        else:
+            checks += [*_versions(place, found), _clock(place, found.at, began, ended), *found.checks]
+    return Examination(checks=[*checks, *stores(experiment), *fits], estimate=told)
+
+
+def questions_of(experiment: Experiment | None) -> Questions:
+    """What each machine is asked."""
+    train = experiment.train if experiment else Train()
+    data = experiment.data if experiment else None
+    registry, search = _stores_of(experiment)
+    return Questions(
+        folder=Path(os.environ.get(HOME) or Path.cwd()),
+        faces=data.dir.absolute() if data and not data.address else None,
+        source=data.source if data else None,
+        drawn=bool(data and data.layout == "synthetic"),
+        addresses=(train.storage,) if train.storage else (),
+        servers=tuple(
+            (name, parts.hostname, parts.port)
+            for name, parts in (("MLflow", urlsplit(registry)), ("study's database", urlsplit(search)))
+            if parts.hostname and parts.port
+        ),
+        gpus=train.gpus_per_worker,
+    )
+
+
+def stores(experiment: Experiment | None) -> list[Check]:
+    """What the driver asks of MLflow, of the study's database and of faces at an address. Makes nothing new."""
+    registry, search = _stores_of(experiment)
+    looks = [("MLflow", partial(_registry, registry)), ("study's database", partial(_database, search))]
+    if experiment and experiment.data.address:
+        looks.append(("faces", partial(_faces, experiment.data)))
+    return side_by_side(SHARED, looks)
+
+
+def _stores_of(experiment: Experiment | None) -> tuple[str, str]:
+    registry = experiment.registry if experiment else Registry()
+    search = experiment.search if experiment else Search()
+    return registry.tracking_uri, search.storage
+
+
+def _registry(uri: str) -> Answer:
+    from visage.registry.store import database_of, open_store
+
+    database = database_of(uri)
+    if database and not database.exists():
+        return ("good", f"{database} will be made", "")
+    open_store(uri)
+    return ("good", "answers", "")
+
+
+def _database(address: str) -> Answer:
+    from visage.search.study.database import answers
+
+    return ("good", "answers" if answers(address) else "will be made", "")
+
+
+def _faces(data: Data) -> Answer:
+    assert data.address
+    there = Store(data.address).read("set.json") is not None
+    return faces_at(data.address, there, data.source, data.layout == "synthetic")
+
+
+def _estimate(experiment: Experiment | None) -> tuple[Any, ...]:
+    """The estimate, and a check of what stands in its way."""
+    try:
+        return (estimate(experiment),)
+    except UserError as error:
+        told, _, mend = str(error).rstrip(".").rpartition("; ")
+        return ("", Check(place=SHARED, subject="trials", state="broken", found=told, mend=mend))
+
+
+def _versions(place: str, found: Looked) -> list[Check]:
+    """One check: what differs from the driver's."""
+    here = installed()
+    told = ", ".join(f"{name} {found.versions[name]}" for name in SAME)
+    different = [
+        f"{name} {there} and not {here[name]}" for name, there in found.versions.items() if there != here[name]
+    ]
+    if not different:
+        return [Check(place=place, subject="versions", state="good", found=told)]
+    mend = "give all nodes one image, or install the same there"
+    return [Check(place=place, subject="versions", state="broken", found=", ".join(different), mend=mend)]
+
+
+def _clock(place: str, at: float, began: float, ended: float) -> Check:
+    apart = max(began - at, at - ended, 0.0)
+    if apart <= CLOCKS_SECONDS:
+        return Check(place=place, subject="clock", state="good", found="as the driver's")
+    mend = "let it follow a time server; keys of a bucket are refused where clocks differ"
+    return Check(place=place, subject="clock", state="doubtful", found=f"{apart:.0f} s from the driver's", mend=mend)
