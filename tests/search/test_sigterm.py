@@ -1,5 +1,6 @@
 """SIGTERM, as Kubernetes sends it to a pod before it kills: a command ends as by Ctrl-C, and goes on later."""
 
+import json
 import os
 import signal
 import subprocess
@@ -30,7 +31,7 @@ def test_a_command_ends_and_says_how_to_go_on(judged: Judged, tmp_path: Path, co
         "method": {"width": 8, "discriminator_width": 8},
         "train": {"images": 100_000, "batch": 8, "evaluate_every": 16, "evaluate_pairs": 8},
         "judge": {"images": 4_000, "bootstrap": 100},
-        "search": {"name": "short", "trials": 2, "space": SPACE},
+        "search": {"name": "short", "trials": 2, "space": SPACE, "notify": "tee heard.json"},
     }
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(settings))
     kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
@@ -54,6 +55,8 @@ def test_a_command_ends_and_says_how_to_go_on(judged: Judged, tmp_path: Path, co
     ended = runs(tmp_path)
     assert {(run.info.status, run.data.tags["visage.state"]) for run in ended} == {("KILLED", "killed")}
     assert len(ended) >= (2 if command == "tune" else 1)
+    if command == "tune":
+        assert json.loads((tmp_path / "heard.json").read_text())["ended"] == "cut off"
 
 
 def runs(folder: Path) -> list[Run]:

@@ -128,6 +128,12 @@ class Search(Section):
     scheduler: Literal["asha", "none"] = Field("asha", description="asha stops poor trials early, on the score")
     grace_images: int = Field(5_000, ge=1, description="asha: images before a trial may be stopped")
     reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
+    notify: str | None = Field(
+        None,
+        min_length=1,
+        description="what `visage tune` tells that the study has ended: an http(s) address, or a command that reads it "
+        "from its input; JSON. $NAME stands for a variable of the environment, as an address may be a secret",
+    )
     keep_checkpoints: int = Field(
         5, ge=1, description="the best trials whose checkpoints are kept, beside those of the Pareto front"
     )

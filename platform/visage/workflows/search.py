@@ -11,6 +11,7 @@ from visage.errors import UserError
 from visage.infra.patience import patiently
 from visage.infra.remote_store import local
 from visage.workflows.models import print_promotion, print_published
+from visage.workflows.notice import told_at_the_end
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
 from visage.workflows.training import faces_and_judges, train_and_publish, train_run
 
@@ -42,9 +43,10 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     def again() -> str:
         return typed("--resume") if is_begun(experiment.search) else typed()
 
-    with going_on_with(again):
+    with going_on_with(again), told_at_the_end(experiment.search) as notice:
         with progress_bar() as progress:
             result = tune(experiment, resume=resume, progress=progress, say=console.print, tags=seen(faces, networks))
+        notice.reached(result)
         best = result.best
         print_study(result)
         if best is None:
@@ -55,6 +57,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
             console.print(f"{model} is the champion already; next: visage serve")
             return
         promotion = registry.promote(model)
+        notice.judged(promotion)
         conclude(experiment, result, promotion)
     print_promotion(promotion)
 

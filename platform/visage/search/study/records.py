@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # What may change between the parts of a study: its length, and where and with how much it runs.
 MAY_CHANGE = re.compile(
-    r"search\.(trials|stop\..*|keep_checkpoints|concurrency|storage|warm_start|final)|registry\..*|train\.(workers|storage|.*_per_worker)|data\.source"
+    r"search\.(trials|stop\..*|notify|keep_checkpoints|concurrency|storage|warm_start|final)|registry\..*"
+    r"|train\.(workers|storage|.*_per_worker)|data\.source"
 )
 STOPPED = "stopped"  # user attribute of a study: which budget ended it, in words; empty or absent: none
 WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final", "search.stop.goal")
