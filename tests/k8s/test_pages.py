@@ -13,8 +13,9 @@ from tests.k8s.documents import Documents, named
 
 PAGES = ("kind.md", "kubernetes.md", "operate.md")
 KINDS = {"deployment": "Deployment", "statefulset": "StatefulSet", "service": "Service", "rayservice": "RayService"}
-# What KubeRay makes of a RayCluster, a RayJob and a RayService, by its names and labels.
+# What KubeRay makes of a RayCluster, a RayJob and a RayService, by its names and labels, and a component's.
 MADE = {("service", "visage-head-svc"), ("service", "visage-endpoint"), ("job", "tune-synthetic")}
+MADE |= {("deployment", "study-page")}
 LABELS = {"ray.io/cluster": "RayCluster", "ray.io/originated-from-cr-name": "RayService"}
 
 

@@ -43,6 +43,7 @@ CALLED = {
     "redis": "Redis",
     "objects": "the object store",
     "submitter": "a RayJob's submitter",
+    "study-page": "the page of studies",
 }
 
 

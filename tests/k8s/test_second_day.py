@@ -1,15 +1,22 @@
 """What breaks after the first `apply`: an upgrade, a machine that goes, one that is large, a study that takes all."""
 
-import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import typer
 import yaml
 
 from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running
+from tests.k8s.test_manifests import CHECK
+from tests.k8s.test_reach import reached
+from visage.cli import app
+from visage.search.watch.lineage import ENDPOINT as OWN_ENDPOINT
+from visage.search.watch.lineage import PAGES
 
 ROOT = Path(__file__).parents[2]
 SPREAD = "topologySpreadConstraints"
@@ -199,13 +206,19 @@ def test_the_endpoints_settings_of_an_overlay_differ_in_its_replicas_alone(rende
 
 
 def with_component(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Overlay `production` with a component, as its line in the overlay makes it."""
-    there = os.path.relpath(ROOT / "k8s", folder.resolve())
-    own = {"resources": [f"{there}/overlays/production"], "components": [f"{there}/components/{name}"]}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own | {"namespace": "visage"}))
-    done = subprocess.run(["kubectl", "kustomize", folder.resolve()], capture_output=True, text=True)
+    """Overlay `production` with a component, by its line in the overlay."""
+    shutil.copytree(ROOT / "k8s", folder / "k8s", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    file = overlay(folder) / "kustomization.yaml"
+    own = yaml.safe_load(file.read_text())
+    assert "components" not in own
+    file.write_text(yaml.safe_dump(own | {"components": [f"../../components/{name}"]}, sort_keys=False))
+    done = subprocess.run(["kubectl", "kustomize", overlay(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
+
+
+def overlay(folder: Path) -> Path:
+    return folder / "k8s" / "overlays" / "production"
 
 
 def test_cilium_lets_the_autoscalers_ask_the_api_server(rendered: Documents, tmp_path: Path) -> None:
@@ -245,6 +258,29 @@ def test_a_vault_brings_the_secrets_that_the_page_makes(tmp_path: Path) -> None:
     }
     brought = named(with_component(tmp_path, "external-secrets"), "ExternalSecret")
     assert {name: {each["secretKey"] for each in one["spec"]["data"]} for name, one in brought.items()} == made
+
+
+@pytest.mark.slow
+def test_nobody_reaches_the_page_of_studies_over_the_network(rendered: Documents, tmp_path: Path) -> None:
+    documents = with_component(tmp_path, "study-page")
+    found = reached(documents, rendered["jobs"])
+    stores = "MLflow 5000; the endpoint's head 8000; the endpoint's workers 8000; outside 5432"
+    assert found.pop("the page of studies") in (stores, stores.replace("the endpoint's head 8000; ", ""))
+    assert not [name for name, told in found.items() if "the page of studies" in told]
+    assert found == reached(rendered["overlays/production"], rendered["jobs"])
+    [page] = [pod for pod in running(documents) if pod.name == "study-page"]
+    [mlflow] = [pod for pod in running(documents) if pod.name == "mlflow"]
+    [own], [other] = page.spec["containers"], mlflow.spec["containers"]
+    assert page.spec["securityContext"] == mlflow.spec["securityContext"]
+    assert (own["securityContext"], own["image"]) == (other["securityContext"], other["image"])
+    program, command, *arguments = [*own["command"], *own["args"]]
+    assert program == "visage"
+    asked = typer.main.get_command(app).commands[command].make_context(command, arguments).params  # type: ignore[attr-defined]
+    assert (asked["web"], asked["port"], asked["name"]) == (True, 5050, None)
+    assert {OWN_ENDPOINT, PAGES, "OPTUNA_STORAGE", "PGPASSWORD"} <= variables(page).keys()
+    if CHECK.is_file():
+        done = subprocess.run([sys.executable, CHECK, overlay(tmp_path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_gateway_takes_the_place_of_the_ingress(rendered: Documents, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def faces(client: "MlflowClient", run_id: str) -> set[str]:
 @dataclass(frozen=True)
 class Facts:
     """A run. metrics: the last of each. data: name and first letters of the hash of the faces that it saw; empty where
-    it notes none. counts: of those faces, by name. page: its address in MLflow's pages; empty where no server is."""
+    it notes none. counts: of those faces, by name. page: its path in MLflow's pages."""
 
     run_id: str
     name: str
@@ -92,7 +92,6 @@ class Reader:
     def _facts(self, run: "Run") -> Facts:
         info, seen = run.info, run.inputs.dataset_inputs if run.inputs else []
         data = seen[0].dataset if seen else None
-        page = "" if database_of(self.uri) else f"{self.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
         return Facts(
             run_id=info.run_id,
             name=info.run_name or "",
@@ -102,5 +101,5 @@ class Reader:
             metrics=run.data.metrics,
             data=(data.name, data.digest) if data else ("", ""),
             counts=json.loads(data.profile or "{}") if data else {},
-            page=page,
+            page=f"/#/experiments/{info.experiment_id}/runs/{info.run_id}",
         )

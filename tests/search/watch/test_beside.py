@@ -18,7 +18,7 @@ from visage.errors import UserError
 from visage.registry.datasets import log_faces
 from visage.registry.models import CHAMPION, Registry
 from visage.registry.tracking import Tracking
-from visage.search.watch.lineage import ENDPOINT
+from visage.search.watch.lineage import ENDPOINT, PAGES
 from visage.search.watch.seeds import reach_of
 from visage.search.watch.studies import Studies
 
@@ -125,6 +125,9 @@ def test_lineage_leads_from_the_faces_to_what_answers_now(tmp_path: Path, monkey
         assert (version.name, version.detail) == ("visage-ucgan/1", "the gate's verdict: promote")
         assert (champion.name, champion.detail) == ("visage-ucgan/1", "this study's")
         assert answers.detail.startswith("this study's model")
+    monkeypatch.setenv(PAGES, "http://localhost:5000")
+    link = Studies(studies.storage).lineage("test").stations[1].link
+    assert link == f"http://localhost:5000/#/experiments/1/runs/{run_id}"
     gone = Studies(studies.storage).lineage("test").stations[-1]
     assert gone.name == "not known"
     assert "cannot be reached" in gone.detail

@@ -12,7 +12,7 @@ from servers import running
 
 from tests.browser import CONTRASTS, chromium, opened_browser
 from tests.search.watch.conftest import TOKEN
-from tests.search.watch.samples import add, made
+from tests.search.watch.samples import add, begun, made
 from visage.search.study.lock import CLAIM
 from visage.search.watch.app import build_app
 
@@ -78,12 +78,10 @@ def test_faces_stand_side_by_side_after_the_same_images(opened: "Callable[..., P
     page.get_by_role("checkbox", name="Choose trial 5").check()
     page.locator("#at").select_option("300")
     page.get_by_role("img", name="Faces of trial 5 after 300 images").wait_for()
-    page.wait_for_function("[...document.querySelectorAll('#faces img')].every((each) => each.naturalWidth)")
-    sources = page.evaluate("[...document.querySelectorAll('#faces img')].map((each) => each.src)")
+    images = "[...document.querySelectorAll('#faces img')]"
+    sources = page.evaluate(f"Promise.all({images}.map(async (each) => {{ await each.decode(); return each.src; }}))")
     assert [source.partition("trial=")[2] for source in sources] == [f"{n}&images=300" for n in (1, 3, 2, 5)]
-    places = page.evaluate(
-        "[...document.querySelectorAll('#faces img')].map((each) => each.getBoundingClientRect().top)"
-    )
+    places = page.evaluate(f"{images}.map((each) => each.getBoundingClientRect().top)")
     assert places[0] == places[1] == places[2]
     page.locator("#at").select_option("900")
     page.get_by_text("Trial 5, score 0.2000: no picture after 900 images").wait_for()
@@ -168,3 +166,19 @@ def test_without_a_name_it_lists_the_studies(opened: "Callable[..., Page]", serv
     page.goto(served)
     page.get_by_role("link", name="test").click()
     page.locator("#rows tr").nth(7).wait_for()
+
+
+def test_many_trials_stand_on_pages(opened: "Callable[..., Page]", tmp_path: Path) -> None:
+    study = begun(tmp_path, trials=60)[0]
+    for number in range(60):
+        add(study, "", 0.3 + number / 1000)
+    with running(build_app(f"sqlite:///{tmp_path}/optuna.db", TOKEN)) as url:
+        page = opened(url)
+        page.get_by_text("1 to 50 of 60").wait_for()
+        assert page.locator("#rows tr").count() == 50
+        page.get_by_role("button", name="Next").focus()
+        page.keyboard.press("Enter")
+        page.get_by_text("51 to 60 of 60").wait_for()
+        assert page.locator("#rows th").all_inner_texts()[-1].split()[0] == "0"
+        page.keyboard.press("Enter")  # the key that led to the last page leads back
+        page.get_by_text("1 to 50 of 60").wait_for()

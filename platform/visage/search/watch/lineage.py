@@ -6,10 +6,12 @@ from visage.client import Client, ClientError
 from visage.errors import UserError
 from visage.registry.models import CHAMPION, NoSuchModel, Registry
 from visage.registry.reading import Reader
+from visage.registry.store import database_of
 from visage.search.study.summary import Summary
 from visage.search.watch.schema import Lineage, Station
 
 ENDPOINT = "VISAGE_ENDPOINT"  # where the endpoint is, if not on this machine
+PAGES = "VISAGE_MLFLOW_PAGES"  # where a browser finds MLflow's pages, if not where its store is
 LOCAL = "http://127.0.0.1:8000"
 ENDPOINT_SECONDS = 2.0
 
@@ -38,9 +40,9 @@ def _run(summary: Summary, reader: Reader) -> Station:
     found = reader.run(run_id) if run_id else None
     final = found is not None and found.tags.get("visage.kind") == "final"
     detail = f"{'the final training of trial' if final else 'trial'} {number}; run {run_id or 'not told to MLflow yet'}"
-    return Station(
-        what="run", name=found.name if found else f"trial {number}", detail=detail, link=found.page if found else ""
-    )
+    base = os.environ.get(PAGES, "" if database_of(reader.uri) else reader.uri)
+    link = f"{base}{found.page}" if found and base else ""
+    return Station(what="run", name=found.name if found else f"trial {number}", detail=detail, link=link)
 
 
 def _versions(summary: Summary, method: str) -> list[Station]:

@@ -1,6 +1,5 @@
 """`visage study --web`: the server of the pages, on this machine alone."""
 
-import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -12,12 +11,11 @@ from visage.errors import UserError
 from visage.search.study.records import load_study, names_in
 from visage.search.watch.app import address, build_app
 
-TOKEN = "VISAGE_STUDY_TOKEN"
 HOST = "127.0.0.1"
 
 
 def serve(storage: str, name: str | None, port: int, say: Callable[[str], None]) -> None:
-    """Serve the pages until Ctrl-C. port: 0 takes a free one. The token is the variable VISAGE_STUDY_TOKEN's, or new.
+    """Serve the pages until Ctrl-C, behind a new token. port: 0 takes a free one.
 
     Raises UserError for a study that is not there, a database that is away, and a port that is in use.
     """
@@ -25,7 +23,7 @@ def serve(storage: str, name: str | None, port: int, say: Callable[[str], None])
         names_in(storage)
     else:
         load_study(name, storage)
-    token = os.environ.get(TOKEN) or secrets.token_urlsafe(24)
+    token = secrets.token_urlsafe(24)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -71,7 +71,7 @@ function take(found) {
 }
 
 function showLeader() {
-  const [first] = study.trials, said = [...study.why, study.outcome, study.checkpoints && `${study.checkpoints}.`].filter(Boolean);
+  const [first] = study.trials, said = [...study.why, study.outcome, study.checkpoints && `${study.checkpoints[0].toUpperCase()}${study.checkpoints.slice(1)}.`].filter(Boolean);
   at("why").replaceChildren(...said.map((text) => make("p", text)));
   const repeat = first?.rank === 1 ? first.repeat : "";
   at("command").hidden = !repeat;

@@ -1,14 +1,14 @@
-// The table of trials: sorted, shown a hundred at a time, chosen by a tick.
+// The table of trials: sorted, shown a page at a time, chosen by a tick.
 
 import { figure } from "./chart.js";
 
 const at = (id) => document.getElementById(id);
-const STEP = 100;
+const PAGE = 50; // rows that stand in the document: a browser lays a table out as a whole
 
 export function tabulate({ study, chosen, choose }) {
-  let order = { key: "rank", down: false }, most = STEP, ending = "";
+  let order = { key: "rank", down: false }, first = 0, ending = "";
   let columns = [], said = "";
-  const rows = new Map(); // number -> {row, told: what its cells say}
+  const rows = new Map(); // number -> {line, told: what its cells say}
 
   const make = (tag, content, properties = {}) => Object.assign(document.createElement(tag), { ...properties }, content === undefined ? {} : { textContent: content });
 
@@ -37,7 +37,7 @@ export function tabulate({ study, chosen, choose }) {
       const button = make("button", column.title, { type: "button" });
       button.onclick = () => {
         order = { key: column.key, down: order.key === column.key ? !order.down : !column.text && !["rank", "number"].includes(column.key) };
-        show();
+        turn(0);
       };
       head.append(button);
       return head;
@@ -84,7 +84,9 @@ export function tabulate({ study, chosen, choose }) {
 
   function show() {
     learn();
-    const found = sorted(), lines = found.slice(0, most).map(row), body = at("rows");
+    const found = sorted(), body = at("rows");
+    first = Math.max(0, Math.min(first, Math.floor((found.length - 1) / PAGE) * PAGE));
+    const lines = found.slice(first, first + PAGE).map(row);
     if (lines.length !== body.children.length || lines.some((line, place) => line !== body.children[place])) {
       const focused = document.activeElement;
       body.replaceChildren(...lines);
@@ -95,9 +97,10 @@ export function tabulate({ study, chosen, choose }) {
       if (own) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    const left = found.length - lines.length;
-    at("more").hidden = left <= 0;
-    at("more").textContent = `Show ${Math.min(left, STEP)} more of ${left}`;
+    at("pages").hidden = found.length <= PAGE;
+    at("page-text").textContent = `${first + 1} to ${first + lines.length} of ${found.length}`;
+    at("before").disabled = first === 0;
+    at("after").disabled = first + PAGE >= found.length;
     at("trials-title").textContent = ending ? `Trials that are ${ending}: ${found.length}` : `Trials: ${found.length}`;
     const held = document.activeElement === at("ending");
     if (!held) {
@@ -108,16 +111,17 @@ export function tabulate({ study, chosen, choose }) {
     }
   }
 
-  at("more").onclick = () => {
-    const place = Math.min(most, at("rows").children.length);
-    most += STEP;
+  const turn = (to) => {
+    const focused = document.activeElement;
+    first = to;
     show();
-    at("rows").children[place]?.querySelector("input").focus(); // where the new ones begin
+    if (focused.disabled) at(focused.id === "after" ? "before" : "after").focus(); // at the end a key still leads back
   };
+  at("before").onclick = () => turn(first - PAGE);
+  at("after").onclick = () => turn(first + PAGE);
   at("ending").onchange = ({ target }) => {
     ending = target.value;
-    most = STEP;
-    show();
+    turn(0);
   };
   return show;
 }
