@@ -83,6 +83,13 @@ class Cluster:
             )
         return known[name]
 
+    def at_work(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait for a CPU of their own."""
+        from ray.job_submission import JobStatus
+
+        states = [job.status for job in self.jobs()]
+        return states.count(JobStatus.RUNNING), states.count(JobStatus.PENDING)
+
     def stop(self, name: str) -> bool:
         """Ask a job to stop; false when it had ended already. What it reached is kept: it is sent Ctrl-C."""
         self.job(name)

@@ -31,7 +31,8 @@ def test_a_job_is_submitted_followed_listed_and_submitted_again(head: Head, tmp_
     assert "320 faces of 40 people" in done.stdout
     assert "succeeded" in done.stdout.splitlines()[-1]
     assert (tmp_path / "runs" / "faces" / "set.json").is_file()
-    job = re.search(r"^(\S+): submitted", done.stdout, re.MULTILINE)[1]  # type: ignore[index]
+    job = re.search(r"^(\S+): submitted; 0 run, and 0 wait", done.stdout, re.MULTILINE)[1]  # type: ignore[index]
+    assert f"{head.address}/#/jobs/{job}" in done.stdout
 
     assert job in head.visage("jobs", folder=tmp_path).stdout
     # Ray's own variables must not lead elsewhere.
@@ -160,6 +161,10 @@ def test_a_jobs_driver_has_a_cpu_of_a_node_and_is_not_on_the_head(tmp_path: Path
     def metadata() -> dict[str, Any]:
         versions = {"rayVersion": ray.__version__, "pythonVersion": sys.version.split()[0]}
         return {"result": True, "data": versions, "version": "4", "ray_version": ray.__version__}
+
+    @app.get("/api/jobs/")
+    def jobs() -> list[Any]:
+        return []
 
     @app.post("/api/jobs/")
     def submitted(job: dict[str, Any]) -> dict[str, str]:

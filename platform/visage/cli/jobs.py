@@ -57,8 +57,10 @@ def submit(
     name = re.sub(r"[^\w-]+", "-", f"visage-{command}" + (f"-{config.stem}" if config else ""))
     with runtime_env(config, variables or (), image=image, command=typed()) as env:
         cluster = Cluster(address)
+        running, waiting = cluster.at_work()
         job = cluster.submit(name, entrypoint, env)
-    console.print(f"{job}: submitted")
+    console.print(f"{job}: submitted; {running} run, and {waiting} wait before it")
+    console.print(f"see:  {cluster.address}/#/jobs/{job}")
     if wait:
         _follow(cluster, job)
     else:
