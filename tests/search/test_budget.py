@@ -237,6 +237,8 @@ def test_a_study_that_its_goal_ends_is_complete_and_goes_on_with_a_higher_one(tm
     killed = [run for run, state in store.children(result.run_id, "visage.trial").values() if state == "killed"]
     assert killed
     why = {client.get_run(run).data.tags["visage.reason"] for run in killed}
+    pages = {client.get_run(run).data.tags["visage.page"] for run in killed}
+    assert pages == {f"visage study test --storage sqlite:///{tmp_path}/optuna.db --web"}
     assert why == {"cut off, as search.stop.goal = score >= 0.5 ended the study"}
 
     spent = Spent.of(load_study("test", reached.search.storage)).seconds

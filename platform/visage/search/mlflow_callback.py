@@ -11,6 +11,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 
 from visage.config import Experiment
+from visage.config.read import without_passwords
 from visage.errors import Overtaken, UserError
 from visage.infra.patience import patiently
 from visage.registry.record import THREADS
@@ -35,7 +36,7 @@ from visage.search.study.endings import (
 from visage.search.study.lock import Claim
 from visage.search.study.progress import StudyProgress, Watch
 from visage.search.study.records import StudyResult, counted, flat, study_folder, unfinished
-from visage.search.study.summary import summarise
+from visage.search.study.summary import looking, summarise
 from visage.search.trial_runs import REASON, TRIAL, Evaluation, Letter, TrialRuns
 from visage.search.trials.trial import folder_of
 from visage.training.resources import worker_threads
@@ -62,7 +63,9 @@ class MLflowCallback(OfTheDriver, Callback):
     ) -> None:
         self.experiment, self.recorder, self.tracking, self.watch = experiment, recorder, tracking, watch
         self.before, self.folder = before, study_folder(experiment)
-        tags = {"visage.kind": "trial", "visage.study": experiment.search.name, **tags}
+        search = experiment.search
+        page = f"{looking(search.name, search.storage)} --web"
+        tags = {"visage.kind": "trial", "visage.study": search.name, "visage.page": without_passwords(page), **tags}
         tags[THREADS] = str(worker_threads(experiment.train))
         self.runs = TrialRuns(tracking, experiment.search.name, before.run_id, tags, recorder.note_run)
         self.outbox = Outbox(self._send, 1 if database_of(tracking.uri) else THREADS_OF_A_SERVER)

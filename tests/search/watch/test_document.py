@@ -6,11 +6,13 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.search.conftest import Server
 from tests.search.fakes import experiment
-from tests.search.watch.samples import RANGES, add, made
+from tests.search.watch.samples import RANGES, add, begun, made
 from visage.errors import UserError
 from visage.search.strategy import scheduler
 from visage.search.study.budget import LEFT, SPENT
+from visage.search.study.records import load_study
 from visage.search.study.rungs import rungs
 from visage.search.watch.looks import FRESH_SECONDS, Look
 from visage.search.watch.schema import Study
@@ -91,3 +93,21 @@ def test_rungs_are_where_the_scheduler_stops_trials(tmp_path: Path, images: int,
     asked = asked.model_copy(update={"train": asked.train.model_copy(update={"images": images})})
     brackets = getattr(scheduler(asked), "_brackets", [])
     assert rungs(asked.search.model_dump(), images) == sorted(rung for each in brackets for rung, _ in each._rungs)
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_is_said_at_once_and_is_read_when_it_is_back(stoppable: Server, tmp_path: Path) -> None:
+    study = begun(tmp_path, storage=stoppable.address)[0]
+    add(study, "", 0.3)
+    look = Look("test", stoppable.address)
+    assert read(look).counts["complete"] == 1
+    stoppable.stop()
+    time.sleep(FRESH_SECONDS)
+    before = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"search\.storage = postgresql://visage@127\.0\.0\.1"):
+            look.content()
+    assert time.monotonic() - before < 30  # a study waits three minutes for its database
+    stoppable.start()
+    add(load_study("test", stoppable.address), "", 0.4)  # Optuna's own holds on to the connection that is cut
+    assert read(look).counts["complete"] == 2

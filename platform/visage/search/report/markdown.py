@@ -99,5 +99,5 @@ def _more(summary: Summary) -> str:
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
         + (f"- {summary.checkpoints[0].upper()}{summary.checkpoints[1:]}.\n" if summary.checkpoints else "")
-        + f"- In a terminal: `{summary.look}`."
+        + f"- In a terminal: `{summary.look}`. As a page with curves and faces side by side: `{summary.look} --web`."
     )

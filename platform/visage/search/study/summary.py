@@ -87,8 +87,7 @@ class Summary:
     @property
     def look(self) -> str:
         """The command that shows the study in a terminal."""
-        option = "" if self.storage == Search().storage else f" --storage {shlex.quote(self.storage)}"
-        return f"visage study {shlex.quote(self.name)}{option}"
+        return looking(self.name, self.storage)
 
     @property
     def checkpoints(self) -> str:
@@ -116,6 +115,12 @@ class Summary:
         found = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         best = f"; best trial {self.best.number} with score {self.best.score:.3f}" if self.best else ""
         return f"study {self.name}: {done} of {self.trials} trials ({found or 'none yet'}){best}"
+
+
+def looking(name: str, storage: str) -> str:
+    """The command that shows a study in a terminal; `--web` makes a page of it."""
+    option = "" if storage == Search().storage else f" --storage {shlex.quote(storage)}"
+    return f"visage study {shlex.quote(name)}{option}"
 
 
 def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summary:

@@ -5,7 +5,7 @@ import { CHOSEN } from "./chart.js";
 
 const at = (id) => document.getElementById(id);
 const shown = new Map(); // trial -> the parts of its figure
-let pictures = new Map(); // trial -> images at which it has a picture
+let pictures = new Map(), asked = false; // trial -> images at which it has a picture
 let wanted = null; // images that were chosen by hand
 
 function figureOf(number) {
@@ -38,7 +38,7 @@ export function showFaces(study, chosen) {
   at("at-row").hidden = now === null;
   at("faces-text").textContent = now !== null
     ? "People that no training saw, the same in every picture. A picture opens in its full size; below it is the command that repeats the trial."
-    : chosen.size ? "The chosen trials have no picture yet." : "Choose trials in the table, or by a click on a curve.";
+    : !asked ? "Reading the faces …" : chosen.size ? "The chosen trials have no picture yet." : "Choose trials in the table, or by a click on a curve.";
   if (document.activeElement !== at("at")) {
     const options = [...counts].sort(([one], [other]) => other - one).map(([images, count]) => Object.assign(document.createElement("option"), { value: images, textContent: `${images} (${count} of ${chosen.size} trials)` }));
     at("at").replaceChildren(...options);
@@ -64,6 +64,7 @@ export function showFaces(study, chosen) {
 
 export async function readPictures(chosen) {
   pictures = chosen.size ? new Map(Object.entries((await api.pictures([...chosen])).pictures).map(([number, images]) => [Number(number), images])) : new Map();
+  asked = true;
 }
 
 export function onImages(show) {

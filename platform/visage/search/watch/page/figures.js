@@ -5,8 +5,9 @@ import { CHOSEN, Chart, colour, dot, figure, line, span } from "./chart.js";
 const NEAR = 24, LETTERS = 12; // pixels: around the pointer, and of a line of text
 const at = (id) => document.getElementById(id);
 
-/** curves: what a trial reached, a map from its number to [images, score] points; study(), chosen(): as they are now. */
-export function drawFigures({ study, curves, chosen, choose }) {
+/** curves: what a trial reached, a map from its number to [images, score] points; study(), chosen(), and
+ * revision(), 0 before the curves were first read: as they are now. */
+export function drawFigures({ study, curves, revision, chosen, choose }) {
   let pointed = { curves: null, front: null };
   const of = (number) => study().byNumber.get(number);
   const hue = (number) => colour(`c${[...chosen()].indexOf(number) % CHOSEN}`);
@@ -84,6 +85,7 @@ export function drawFigures({ study, curves, chosen, choose }) {
 
   const resting = () => {
     const found = study(), read = curves.size;
+    if (!revision()) return "Reading the curves …";
     const rungs = found.rungs.length ? ` Poor trials are stopped at ${found.rungs.join(", ")} images.` : "";
     return `${read} of ${found.trials.length} trials have a curve.${rungs}`;
   };

@@ -17,7 +17,7 @@ const curves = new Map();
 let revision = 0;
 let chosen = new Set(), byHand = false;
 
-const redraw = drawFigures({ study: () => study, curves, chosen: () => chosen, choose });
+const redraw = drawFigures({ study: () => study, curves, revision: () => revision, chosen: () => chosen, choose });
 const showTrials = tabulate({ study: () => study, chosen: () => chosen, choose });
 
 function keep() {
