@@ -1,13 +1,13 @@
 """A face set in shards, from an S3-compatible store: how soon it trains, what it waits for, how it mixes.
 
-    python benchmarks/shards.py FOLDER [--pictures 2000000] [--parts make first read step ray mix]
+    python benchmarks/shards.py FOLDER [--pictures 2000000] [--parts make first read pace step ray mix]
 
 FOLDER gets a server of S3 (SeaweedFS) with its data, some 9 GB a million faces of 64 px, and stays for the next call.
 
 - make: 340 procedural people of 16 pictures, those of training again and again under new names, in shards of 64 MB.
 - first: a process on a machine that has nothing: seconds to its first step on the CPU. The judges are at the address.
-- read: a whole pass of UC-GAN's tuples as fast as they are drawn, and the memory on the way; then for a consumer that
-  takes so many tuples a second, as a GPU would: the share of its time that it waits.
+- read: a whole pass of UC-GAN's tuples as fast as they are drawn, and the memory on the way.
+- pace: the share of its time that a consumer waits who takes so many tuples a second, as a GPU would.
 - step: steps of a small UC-GAN on the CPU, from shards and from the packed sample: their pace, and the share of time
   that a step waits for its batch.
 - ray: pictures a second of the first 40 shards, by the plain reader and by Ray Data.
@@ -19,7 +19,6 @@ Each part is a process of its own in an empty folder and prints a line of JSON.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,90 +30,17 @@ from typing import Any
 
 import numpy as np
 from machine import measured_with
+from many_faces import ADDRESS, BATCH, KEY, SIZE, WINDOW, experiment, make, streamed
 
 ROOT = Path(__file__).resolve().parents[1]
-ADDRESS, KEY = "s3://faces/many", "of-the-benchmark"
-SIZE, PICTURES_OF_ONE = 64, 16
-PEOPLE, BESIDE = 340, 40  # drawn in all; of these for validation and test
-SHARD_MB, WINDOW, BATCH, SOME = 64, 16, 64, 40
-PACES = (1_000, 2_000, 4_000)
+SOME = 40  # shards that both readers read
+PACES = (500, 1_000, 2_000)
 
 
 def resident() -> int:
     """The memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
-
-
-def drawn(number: int) -> list[tuple[Any, np.ndarray]]:
-    """A procedural person's pictures."""
-    from visage.faces.facs import EXPRESSIONS
-    from visage.faces.layouts import Row
-    from visage.faces.synthetic.people import picture_of
-
-    found = []
-    for name in EXPRESSIONS:
-        for session in (0, 1):
-            row, face = picture_of(number, name, session, SIZE, 0)
-            found.append((Row(Path(), row.identity, name, str(session), aus=tuple(row.aus)), face))
-    return found
-
-
-def make(pictures: int) -> dict[str, Any]:
-    from joblib import Parallel, delayed
-
-    from visage.config.data import Shares
-    from visage.config.experiment import Judge
-    from visage.faces.faceset import IN_SHARDS, write_face_set
-    from visage.faces.shards import facts_of, write_shards
-    from visage.faces.shared import opened
-    from visage.infra.remote_store import Store
-    from visage.judging.networks.train import face_networks
-
-    start = time.monotonic()
-    people: list[list[tuple[Any, np.ndarray]]] = Parallel(n_jobs=-1)(delayed(drawn)(k) for k in range(PEOPLE))
-    store, out, shards = Store(ADDRESS), Path("set"), []
-    of_one = SHARD_MB * 1_000_000 // (SIZE * SIZE * 3 * PICTURES_OF_ONE) + 1
-    training, sample = people[BESIDE:], {}
-    names = np.random.default_rng(0).permutation(pictures // PICTURES_OF_ONE)
-    for first in range(0, len(names), of_one):
-
-        def again(first: int = first) -> Iterator[tuple[Any, np.ndarray]]:
-            for name in names[first : first + of_one].tolist():
-                for row, face in training[name % len(training)]:
-                    yield replace(row, identity=f"p{name:06d}"), face
-
-        if not sample:
-            sample = dict(enumerate(again()))
-        written, _ = write_shards(Path("shards"), again(), SIZE, 2 * SHARD_MB, units=True)
-        name = f"{len(shards):05d}.parquet"
-        (Path("shards") / written[0].name).rename(Path("shards") / name)
-        shards.append(replace(written[0], name=name))
-        (store / "shards").push(Path("shards"))
-        shutil.rmtree("shards")
-    rows = [one for person in people[:BESIDE] for one in person] + list(sample.values())
-    parts = {f"p{name:06d}": "train" for name in names.tolist()}
-    parts |= {people[k][0][0].identity: "validation" if k < BESIDE // 2 else "test" for k in range(BESIDE)}
-    kind: dict[str, Any] = {"name": "many", "layout": "synthetic", "size": SIZE, "shares": Shares()}
-    made = write_face_set(out, [row for row, _ in rows], [face for _, face in rows], kept=parts, **kind)
-    facts = made.facts | {"format": IN_SHARDS, "shards": facts_of(shards, made.facts["sha256"]), "parts": {}}
-    (out / "set.json").write_text(json.dumps(facts))
-    store.push(out, last=("set.json",))
-    seconds = round(time.monotonic() - start)
-    face_networks(opened(experiment().data), Judge(images=4_000))
-    bytes_of = sum(shard.bytes for shard in shards)
-    return {"pictures": facts["shards"]["pictures"], "shards": len(shards), "GB": bytes_of / 1e9, "seconds": seconds}
-
-
-def experiment(**changes: Any) -> Any:
-    from visage.config.experiment import Experiment
-
-    wanted = {
-        "data": {"dir": ADDRESS, "size": SIZE, "shards": {"window": WINDOW}},
-        "judge": {"images": 4_000},
-        "train": {"batch": 16},
-    }
-    return Experiment.model_validate(wanted | changes)
 
 
 def first(began: float) -> dict[str, Any]:
@@ -137,26 +63,6 @@ def first(began: float) -> dict[str, Any]:
     return {"seconds": {name: round(value, 1) for name, value in seconds.items()}, "memory_mb": resident()}
 
 
-def streamed(cache_gb: float) -> Any:
-    """A face set's batches, and the set."""
-    import torch
-
-    from visage.faces.shard_files import ShardFiles
-    from visage.faces.shared import opened
-    from visage.faces.stream import Stream
-    from visage.methods.by_expression.batches import NamedBatches
-    from visage.training.streamed import StreamedBatches
-
-    asked = experiment()
-    faces = opened(asked.data)
-    stream = Stream(faces, ShardFiles(faces, cache_gb * 1e9), width=WINDOW, seed=0)
-
-    def of(window: Any) -> NamedBatches:
-        return NamedBatches(window, asked.train, torch.device("cpu"))
-
-    return StreamedBatches(stream, of(faces), of), faces
-
-
 def read(_: float) -> dict[str, Any]:
     from visage.training.ahead import Ahead
 
@@ -173,18 +79,33 @@ def read(_: float) -> dict[str, Any]:
     seconds, used = time.monotonic() - start, time.process_time() - used
     found: dict[str, Any] = {"tuples_a_second": round(whole / seconds), "cpu_seconds": round(used), "memory_mb": memory}
     found |= {"seconds": round(seconds), "disk_gb_at_most": round(max(disk) / 1e9, 2), "cache_gb": 2}
-    found["waits"] = {}
-    for pace in PACES:
-        waited, start, at = 0.0, time.monotonic(), at + BATCH
-        due = start
-        while (now := time.monotonic()) - start < 40:
-            ahead.at(at)
-            waited, at, due = waited + time.monotonic() - now, at + BATCH, max(due, now) + BATCH / pace
-            time.sleep(max(0.0, due - time.monotonic()))
-        found["waits"][pace] = f"{waited / (time.monotonic() - start):.2%}"
     batches.close()
     ahead.close()
     return found
+
+
+def pace(_: float) -> dict[str, Any]:
+    from visage.training.ahead import Ahead
+
+    batches, _faces = streamed(cache_gb=2)
+    batches.draw(0, BATCH)
+    found: dict[str, Any] = {}
+    for speed in (*PACES, *PACES):
+        for name, own in (("packed", batches.sample), ("shards", batches)):
+            ahead = Ahead(lambda first, own=own: own.draw(first, BATCH), BATCH)  # type: ignore[misc]
+            ahead.at(0)
+            turns, waited, at, start = batches.turn, 0.0, BATCH, time.monotonic()
+            due = start
+            while (now := time.monotonic()) - start < 12:
+                ahead.at(at)
+                waited, at, due = waited + time.monotonic() - now, at + BATCH, max(due, now) + BATCH / speed
+                time.sleep(max(0.0, due - time.monotonic()))
+            told = f"waits {waited / (time.monotonic() - start):.1%}, {at / (time.monotonic() - start):.0f} a second"
+            told += f", {batches.turn - turns} turns" if own is batches else ""
+            found.setdefault(f"{speed} tuples a second, {name}", []).append(told)
+            ahead.close()
+    batches.close()
+    return found | {"load": os.getloadavg()}
 
 
 def step(_: float) -> dict[str, Any]:
@@ -209,7 +130,7 @@ def step(_: float) -> dict[str, Any]:
 
         trainer.drawn.at = timed  # type: ignore[method-assign]
         start, used, images = time.monotonic(), time.process_time(), trainer.images
-        while time.monotonic() - start < 120:
+        while time.monotonic() - start < 60:
             trainer.step()
             memory.append(resident())
             turns.add(getattr(trainer.batches, "turn", 0))
@@ -230,32 +151,40 @@ def ray(_: float) -> dict[str, Any]:
     import ray
     from pyarrow.fs import FileSystem
 
-    batches, faces = streamed(cache_gb=0)
-    found, some = {}, faces.shards[:SOME]
-    whole = sum(shard.pictures for shard in some)
     from visage.faces.shards import read as laid
 
-    into = np.zeros((batches.stream.room, SIZE, SIZE, 3), np.uint8)
-    laid(batches.stream.files.read(some[0]), into)
-    start, used = time.monotonic(), time.process_time()
-    for shard in some:
-        laid(batches.stream.files.read(shard), into)
-    found["plain"] = {"pictures_a_second": round(whole / (time.monotonic() - start)), "memory_mb": resident()}
-    found["plain"]["cpu_us_a_picture"] = round(1e6 * (time.process_time() - used) / whole, 1)
-    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level="error")
+    batches, faces = streamed(cache_gb=0)
+    into, some = np.zeros((batches.stream.room, SIZE, SIZE, 3), np.uint8), faces.shards[:SOME]
     files, path = FileSystem.from_uri(ADDRESS)
-    for name, shuffle in (("ray", None), ("ray, shuffled", 4 * batches.stream.room)):
-        data = ray.data.read_parquet([f"{path}/shards/{shard.name}" for shard in some], filesystem=files)
-        most, count, start = 0.0, 0, time.monotonic()
-        for batch in data.iter_batches(batch_size=512, local_shuffle_buffer_size=shuffle, batch_format="pyarrow"):
-            pixels = batch.column("picture").combine_chunks()
-            count += len(np.frombuffer(pixels.buffers()[1], np.uint8)) // (SIZE * SIZE * 3) and len(pixels)
-            if count % 10_240 < 512:
-                own = psutil.Process()
-                most = max(most, sum(p.memory_info().rss for p in [own, *own.children(recursive=True)]) / 2**20)
-        speed = round(count / (time.monotonic() - start))
-        found[name] = {"pictures_a_second": speed, "pictures": count, "memory_mb_of_all_processes": round(most)}
-    return found
+    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    own = psutil.Process()
+    of_visage = resident()
+
+    def processes() -> list[psutil.Process]:
+        return [own, *own.children(recursive=True)]
+
+    def plain() -> Iterator[int]:
+        for shard in some:
+            laid(batches.stream.files.read(shard), into)
+            yield shard.pictures
+
+    def data(shuffle: int | None) -> Iterator[int]:
+        read = ray.data.read_parquet([f"{path}/shards/{shard.name}" for shard in some], filesystem=files)
+        for batch in read.iter_batches(batch_size=512, local_shuffle_buffer_size=shuffle, batch_format="pyarrow"):
+            yield len(np.frombuffer(batch.column("picture").combine_chunks().buffers()[1], np.uint8)) // SIZE**2 // 3
+
+    found: dict[str, Any] = {"memory_mb_of_the_plain_reader": of_visage}
+    for _ in range(2):
+        for name, read in (("plain", plain()), ("ray", data(None)), ("ray, shuffled", data(4 * batches.stream.room))):
+            start, used = time.monotonic(), {p.pid: sum(p.cpu_times()[:2]) for p in processes()}
+            count = sum(read)
+            seconds, after = time.monotonic() - start, {p.pid: sum(p.cpu_times()[:2]) for p in processes()}
+            cpu = sum(value - used.get(pid, 0) for pid, value in after.items())
+            memory = sum(process.memory_info().rss for process in processes()) // 2**20
+            told = f"{count} pictures, {count / seconds:.0f} a second, {1e6 * cpu / count:.0f} us of CPU each"
+            found.setdefault(name, []).append(f"{told}, {memory} MB in all processes")
+    return found | {"load": os.getloadavg()}
 
 
 def mix(_: float) -> dict[str, Any]:
@@ -268,12 +197,16 @@ def mix(_: float) -> dict[str, Any]:
     everybody, passes = int(ends[-1]), 3
     counts, windows = np.zeros(everybody, int), np.zeros((passes, everybody), bool)
     met = []
-    for number in range(passes * len(shards)):
-        live = [order.at(number + k) for k in range(order.width)]
-        people = np.concatenate([np.arange(ends[k], ends[k + 1]) for k in live])
-        if number >= len(shards):  # the first window's shards are new to it for less than a whole stay
-            counts += np.bincount(random.choice(people, turn), minlength=everybody)
-        if live.count(0):
+    for number in range((passes + 1) * len(shards)):
+        positions = range(number, number + order.width)
+        stays = [np.arange(ends[k], ends[k + 1]) for k in map(order.at, positions)]
+        people = np.concatenate(stays)
+        own, of = np.unique(random.integers(len(people), size=turn), return_counts=True)
+        # Whole stays alone: those that begin in the passes after the first and end before the last.
+        passed = np.repeat(np.array(positions) // len(shards), [len(stay) for stay in stays])[own]
+        counted = (passed > 0) & (passed < passes)
+        counts[people[own[counted]]] += of[counted]
+        if 0 in map(order.at, positions) and number < passes * len(shards):
             windows[number // len(shards), people] = True
         met.append(len(people))
     spread = counts.var() / counts.mean()
@@ -291,7 +224,7 @@ def mix(_: float) -> dict[str, Any]:
     }
 
 
-PARTS = {"first": first, "read": read, "step": step, "ray": ray, "mix": mix}
+PARTS = {"first": first, "read": read, "pace": pace, "step": step, "ray": ray, "mix": mix}
 
 
 def main() -> None:
