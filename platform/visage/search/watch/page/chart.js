@@ -1,6 +1,6 @@
 // Figures on a canvas, without a library: axes with round numbers, lines and points in the page's colours.
 
-const EDGE = { left: 46, right: 34, top: 12, bottom: 34 };
+const EDGE = { left: 46, right: 34, top: 24, bottom: 34 };
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const probe = getComputedStyle(document.documentElement);
 export const CHOSEN = 6; // colours, in turn
@@ -100,7 +100,7 @@ export class Chart {
     context.fillText(across, EDGE.left + wide, pen.bottom + 18);
     context.textAlign = "left";
     context.textBaseline = "top";
-    context.fillText(up, EDGE.left + 6, EDGE.top);
+    context.fillText(up, 8, 6);
     context.save();
     this.paint(pen);
     context.restore();
