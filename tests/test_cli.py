@@ -95,6 +95,14 @@ def test_the_surface_grows_only_on_purpose() -> None:
     }
 
 
+def test_a_shell_completes_the_commands() -> None:
+    asked = {"_VISAGE_COMPLETE": "complete_bash", "COMP_WORDS": "visage stu", "COMP_CWORD": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", **asked}
+    script = "from visage.cli import app; app(prog_name='visage')"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "study"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, visage.cli; print([name for name in {HEAVY} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}

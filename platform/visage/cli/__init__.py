@@ -11,7 +11,6 @@ from visage.infra.signals import end_by_sigterm_too
 app = typer.Typer(
     help="Gives a face another expression while it stays the same person.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
