@@ -9,20 +9,20 @@ SIZE, WIDTH, SEED = 64, 32, 0
 
 
 def untrained_bundle(out: Path) -> Path:
-    """A bundle in the folder `out`: 64 px, width 32, 8 expressions."""
+    """A bundle in the folder `out`: 64 px, width 32, 8 expressions, of the networks that configs/demo.yaml trains."""
     import torch
 
     from tests.evaluations import sample
     from visage.faces.picture import write_png
+    from visage.models.basis import BasisGenerator
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
-    from visage.models.unet import UNet
     from visage.registry.bundle import write_bundle
 
     torch.manual_seed(SEED)
     write_bundle(
         out,
-        generator=UNet(SIZE, WIDTH, len(EXPRESSIONS)),
+        generator=BasisGenerator(SIZE, WIDTH, len(EXPRESSIONS)),
         encoder=CompactEncoder(),
         check=ExpressionCheck(EXPRESSIONS),
         faces_png=write_png(None, np.zeros((8, 8, 3), np.uint8)),
