@@ -4,7 +4,10 @@ import io
 import json
 import math
 import random
+import sqlite3
+import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ EVERY = 100
 def begun(folder: Path, name: str = "test", trials: int = 12, **search: Any) -> tuple[optuna.Study, Tracking, RunLog]:
     """An empty study in the folder's optuna.db, the store in its mlflow.db, and the study's run there."""
     folder.mkdir(exist_ok=True)
+    (folder / "mlflow.db").write_bytes(empty_store())
     store = f"sqlite:///{folder}/mlflow.db"
     asked = experiment(
         folder, store, **{"name": name, "trials": trials, "scheduler": "asha", "grace_images": 100, **search}
@@ -42,6 +46,18 @@ def begun(folder: Path, name: str = "test", trials: int = 12, **search: Any) -> 
     log_faces(run, asked.data)
     study.set_user_attr("run_id", run.run_id)
     return study, tracking, run
+
+
+@cache
+def empty_store() -> bytes:
+    """MLflow's database without an experiment of ours; to make its schema takes seconds."""
+    from visage.registry.store import open_store
+
+    with tempfile.TemporaryDirectory(prefix="visage-") as folder:
+        open_store(f"sqlite:///{folder}/mlflow.db")
+        with sqlite3.connect(f"{folder}/mlflow.db") as database, sqlite3.connect(f"{folder}/copy.db") as copy:
+            database.backup(copy)
+        return Path(folder, "copy.db").read_bytes()
 
 
 def write_faces(folder: Path) -> None:

@@ -22,6 +22,8 @@ from visage.search.watch.lineage import ENDPOINT, PAGES
 from visage.search.watch.seeds import reach_of
 from visage.search.watch.studies import Studies
 
+pytestmark = pytest.mark.slow
+
 
 def test_faces_are_those_of_the_trials_at_their_images(ask: Callable[..., httpx.Response]) -> None:
     found = ask("pictures?name=test&trials=1,5,7,99,x,-1,").json()["pictures"]

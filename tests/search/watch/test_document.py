@@ -23,6 +23,7 @@ def read(look: Look) -> Study:
     return Study.model_validate_json(look.content()[0])
 
 
+@pytest.mark.slow
 def test_what_was_searched_stands_apart_from_what_was_not(watched: tuple[Path, optuna.Study]) -> None:
     found = read(Look("test", f"sqlite:///{watched[0]}/optuna.db"))
     assert [setting.path for setting in found.settings] == list(RANGES)
@@ -35,6 +36,7 @@ def test_what_was_searched_stands_apart_from_what_was_not(watched: tuple[Path, o
     assert sum(setting.importance or 0 for setting in found.settings) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_trials_have_their_rank_their_ending_and_the_command_that_repeats_them(
     watched: tuple[Path, optuna.Study],
 ) -> None:
@@ -52,6 +54,7 @@ def test_trials_have_their_rank_their_ending_and_the_command_that_repeats_them(
     assert {trial.number for trial in found.trials if trial.front} == {trial.number for trial in study.best_trials}
 
 
+@pytest.mark.slow
 def test_a_look_reads_again_what_changed_and_has_another_tag_then(tmp_path: Path) -> None:
     study = made(tmp_path, [0.3, 0.4])
     look = Look("test", f"sqlite:///{tmp_path}/optuna.db")
@@ -68,6 +71,7 @@ def test_a_look_reads_again_what_changed_and_has_another_tag_then(tmp_path: Path
     assert not now.runs  # nobody has claimed it
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_one_sentence_and_is_read_when_it_is_back(tmp_path: Path) -> None:
     look = Look("test", f"sqlite:///{tmp_path}/optuna.db")
     with pytest.raises(UserError, match="there is no such study"):

@@ -24,6 +24,8 @@ from visage.search.watch.app import COOKIE, address, build_app
 from visage.search.watch.looks import CurvesOf, Look
 from visage.search.watch.studies import Studies
 
+pytestmark = pytest.mark.slow
+
 
 def test_only_this_machine_s_own_names_are_answered(ask: Callable[..., httpx.Response], served: str) -> None:
     assert ask("study?name=test").status_code == 200
@@ -127,7 +129,6 @@ def test_a_store_that_is_away_is_said_and_the_study_is_shown_without_it(tmp_path
         assert httpx.get(f"{url}/studies", cookies=cookies).json() == {"names": ["test"]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_prints_what_to_open_and_ends_by_ctrl_c(
     watched: tuple[Path, optuna.Study], ending: signal.Signals
