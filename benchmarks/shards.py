@@ -34,6 +34,7 @@ from many_faces import ADDRESS, BATCH, KEY, SIZE, WINDOW, experiment, make, stre
 
 ROOT = Path(__file__).resolve().parents[1]
 SOME = 40  # shards that both readers read
+DEPTH = 8  # as `Trainer` draws from shards
 PACES = (500, 1_000, 2_000)
 
 
@@ -92,7 +93,7 @@ def pace(_: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for speed in (*PACES, *PACES):
         for name, own in (("packed", batches.sample), ("shards", batches)):
-            ahead = Ahead(lambda first, own=own: own.draw(first, BATCH), BATCH)  # type: ignore[misc]
+            ahead = Ahead(lambda first, own=own: own.draw(first, BATCH), BATCH, DEPTH)  # type: ignore[misc]
             ahead.at(0)
             turns, waited, at, start = batches.turn, 0.0, BATCH, time.monotonic()
             due = start

@@ -60,9 +60,29 @@ def test_the_next_batch_is_drawn_beside_the_step_and_none_after_it(
     assert threading.current_thread().name not in {thread for *_, thread in noted}
 
 
-def test_after_a_leap_what_was_drawn_is_let_go() -> None:
-    drawn = Ahead(lambda first: f"from {first}", 8)
+@pytest.mark.parametrize("depth", [1, 3])
+def test_after_a_leap_what_was_drawn_is_let_go(depth: int) -> None:
+    drawn = Ahead(lambda first: f"from {first}", 8, depth)
     assert [drawn.at(first) for first in (0, 8, 40, 48, 48, 0)] == [f"from {n}" for n in (0, 8, 40, 48, 48, 0)]
+    drawn.close()
+
+
+def test_as_many_are_drawn_ahead_as_asked_for_and_after_an_error_the_same_again() -> None:
+    begun: list[int] = []
+
+    def draw(first: int) -> int:
+        begun.append(first)
+        if begun == [0, 8, 16]:
+            raise OSError("a shard is gone")
+        return first
+
+    drawn = Ahead(draw, 8, 3)
+    assert drawn.at(0) == 0
+    until(lambda: begun == [0, 8, 16, 24])
+    assert drawn.at(8) == 8
+    with pytest.raises(OSError, match="a shard is gone"):
+        drawn.at(16)
+    assert [drawn.at(first) for first in (16, 24, 32)] == [16, 24, 32]
     drawn.close()
 
 

@@ -30,6 +30,7 @@ from visage.training.streamed import StreamedBatches
 
 CPU = torch.device("cpu")
 NO_LOSSES: Mapping[str, float] = {}
+DEPTH_IN_SHARDS = 8  # batches drawn ahead, as the window that is made meanwhile holds a draw up now and then
 YOUNG = 8  # the moving average's half-life is at most one in so many of the images seen
 
 
@@ -81,7 +82,8 @@ class Trainer:
         self.batches = made = self._batches(faces)
         share = experiment.train.batch // place.workers
         first = place.rank * share
-        self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch)
+        depth = DEPTH_IN_SHARDS if faces.shards else 1
+        self.drawn: Ahead[Any] = Ahead(lambda images: made.draw(images + first, share), experiment.train.batch, depth)
         self.images = 0
         self.evaluation: Progress | None = None  # the last one
         sample = made.sample if isinstance(made, StreamedBatches) else made
