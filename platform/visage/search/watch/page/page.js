@@ -53,7 +53,9 @@ function showChosen() {
   showFaces(study, chosen);
 }
 
-function take(found) {
+const rest = () => new Promise((done) => setTimeout(done)); // between two parts, so that a key or a frame need not wait for all
+
+async function take(found) {
   study = found;
   study.byNumber = new Map(study.trials.map((trial) => [trial.number, trial]));
   document.title = `${study.name}: a study`;
@@ -65,8 +67,10 @@ function take(found) {
   at("main").hidden = false;
   showLeader();
   showSettings();
+  await rest();
   showEndings();
   if (!byHand) chooseLeaders();
+  await rest();
   showChosen();
 }
 
@@ -189,7 +193,7 @@ async function look() {
   if (!document.hidden) {
     await attempt("study", async () => {
       const found = await api.look();
-      if (found) take(found);
+      if (found) await take(found);
       at("when").textContent = `Read at ${new Date().toLocaleTimeString()}.`;
     });
     if (study) {
