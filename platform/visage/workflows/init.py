@@ -10,6 +10,8 @@ from visage.config import Experiment
 from visage.config.read import validated
 from visage.errors import UserError
 from visage.infra.files import write_whole
+from visage.methods import usual_model
+from visage.methods.requests import EXPRESSION
 from visage.workflows.terminal import console
 
 IGNORED = "# faces, checkpoints, models and databases\nruns/\n"
@@ -30,7 +32,7 @@ DRAWN = """\
 method:
   width: 24
   discriminator_width: 16
-  basis: true # maps that all faces share, under the U-Net's own change (docs/ucgan.md); false: the published method
+  basis: true # maps that all faces share, under the U-Net's own change; false: the published method
 loss:
   adversarial: {{form: hinge, start: 0.3}}
   pairing: {{weight: 0.5}}
@@ -57,7 +59,7 @@ PHOTOGRAPHS = """\
 method:
   width: 16
   discriminator_width: 16
-  basis: true # maps that all faces share, under the U-Net's own change (docs/ucgan.md); false: the published method
+  basis: true # maps that all faces share, under the U-Net's own change; false: the published method
   exaggeration: 1.1 # more of the change than was learnt, which is the mean of all people's
 loss:
   adversarial: {{form: hinge, weight: 2, start: 0.3}}
@@ -98,7 +100,7 @@ SEARCH = """\
 
 SERVING = """\
 # The endpoint; what is left out has its default (docs/endpoint.md).
-model: visage-ucgan@champion # followed: a new champion takes its place without a restart
+model: {model} # followed: a new champion takes its place without a restart
 tracking_uri: sqlite:///runs/mlflow.db
 port: 8000
 replicas:
@@ -129,7 +131,7 @@ def begin(folder: Path, layout: str, source: Path | None, size: int, gpus: int) 
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in (
         ("experiment.yaml", experiment),
-        ("serve.yaml", SERVING.format(gpus=gpus)),
+        ("serve.yaml", SERVING.format(model=usual_model(EXPRESSION), gpus=gpus)),
         (".gitignore", IGNORED),
     ):
         write_whole(folder / file, content.encode())
