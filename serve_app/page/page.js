@@ -31,6 +31,7 @@ async function attempt(action) {
   last = action;
   try {
     await action();
+    if (action !== last) return; // the fault is of a newer one
     at("fault").textContent = "";
     at("again").hidden = at("key-form").hidden = true;
   } catch (error) {

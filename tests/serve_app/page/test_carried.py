@@ -8,7 +8,7 @@ from tests.serve_app.page.looking import IN_BROWSER, choose_sample, fault, pixel
 from tests.serve_app.samples import UNITS, png
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 pytestmark = IN_BROWSER
 
@@ -45,6 +45,24 @@ def test_a_photograph_can_be_the_driver_and_its_fault_is_a_sentence(page: "Page"
     page.get_by_role("radio", name="By its name").check()
     assert page.locator("#transfer").is_hidden()
     assert page.locator("#work").is_visible()
+
+
+def test_a_fault_stays_when_an_earlier_answer_comes_late(page: "Page") -> None:
+    choose_sample(page)
+    held: list[Route] = []
+    page.route("**/v1/transfer", lambda route: held.append(route))
+    page.get_by_role("radio", name="By face or muscle").check()
+    for _ in range(600):
+        if held:
+            break
+        page.wait_for_timeout(100)
+    page.set_input_files("#driver-file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    told = fault(page)
+    with page.expect_response("**/v1/transfer"):
+        held[0].continue_()
+    page.locator("#unit-12-value:not(:empty)").wait_for()
+    page.wait_for_timeout(300)
+    assert page.locator("#fault").inner_text() == told
 
 
 def test_the_sliders_of_action_units_change_the_face_by_keyboard(page: "Page") -> None:
