@@ -11,6 +11,7 @@ from visage.infra.files import locked
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy import URL
 
 SQLITE = "sqlite:///"
 CONNECT_SECONDS = 10
@@ -29,11 +30,10 @@ def open_database(address: str) -> "RDBStorage":
     A new SQLite database gets its schema under a lock, as studies that make it side by side crash.
     """
     from optuna.storages import RDBStorage
-    from sqlalchemy import make_url
 
     options: dict[str, Any] = {}
     try:
-        url = make_url(address)
+        url = _url(address)
         lock: Any = nullcontext()
         if address.startswith(SQLITE):
             file = Path(address.removeprefix(SQLITE))
@@ -41,7 +41,6 @@ def open_database(address: str) -> "RDBStorage":
             lock = locked(file.with_name(f"{file.name}.lock"))
             options = {"connect_args": {"timeout": LOCKED_SECONDS}}
         elif url.get_backend_name() == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's own choice of a driver is
             # Asked before each use, as a server may go and come back while trials train.
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS, **KEEPALIVE}}
         with lock:
@@ -54,20 +53,25 @@ def open_database(address: str) -> "RDBStorage":
 def answers(address: str) -> bool:
     """Whether the database at an SQLAlchemy address is there; nothing is made. Raises UserError when it is a server's
     that does not answer."""
-    from sqlalchemy import create_engine, make_url, text
+    from sqlalchemy import create_engine, text
 
     if address.startswith(SQLITE):
         return Path(address.removeprefix(SQLITE)).exists()
     try:
-        url = make_url(address)
-        if url.get_backend_name() == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        with create_engine(url, connect_args={"connect_timeout": CONNECT_SECONDS}).connect() as connection:
+        with create_engine(_url(address), connect_args={"connect_timeout": CONNECT_SECONDS}).connect() as connection:
             connection.execute(text("SELECT 1"))
     except Exception as error:  # as in `open_database`
         fault = f"search.storage = {address}: does not answer ({one_line(error, 400)})"
         raise UserError(f"{without_passwords(fault)}; give the address of a database that does.") from None
     return True
+
+
+def _url(address: str) -> "URL":
+    from sqlalchemy import make_url
+
+    url = make_url(address)
+    # Whatever SQLAlchemy's own choice of a driver is.
+    return url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
 
 
 @contextmanager
