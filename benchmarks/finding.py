@@ -1,10 +1,11 @@
 """Faces found a second by a replica, in photographs that wait: as the endpoint searches, and as its package would.
 
-    python benchmarks/finding.py [--cores 2] [--rounds 5] [--photographs 48]
+    python benchmarks/finding.py [--cores 2] [--rounds 5] [--photographs 48] [--source DIR]
 
 By turns in each round: MTCNN as facenet-pytorch has it, one photograph after the other in one thread, which was the
-endpoint's way until November 2026; and `serve_app.finder`. Procedural faces in photographs of 640 x 640 pixels, which
-are searched as they are. Prints JSON: photographs a second, the ratio in each round, and how far the landmarks differ.
+endpoint's way until November 2026; and `serve_app.finder`. On the photographs of DIR, else on procedural faces before
+coloured clouds, 640 x 640 pixels, which are searched as they are. Prints JSON: photographs a second, the ratio in each
+round, and how far the landmarks differ.
 """
 
 import argparse
@@ -43,13 +44,19 @@ def of_the_package() -> Way:
     from facenet_pytorch import MTCNN
     from PIL import Image
 
-    from visage.faces.align import SMALLEST_FACE
+    from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE
 
+    long = DETECTION_SIDES[1]
     detector = MTCNN(keep_all=True, post_process=False, min_face_size=SMALLEST_FACE, device="cpu")
 
     def find(photographs: Sequence[np.ndarray]) -> Landmarks:
-        found = [detector.detect(Image.fromarray(photo), landmarks=True) for photo in photographs]
-        return [np.asarray(points[0], float) for _, _, points in found]
+        found = []
+        for photo in photographs:
+            image = Image.fromarray(photo)
+            scale = min(1.0, long / max(image.size))
+            image = image.resize(tuple(round(side * scale) for side in image.size), Image.Resampling.BILINEAR)
+            found.append(np.asarray(detector.detect(image, landmarks=True)[2][0], float) / scale)
+        return found
 
     return find
 
@@ -75,11 +82,18 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photographs", type=int, default=48)
+    parser.add_argument("--source", type=Path, help="folder of JPEG files, one face in each; none: procedural ones")
     options = parser.parse_args()
     import torch
 
+    from visage.faces.picture import read_picture
+
     torch.set_num_threads(options.cores)
-    photographs = [photograph(number) for number in range(options.photographs)]
+    if options.source:
+        files = sorted(options.source.rglob("*.jpg"))[: options.photographs]
+        photographs = [read_picture(file) for file in files]
+    else:
+        photographs = [photograph(number) for number in range(options.photographs)]
     ways = {"package": of_the_package(), "endpoint": of_the_endpoint(options.cores)}
     first = {name: way(photographs) for name, way in ways.items()}  # the first search of a size is slower
     apart = max(np.abs(a - b).max() for a, b in zip(*first.values(), strict=True))

@@ -107,7 +107,8 @@ def _planar(images: "Sequence[Image.Image]") -> "Tensor":
     import torch
 
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    return pixels.permute(0, 3, 1, 2).contiguous().float().permute(0, 2, 3, 1)
+    planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.permute(0, 2, 3, 1)
 
 
 def _searched(height: int, width: int) -> tuple[int, int]:
