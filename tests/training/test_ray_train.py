@@ -1,6 +1,7 @@
 """The loop under a real Ray Train."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from ray.train import UserCallback
 
+from tests.faces.sets import in_shards
 from visage.config import Experiment, replaced
 from visage.config.experiment import Train
 from visage.faces.faceset import FaceSet
-from visage.judging.networks.train import FaceNetworks
+from visage.faces.shared import opened, upload
+from visage.judging.networks.train import FaceNetworks, face_networks
 from visage.training import checkpoint
 from visage.training.progress import Diverged, Progress
 from visage.training.ray_train import train_on_ray
@@ -139,3 +142,27 @@ def test_resources_are_those_of_the_configuration() -> None:
     scaling = torch_trainer(train, placement, {}, Path("unused")).scaling_config
     assert (scaling.num_workers, scaling.use_gpu) == (4, True)
     assert scaling.resources_per_worker == {"CPU": 2, "GPU": 1}
+
+
+@pytest.mark.soak
+def test_workers_with_shards_of_their_own_go_on_where_they_were(
+    local_ray: None,
+    judged: Judged,
+    experiment: Experiment,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a bucket, each with a copy of its own; the second run is cut off in the middle of its windows."""
+    monkeypatch.chdir(tmp_path)
+    upload(replace(in_shards(judged[0], tmp_path / "set", 0.3), address=f"{bucket}/set"))
+    changes = {"data.dir": f"{bucket}/set", "data.shards.window": 2, "train.images": 96, "train.evaluate_every": 48}
+    changes |= {"optim.decay_from": 1.0}  # or the first run would slow down towards an end of its own
+    streamed = replaced(experiment, changes)
+    faces = opened(streamed.data)
+    networks = face_networks(faces, streamed.judge)
+    run(streamed, faces, networks, RunFolder(tmp_path / "whole"), lambda point: None)
+    run(replaced(streamed, {"train.images": 48}), faces, networks, RunFolder(tmp_path / "cut"), lambda point: None)
+    run(streamed, faces, networks, RunFolder(tmp_path / "cut"), lambda point: None, resume=True)
+    whole, cut = (checkpoint.load(tmp_path / name / "checkpoint")["generator"] for name in ("whole", "cut"))
+    assert all((cut[name] - value).abs().max() < 1e-5 for name, value in whole.items())
