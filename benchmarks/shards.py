@@ -34,7 +34,6 @@ from many_faces import ADDRESS, BATCH, KEY, SIZE, WINDOW, experiment, make, stre
 
 ROOT = Path(__file__).resolve().parents[1]
 SOME = 40  # shards that both readers read
-DEPTH = 8  # as `Trainer` draws from shards
 PACES = (500, 1_000, 2_000)
 
 
@@ -87,13 +86,14 @@ def read(_: float) -> dict[str, Any]:
 
 def pace(_: float) -> dict[str, Any]:
     from visage.training.ahead import Ahead
+    from visage.training.trainer import DEPTH_IN_SHARDS
 
     batches, _faces = streamed(cache_gb=2)
     batches.draw(0, BATCH)
     found: dict[str, Any] = {}
     for speed in (*PACES, *PACES):
         for name, own in (("packed", batches.sample), ("shards", batches)):
-            ahead = Ahead(lambda first, own=own: own.draw(first, BATCH), BATCH, DEPTH)  # type: ignore[misc]
+            ahead = Ahead(lambda first, own=own: own.draw(first, BATCH), BATCH, DEPTH_IN_SHARDS)  # type: ignore[misc]
             ahead.at(0)
             turns, waited, at, start = batches.turn, 0.0, BATCH, time.monotonic()
             due = start

@@ -34,6 +34,11 @@ def doctor(
         from visage.workflows.doctor.examine import examine
 
         found = examine(experiment)
+    conclude(found, as_json)
+
+
+def conclude(found: "Examination", as_json: bool = False) -> None:
+    """Print what was found; ends with status 1 where something would fail."""
     if as_json:
         typer.echo(found.model_dump_json())
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from visage.cli.doctor import conclude
 from visage.cli.options import Image, Variables, require_shareable
 from visage.errors import UserError
 
@@ -49,9 +50,10 @@ def submit(
     given = list(context.args)
     config, settings = _checked(context, command, given)
     if dry_run:
-        from visage.cli.doctor import doctor
+        from jobs.examination import examine_cluster
 
-        return doctor(config, settings, address, image, variables)
+        found = examine_cluster(address, config, settings, variables or (), image=image, command=typed())
+        return conclude(found)
     arguments = [config.name if config and Path(each) == config else each for each in given]
     entrypoint = shlex.join(["python", "-m", "jobs.run", command, *arguments])
     name = re.sub(r"[^\w-]+", "-", f"visage-{command}" + (f"-{config.stem}" if config else ""))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from visage.registry.store import database_of, every, if_there, open_store, store_faults
+from visage.registry.tracking import STATE
 
 
 def pace(uri: str, experiment: str, params: Mapping[str, str]) -> tuple[str, float] | None:
@@ -17,7 +18,7 @@ def pace(uri: str, experiment: str, params: Mapping[str, str]) -> tuple[str, flo
         there = if_there(lambda: client.get_experiment_by_name(experiment))
         if there is None:
             return None
-        query = f"tags.`visage.state` = 'complete' AND {kept}"
+        query = f"tags.`{STATE}` = 'complete' AND {kept}"
         order = ["attributes.start_time DESC"]
         found = every(client.search_runs, experiment_ids=[there.experiment_id], filter_string=query, order_by=order)
     for run in found:

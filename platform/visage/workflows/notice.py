@@ -1,12 +1,12 @@
 """`search.notify`: who hears of a study's end, however it ends."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os.path import expandvars
 from typing import TYPE_CHECKING, Any
 
 from visage.config.experiment import Search
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRIES, PAUSE_SECONDS = 4, 2.0
 ANSWER_SECONDS, COMMAND_SECONDS = 10, 60
-NAMED = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+NAMED = re.compile(r"\$(?:\w+|\{\w+\})")
 
 
 class Notice:
@@ -73,8 +73,9 @@ def tell(whom: str | None, content: dict[str, Any]) -> None:
         patient(_post if whom.startswith(("http://", "https://")) else _run, whom, body)
     except Exception as error:  # of a network or a program, any
         reason = one_line(error)
-        for found in NAMED.finditer(whom):  # which may be secrets
-            reason = reason.replace(_value(found), found[0])
+        for name in NAMED.findall(whom):  # whose values may be secrets
+            if value := expandvars(name):
+                reason = reason.replace(value, name)
         console.print(f"search.notify = {whom}: was not told that the study has ended ({reason}).")
 
 
@@ -82,22 +83,13 @@ def _post(address: str, body: str) -> None:
     import httpx
 
     headers = {"Content-Type": "application/json"}
-    answer = httpx.post(_meant(address), content=body.encode(), headers=headers, timeout=ANSWER_SECONDS)
+    answer = httpx.post(expandvars(address), content=body.encode(), headers=headers, timeout=ANSWER_SECONDS)
     if answer.status_code >= 300:
         raise ValueError(f"it answers {answer.status_code}")
 
 
 def _run(command: str, body: str) -> None:
-    words = [_meant(word) for word in shlex.split(command)]
+    words = [expandvars(word) for word in shlex.split(command)]
     done = subprocess.run(words, input=body, text=True, capture_output=True, timeout=COMMAND_SECONDS)
     if done.returncode:
         raise ValueError(f"it ends with {done.returncode}: {done.stderr.strip()[-200:]}")
-
-
-def _meant(text: str) -> str:
-    """With the values of the environment in the place of $NAME and ${NAME}; a name that is not set stays."""
-    return NAMED.sub(_value, text)
-
-
-def _value(named: re.Match[str]) -> str:
-    return os.environ.get(named[1] or named[2]) or named[0]

@@ -12,7 +12,7 @@ def estimate(experiment: Experiment | None) -> str:
     machine. Raises UserError where not even one trial fits, or MLflow does not answer."""
     from visage.registry.pace import pace
     from visage.registry.tracking import flattened
-    from visage.search.study.budget import span
+    from visage.search.study.budget import HOUR, span
     from visage.training.resources import concurrency, room, this_machine
 
     if experiment is None or not experiment.search.space:
@@ -28,7 +28,7 @@ def estimate(experiment: Experiment | None) -> str:
         return f"{plan}; no training like these is in MLflow yet, so how long is told from the first trials on"
     name, seconds = known
     work = search.trials * train.images * seconds
-    took = min(work / at_once, search.stop.hours * 3600 if search.stop.hours else float("inf"))
-    gpus = f" and {took * at_once * train.workers * train.gpus_per_worker / 3600:.3g} GPU hours"
+    took = min(work / at_once, search.stop.hours * HOUR if search.stop.hours else float("inf"))
+    gpus = f" and {took * at_once * train.workers * train.gpus_per_worker / HOUR:.3g} GPU hours"
     fewer = "; asha stops the poor ones early" if search.scheduler == "asha" else ""
     return f"{plan}: at most about {span(took)}{gpus if train.gpus_per_worker else ''}, as fast as {name}{fewer}"

@@ -2,9 +2,10 @@
 
 import os
 import time
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from visage.config import Experiment
@@ -38,22 +39,26 @@ def examine(experiment: Experiment | None) -> Examination:
     from visage.infra.ray_session import local_ray
     from visage.training.resources import ask_nodes
 
-    questions = questions_of(experiment)
+    questions, here = questions_of(experiment), installed()
     began = time.time()
-    if not os.environ.get("RAY_ADDRESS"):
-        looked: dict[str, Looked | None] = {"here": look(questions, "here", None)}
-        ended, (told, *fits) = time.time(), _estimate(experiment)
-    else:
-        with local_ray(dashboard=False):
-            looked = ask_nodes(look, questions, seconds=SECONDS + 10)
-            ended, (told, *fits) = time.time(), _estimate(experiment)
+    of_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    with local_ray(dashboard=False) if of_cluster else nullcontext():
+        looked: dict[str, Looked | None] = (
+            ask_nodes(look, questions, seconds=SECONDS + 10) if of_cluster else {"here": look(questions, "here", None)}
+        )
+        ended = time.time()
+        told, fits = "", list[Check]()
+        try:
+            told = estimate(experiment)
+        except UserError as error:
+            fits = [Check.refused(SHARED, "trials", error)]
     checks: list[Check] = []
     for place, found in looked.items():
         if found is None:
             mend = "see the node's logs, or let it go"
             checks.append(Check(place=place, subject="node", state="broken", found="does not answer", mend=mend))
         else:
-            checks += [*_versions(place, found), _clock(place, found.at, began, ended), *found.checks]
+            checks += [_versions(place, found.versions, here), _clock(place, found.at, began, ended), *found.checks]
     return Examination(checks=[*checks, *stores(experiment), *fits], estimate=told)
 
 
@@ -114,26 +119,14 @@ def _faces(data: Data) -> Answer:
     return faces_at(data.address, there, data.source, data.layout == "synthetic")
 
 
-def _estimate(experiment: Experiment | None) -> tuple[Any, ...]:
-    """The estimate, and a check of what stands in its way."""
-    try:
-        return (estimate(experiment),)
-    except UserError as error:
-        told, _, mend = str(error).rstrip(".").rpartition("; ")
-        return ("", Check(place=SHARED, subject="trials", state="broken", found=told, mend=mend))
-
-
-def _versions(place: str, found: Looked) -> list[Check]:
-    """One check: what differs from the driver's."""
-    here = installed()
-    told = ", ".join(f"{name} {found.versions[name]}" for name in SAME)
-    different = [
-        f"{name} {there} and not {here[name]}" for name, there in found.versions.items() if there != here[name]
-    ]
+def _versions(place: str, there: Mapping[str, str], here: Mapping[str, str]) -> Check:
+    """here: the driver's."""
+    different = [f"{name} {there[name]} and not {here[name]}" for name in SAME if there[name] != here[name]]
     if not different:
-        return [Check(place=place, subject="versions", state="good", found=told)]
+        told = ", ".join(f"{name} {there[name]}" for name in SAME)
+        return Check(place=place, subject="versions", state="good", found=told)
     mend = "give all nodes one image, or install the same there"
-    return [Check(place=place, subject="versions", state="broken", found=", ".join(different), mend=mend)]
+    return Check(place=place, subject="versions", state="broken", found=", ".join(different), mend=mend)
 
 
 def _clock(place: str, at: float, began: float, ended: float) -> Check:

@@ -97,33 +97,30 @@ def installed() -> dict[str, str]:
 
 def side_by_side(place: str, looks: Sequence[Look]) -> list[Check]:
     """What each look finds, in their order; one that does not answer is broken."""
-    answers: dict[int, Answer] = {}
+    checks: dict[int, Check] = {}
 
-    def ask(number: int, look: Callable[[], Answer]) -> None:
+    def ask(number: int, subject: str, look: Callable[[], Answer]) -> None:
         try:
-            answers[number] = look()
+            state, told, mend = look()
         except UserError as error:
-            told, _, mend = str(error).rstrip(".").rpartition("; ")
-            answers[number] = ("broken", told, mend)
+            checks[number] = Check.refused(place, subject, error)
+            return
         except Exception as error:  # of a driver or a client, any
-            answers[number] = ("broken", one_line(error), "read the machine's logs")
+            state, told, mend = "broken", one_line(error), "read the machine's logs"
+        checks[number] = Check(place=place, subject=subject, state=state, found=told, mend=mend)
 
-    threads = [Thread(target=ask, args=item, daemon=True) for item in enumerate(look for _, look in looks)]
+    threads = [Thread(target=ask, args=(number, *each), daemon=True) for number, each in enumerate(looks)]
     for thread in threads:
         thread.start()
     until = time.monotonic() + SECONDS
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    silent: Answer = (
-        "broken",
-        f"no answer within {SECONDS:g} s",
-        "see whether it hangs, or a firewall drops what is sent",
-    )
-    found = []
-    for number, (subject, _) in enumerate(looks):
-        state, told, mend = answers.get(number, silent)
-        found.append(Check(place=place, subject=subject, state=state, found=told, mend=mend))
-    return found
+    silent = f"no answer within {SECONDS:g} s"
+    mend = "see whether it hangs, or a firewall drops what is sent"
+    return [
+        checks.get(number) or Check(place=place, subject=subject, state="broken", found=silent, mend=mend)
+        for number, (subject, _) in enumerate(looks)
+    ]
 
 
 def _version(name: str) -> str:

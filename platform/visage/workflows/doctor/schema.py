@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from visage.errors import UserError
+
 State = Literal["good", "doubtful", "broken"]
 
 
@@ -16,6 +18,12 @@ class Check(BaseModel):
     state: State
     found: str
     mend: str = ""
+
+    @classmethod
+    def refused(cls, place: str, subject: str, fault: UserError) -> "Check":
+        """Broken, with the fault's sentence: what it says after the last semicolon is the mend."""
+        told, _, mend = str(fault).rstrip(".").rpartition("; ")
+        return cls(place=place, subject=subject, state="broken", found=told, mend=mend)
 
 
 class Examination(BaseModel):
