@@ -8,7 +8,7 @@ from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.shards import FOLDER, Shard, check
 from visage.infra.files import locked, write_whole
-from visage.infra.patience import PATIENCE_SECONDS, PAUSE_SECONDS
+from visage.infra.patience import patiently
 from visage.infra.remote_store import Store
 
 LOCKS = 16  # so many shards may be fetched at once by the processes of a machine
@@ -62,15 +62,8 @@ class ShardFiles:
 
     def _fetched(self, shard: Shard) -> bytes:
         assert self.store
-        waited = 0.0
-        while True:
-            try:
-                content = self.store.read(shard.name)
-                break
-            except NotWritten:
-                if waited >= PATIENCE_SECONDS or self.closed.wait(PAUSE_SECONDS):
-                    raise
-                waited += PAUSE_SECONDS
+        store = self.store
+        content = patiently(lambda: store.read(shard.name), self.closed.wait)
         if content is None:
             raise self._fault(shard, "is missing")
         return content

@@ -11,10 +11,11 @@ PAUSE_SECONDS = 1.0
 Answer = TypeVar("Answer")
 
 
-def patiently(call: Callable[[], Answer]) -> Answer:
+def patiently(call: Callable[[], Answer], wait: Callable[[float], object] = time.sleep) -> Answer:
     """What the call returns, called again while the store refuses.
 
-    Raises its last UserError when patience ends, and Overtaken at once.
+    wait: for so many seconds; what it gives ends patience if it is true, as an event's `wait` does. Raises the call's
+    last UserError when patience ends, and Overtaken at once.
     """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -23,6 +24,5 @@ def patiently(call: Callable[[], Answer]) -> Answer:
         except Overtaken:
             raise
         except UserError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or wait(PAUSE_SECONDS):
                 raise
-            time.sleep(PAUSE_SECONDS)
