@@ -1,4 +1,4 @@
-"""The commands on single pictures; heavy imports happen inside."""
+"""The commands on pictures; heavy imports happen inside."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,9 +23,11 @@ def _by_driver() -> str:
 
 
 def edit(
-    photo: Annotated[Path, typer.Argument(help="Photograph with one face", show_default=False)],
+    photo: Annotated[Path, typer.Argument(help="Photograph with one face, or a folder of them", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Picture to write: .png, .jpg or .webp; of a folder, another one", show_default=False)
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -38,16 +40,21 @@ def edit(
     animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
     registry: Store = LOCAL_STORE,
 ) -> None:
-    """Give the face in a photograph another expression."""
+    """Give the face in a photograph another expression, or in all of a folder; called again it goes on there."""
     from visage.workflows.pictures import edit_photo
 
     edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
-    typer.echo(f"{out}: written.")
+    if not photo.is_dir():
+        typer.echo(f"{out}: written.")
 
 
 def transfer(
-    photo: Annotated[Path, typer.Argument(help="Photograph with one face: whose face it is", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Picture to write; a folder with several --from", show_default=False)],
+    photo: Annotated[
+        Path, typer.Argument(help="Photograph with one face: whose face it is; or a folder of them", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Picture to write; a folder of a folder, or with several --from", show_default=False)
+    ],
     model: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""What the commands do that deal with single pictures: edit one, and read what one says of itself."""
+"""What the commands do that deal with pictures: edit one, or a folder of them, and read what one says of itself."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,10 +19,14 @@ def edit_photo(
     photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
     view: Literal["photo", "face"], registry: str, animation: bool = False,
 ) -> None:  # fmt: skip
-    """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP."""
-    from visage.faces.picture import check_animation, check_ending, read_picture, write_picture
-    from visage.infra.files import write_whole
+    """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP.
+    Where `photo` is a folder, so is `out`."""
+    from visage.faces.picture import check_animation, check_ending
+    from visage.workflows.photographs import edit_photos, keep
 
+    if photo.is_dir():
+        edit_photos(photo, to, out, intensity, model, url, view, registry, animation)
+        return
     check_ending(out)
     if animation:
         check_animation(out)
@@ -34,18 +38,10 @@ def edit_photo(
         edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation)
         return
     from visage.client import Client
-    from visage.faces.provenance import xmp_packet
 
-    if animation:
-        with Client(url) as client:
-            answer = client.expressions(photo, [to], intensity=intensity, view=view, format="webp")
-        write_whole(out, answer.results[0].image)  # with the endpoint's own provenance
-        return
     with Client(url) as client:
-        answer = client.expressions(photo, [to], intensity=intensity, view=view)
-    made_by = answer.model
-    xmp = xmp_packet(made_by.name, made_by.version, made_by.run_id, view)
-    write_picture(out, read_picture(answer.results[0].image), xmp=xmp)
+        answer = client.expressions(photo, [to], intensity=intensity, view=view, format="webp" if animation else "png")
+    keep(out, answer.results[0].image, answer.model, view)
 
 
 def transfer_photo(
@@ -53,13 +49,18 @@ def transfer_photo(
     registry: str, au: list[str] | None = None,
 ) -> list[Path]:  # fmt: skip
     """Carry each driver's expression over, in this process with a model, or by an endpoint; with several drivers `out`
-    is a folder. au: action units in place of drivers, each as "12=0.8". Returns the files written."""
-    from visage.faces.picture import check_ending, read_picture, write_picture
+    is a folder. au: action units in place of drivers, each as "12=0.8". Where `photo` is a folder, so is `out`. Returns
+    the files written; none of a folder, which tells of them itself."""
+    from visage.faces.picture import check_ending
+    from visage.workflows.photographs import keep, transfer_photos
 
     if bool(drivers) == bool(au):
         what = "are both given; give one of them" if au else "are both missing; give a driver's picture, or --au 12=0.8"
         raise UserError(f"--from and --au: {what}.")
     units = _units(au) if au else None
+    if photo.is_dir():
+        transfer_photos(photo, drivers, out, model, url, view, registry, units)
+        return []
     outs = [out]
     if len(drivers) > 1:
         if out.is_file() or out.suffix:
@@ -82,15 +83,13 @@ def transfer_photo(
             tell(photo, units, out, bundle, view=view)
         return outs
     from visage.client import Client
-    from visage.faces.provenance import xmp_packet
 
     for each in outs:
         check_ending(each)
     with Client(url) as client:
         answer = client.transfer(photo, drivers, au=units, view=view)
-    xmp = xmp_packet(answer.model.name, answer.model.version, answer.model.run_id, view)
     for each, result in zip(outs, answer.results, strict=True):
-        write_picture(each, read_picture(result.image), xmp=xmp)
+        keep(each, result.image, answer.model, view)
     return outs
 
 
