@@ -2,12 +2,12 @@
 
 import math
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api_keys import Keys
 from serve_app.problems import Problem
-from serve_app.rate_limit import Limiter
+from serve_app.rate_limit import Limiter, Standing
 
 # The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
@@ -21,7 +21,8 @@ def is_open(path: str) -> bool:
 
 
 class Guard:
-    """Lets a request through, or answers 401 or 429. `scope[CALLER]` is then the name of its key.
+    """Lets a request through, or answers 401 or 429. `scope[CALLER]` is then the name of its key. Answers to what was
+    counted say how much of the key's rate is left.
 
     keys: None asks nobody for one. limiter: None counts nothing.
     """
@@ -34,7 +35,10 @@ class Guard:
             return await self._app(scope, receive, send)
         try:
             scope[CALLER] = self._caller(Headers(scope=scope))
-            await self._count(scope[CALLER])
+            standing = await self._limiter.count(scope[CALLER]) if self._limiter else None
+            if standing:
+                send = _telling(standing, send)
+                _require_time(scope[CALLER], standing)
         except Problem as problem:
             return await problem.response()(scope, receive, send)
         await self._app(scope, receive, send)
@@ -50,9 +54,19 @@ class Guard:
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
         return name
 
-    async def _count(self, caller: str) -> None:
-        wait = await self._limiter.wait(caller) if self._limiter else 0.0
-        if wait:
-            seconds = max(1, math.ceil(wait))
-            detail = f"{caller} asks more often than its limit allows; ask again in {seconds} s."
-            raise Problem(429, detail, {"Retry-After": str(seconds)})
+
+def _require_time(caller: str, standing: Standing) -> None:
+    """Raise Problem 429 for a request that came too early."""
+    if standing.wait:
+        seconds = max(1, math.ceil(standing.wait))
+        detail = f"{caller} asks more often than its limit allows; ask again in {seconds} s."
+        raise Problem(429, detail, {"Retry-After": str(seconds)})
+
+
+def _telling(standing: Standing, send: Send) -> Send:
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(standing.fields())
+        await send(message)
+
+    return told

@@ -15,7 +15,7 @@ from serve_app.api_keys import Keys
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
 from serve_app.problems import Problem
-from serve_app.rate_limit import Limiter
+from serve_app.rate_limit import FIELDS, Limiter
 
 # What nginx calls it when the caller has gone before there was an answer.
 GONE = 499
@@ -43,12 +43,12 @@ def surround(app: FastAPI, around: Around) -> None:
             allow_origins=list(around.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After", "Visage-Model"],
+            expose_headers=["X-Request-Id", "Retry-After", "Visage-Model", *FIELDS],
         )
     app.add_middleware(Watch, paths=paths, meters=around.meters)
     app.add_middleware(RequestIds)
-    if around.keys:
-        _document_keys(app)
+    if around.keys or around.limiter:
+        _document_access(app, around)
 
 
 class Watch:
@@ -115,20 +115,28 @@ def _length(headers: Headers) -> int | None:
     return int(length) if length.isdecimal() and len(length) < 16 else None
 
 
-def _document_keys(app: FastAPI) -> None:
-    """The document says which routes need a key, so that /docs has a place to enter it."""
+def _document_access(app: FastAPI, around: Around) -> None:
+    """The document says which routes need a key, so that /docs has a place to enter it, and which tell of a limit."""
 
     def document() -> dict[str, object]:
         if app.openapi_schema is None:
             whole = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            scheme = {"type": "http", "scheme": "bearer", "description": "An API key; `visage key` makes one."}
-            whole.setdefault("components", {})["securitySchemes"] = {"key": scheme}
-            refused = {"401": "No known API key", "429": "More often than the key's limit; see Retry-After"}
+            refused = {}
+            if around.keys:
+                scheme = {"type": "http", "scheme": "bearer", "description": "An API key; `visage key` makes one."}
+                whole.setdefault("components", {})["securitySchemes"] = {"key": scheme}
+                refused["401"] = "No known API key"
+            if around.limiter:
+                refused["429"] = "More often than the key's limit; see Retry-After"
             for path, operations in whole["paths"].items():
                 for operation in () if is_open(path) else operations.values():
-                    operation["security"] = [{"key": []}]
+                    if around.keys:
+                        operation["security"] = [{"key": []}]
                     for status, description in refused.items():
                         operation["responses"].setdefault(status, {"description": description})
+                    for status, answer in operation["responses"].items() if around.limiter else ():
+                        if status != "401":  # which comes before the count
+                            answer.setdefault("headers", {}).update(FIELDS)
             app.openapi_schema = whole
         return app.openapi_schema
 

@@ -1,8 +1,9 @@
 """How often a key may ask, counted in one place for all replicas. There is such a place only where a limit is set."""
 
 import asyncio
+import math
 import time
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from serve_app.logs import logger
 from serve_app.problems import Problem
@@ -12,11 +13,36 @@ from visage.config.access import Rate
 # nobody shall wait for long, nor get through uncounted.
 PATIENCE_SECONDS = 1.0
 AWAITED = 128
+# What answers say of a key's rate (IETF draft-ietf-httpapi-ratelimit-headers, its form since 2024), as OpenAPI has it.
+FIELDS = {
+    name: {"description": description, "schema": {"type": "string"}, "example": example}
+    for name, description, example in (
+        ("RateLimit-Policy", "The limit of the key: q requests in w seconds", '"key";q=10;w=10'),
+        ("RateLimit", "What is left of it: r requests now, and in t seconds all of them again", '"key";r=9;t=1'),
+    )
+}
+
+
+class Standing(NamedTuple):
+    """Where a key stands after a request. wait: 0 for one that was counted, else the seconds after which the next one
+    is. left: requests that it may send at once. whole: seconds until these are `quota` again, which takes `window` of
+    them where none is left."""
+
+    wait: float
+    left: int
+    whole: float
+    quota: int
+    window: float
+
+    def fields(self) -> dict[str, str]:
+        """The values of FIELDS."""
+        policy = f'"key";q={self.quota};w={math.ceil(self.window)}'
+        return dict(zip(FIELDS, (policy, f'"key";r={self.left};t={math.ceil(self.whole)}'), strict=True))
 
 
 class Limiter(Protocol):
-    async def wait(self, name: str) -> float:
-        """Count a request. 0 where it may go on, else the seconds after which the next one may."""
+    async def count(self, name: str) -> Standing | None:
+        """Count a request. None where it could not be counted, and may go on."""
         ...
 
 
@@ -24,18 +50,19 @@ class Buckets:
     """The count itself: for each name the time when its bucket is empty again, which every request puts off."""
 
     def __init__(self, rate: Rate) -> None:
-        self._each = 60 / rate.per_minute
-        self._ahead = self._each * (rate.burst - 1)
+        self._each, self._burst = 60 / rate.per_minute, rate.burst
         self._due: dict[str, float] = {}
 
-    def take(self, name: str, now: float) -> float:
-        """Seconds to wait at the time `now`, 0 for a request that is counted; refused ones cost nothing."""
+    def take(self, name: str, now: float) -> Standing:
+        """Where the key stands at the time `now`; refused requests cost nothing."""
         due = max(self._due.get(name, now), now)
-        wait = due - self._ahead - now
-        if wait > 1e-9:
-            return wait
-        self._due[name] = due + self._each
-        return 0.0
+        window = self._each * self._burst
+        wait = due - (window - self._each) - now
+        if wait <= 1e-9:
+            wait = 0.0
+            self._due[name] = due = due + self._each
+        left = max(0, math.floor(self._burst - (due - now) / self._each + 1e-9))
+        return Standing(wait, left, due - now, self._burst, window)
 
 
 class Rates:
@@ -44,7 +71,7 @@ class Rates:
     def __init__(self, rate: dict[str, Any]) -> None:
         self._buckets = Buckets(Rate.model_validate(rate))
 
-    async def take(self, name: str) -> float:
+    async def take(self, name: str) -> Standing:
         return self._buckets.take(name, time.monotonic())
 
 
@@ -55,19 +82,19 @@ class SharedLimiter:
         self._handle = handle
         self._awaited = 0
 
-    async def wait(self, name: str) -> float:
-        """As `Limiter.wait`. Raises Problem 503 when the count is overloaded. One that fails stops nobody: it guards
+    async def count(self, name: str) -> Standing | None:
+        """As `Limiter.count`. Raises Problem 503 when the count is overloaded. One that fails stops nobody: it guards
         the endpoint and must not be what takes it down."""
         if self._awaited >= AWAITED:
             raise _overloaded()
         self._awaited += 1
         try:
-            return float(await asyncio.wait_for(self._handle.take.remote(name), PATIENCE_SECONDS))
+            return Standing(*await asyncio.wait_for(self._handle.take.remote(name), PATIENCE_SECONDS))
         except TimeoutError:
             raise _overloaded() from None
         except Exception as error:
             logger().error("Requests are not counted: %s", type(error).__name__)
-            return 0.0
+            return None
         finally:
             self._awaited -= 1
 

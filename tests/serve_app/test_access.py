@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from serve_app import api_keys as keys
@@ -19,7 +21,7 @@ from serve_app.access import OPEN_PATHS
 from serve_app.api_keys import Keys, make_key
 from serve_app.middleware import Around
 from serve_app.problems import Problem
-from serve_app.rate_limit import Buckets, SharedLimiter
+from serve_app.rate_limit import Buckets, SharedLimiter, Standing
 from tests.serve_app.samples import face, png
 from tests.serve_app.test_faults import problem_of
 from visage.config import Serving, validated
@@ -165,12 +167,31 @@ def test_the_endpoint_does_not_start_without_its_keys(tmp_path: Path, monkeypatc
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     buckets = Buckets(Rate(per_minute=60, burst=3))
-    assert [buckets.take("anna", 0.0) for _ in range(4)] == [0, 0, 0, 1]
-    assert buckets.take("ben", 0.0) == 0  # a bucket each
-    assert buckets.take("anna", 0.5) == 0.5  # what was refused has cost nothing
-    assert buckets.take("anna", 1.0) == 0
-    assert buckets.take("anna", 1.0) == 1
-    assert [buckets.take("anna", 100.0) for _ in range(4)] == [0, 0, 0, 1]  # rest saves up no more than the burst
+    assert [buckets.take("anna", 0.0).wait for _ in range(4)] == [0, 0, 0, 1]
+    assert buckets.take("ben", 0.0).wait == 0  # a bucket each
+    assert buckets.take("anna", 0.5).wait == 0.5  # what was refused has cost nothing
+    assert buckets.take("anna", 1.0).wait == 0
+    assert buckets.take("anna", 1.0).wait == 1
+    assert [buckets.take("anna", 100.0).wait for _ in range(4)] == [0, 0, 0, 1]  # rest saves up no more than the burst
+
+
+@given(
+    st.builds(Rate, per_minute=st.floats(1, 6000), burst=st.integers(1, 50)),
+    st.lists(st.floats(0, 5), min_size=1, max_size=80),
+)
+def test_what_a_key_is_told_is_left_can_be_sent_at_once(rate: Rate, pauses: list[float]) -> None:
+    buckets, now = Buckets(rate), 0.0
+    for pause in pauses:
+        now += pause
+        told = buckets.take("anna", now)
+        assert 0 <= told.left < rate.burst or rate.burst == 1
+        assert told.left <= rate.burst
+        other = Buckets(rate)
+        other._due = dict(buckets._due)
+        assert [other.take("anna", now).wait > 0 for _ in range(told.left + 1)] == [False] * told.left + [True]
+        rested = Buckets(rate)
+        rested._due = dict(buckets._due)
+        assert rested.take("anna", now + told.whole + 1e-6).left == rate.burst - 1
 
 
 def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> None:
@@ -179,7 +200,7 @@ def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> 
     class Count:
         buckets = Buckets(Rate(per_minute=6, burst=2))
 
-        async def wait(self, name: str) -> float:
+        async def count(self, name: str) -> Standing:
             return self.buckets.take(name, 0.0)
 
     around = Around(keys=Keys(file), limiter=Count())
@@ -187,12 +208,21 @@ def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> 
     def ask(key: str, path: str = "/v1/model") -> httpx.Response:
         return request_app("GET", path, headers=bearer(key), around=around)
 
-    assert [ask(anna).status_code for _ in range(3)] == [200, 200, 429]
+    def told(answer: httpx.Response) -> tuple[int, str | None, str | None]:
+        return answer.status_code, answer.headers.get("ratelimit-policy"), answer.headers.get("ratelimit")
+
+    policy = '"key";q=2;w=20'
+    assert [told(ask(anna)) for _ in range(3)] == [
+        (200, policy, '"key";r=1;t=10'), (200, policy, '"key";r=0;t=20'), (429, policy, '"key";r=0;t=20'),
+    ]  # fmt: skip
     problem_of(answer := ask(anna), 429)
     assert answer.headers["retry-after"] == "10"
-    assert ask(ben).status_code == 200
-    assert ask("wrong").status_code == 401
-    assert all(ask(anna, "/healthz").status_code == 200 for _ in range(9))
+    assert told(ask(ben, "/nothing")) == (404, policy, '"key";r=1;t=10')
+    assert told(ask("wrong")) == (401, None, None)
+    assert all(told(ask(anna, "/healthz")) == (200, None, None) for _ in range(9))
+    operation = request_app("GET", "/openapi.json", around=around).json()["paths"]["/v1/model"]["get"]
+    assert set(operation["responses"]["200"]["headers"]) == {"RateLimit", "RateLimit-Policy"}
+    assert "RateLimit" in operation["responses"]["429"]["headers"]
 
 
 class Counting:
@@ -213,18 +243,18 @@ def test_an_overloaded_count_refuses_soon_and_then_at_once(monkeypatch: pytest.M
     async def flood() -> None:
         handle = Counting(asyncio.Event().wait)  # type: ignore[arg-type]  # it never comes
         limiter = SharedLimiter(handle)
-        waiting = [asyncio.create_task(limiter.wait("anna")) for _ in range(rates.AWAITED)]
+        waiting = [asyncio.create_task(limiter.count("anna")) for _ in range(rates.AWAITED)]
         while handle.asked < rates.AWAITED:
             await asyncio.sleep(0)
         for _ in range(100):
             with pytest.raises(Problem) as refused:
-                await limiter.wait("ben")
+                await limiter.count("ben")
             assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
         assert handle.asked == rates.AWAITED
         found = await asyncio.gather(*waiting, return_exceptions=True)
         assert {getattr(each, "status", each) for each in found} == {503}
         with pytest.raises(Problem):  # and not for ever: it is asked again
-            await limiter.wait("ben")
+            await limiter.count("ben")
         assert handle.asked == rates.AWAITED + 1
 
     asyncio.run(flood())
@@ -234,7 +264,7 @@ def test_a_count_that_fails_stops_nobody() -> None:
     async def fail() -> float:
         raise RuntimeError("its process is gone")
 
-    assert asyncio.run(SharedLimiter(Counting(fail)).wait("anna")) == 0
+    assert asyncio.run(SharedLimiter(Counting(fail)).count("anna")) is None
 
 
 def test_ten_thousand_keys_cost_no_more_than_one(file: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.serve_app.samples import EXPRESSIONS, face, held, opened, png, run_alone
 from tests.servers import running
-from visage.client import AsyncClient, Client, ClientError
+from visage.client import AsyncClient, Client, ClientError, KeyRate
 from visage.editing.expression import FRAMES
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +63,36 @@ def test_its_faults_are_sentences(url: str) -> None:
             with pytest.raises(ClientError, match=r"\.$") as fault:
                 client.expressions(content, aligned=True, **more)
             assert fault.value.status == status
+
+
+def test_they_see_what_is_left_of_a_key_s_rate(bundle: Any, url: str) -> None:
+    from serve_app.inference import Answers
+    from serve_app.middleware import Around
+    from serve_app.rate_limit import Buckets, Standing
+    from serve_app.routes import build_app
+    from visage.config.access import Rate
+    from visage.config.serving import Limits
+
+    class Count:
+        buckets = Buckets(Rate(per_minute=12, burst=3))
+
+        async def count(self, name: str) -> Standing:
+            return self.buckets.take(name, 0.0)
+
+    answers = Answers(run_alone, megapixels=1, self_check=False)
+    app = build_app(held(bundle), answers, Limits(), around=Around(limiter=Count()))
+    with running(app) as limited, Client(limited, patience=0) as client:
+        assert client.rate is None
+        client.model()
+        assert client.rate == KeyRate(quota=3, window=15, left=2, whole=5)
+        client.model()
+        client.model()
+        with pytest.raises(ClientError, match="asks more often") as refused:
+            client.model()
+        assert (client.rate.left, refused.value.retry_after) == (0, 5)
+    with Client(url) as client:
+        client.model()
+        assert client.rate is None
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])

@@ -112,6 +112,8 @@ def test_a_limit_is_shared_by_the_replicas(running: Running) -> None:
     answers = [httpx.get(f"{running.url}/v1/model", headers=running.headers("carl"), timeout=300) for _ in range(40)]
     assert sorted(answer.status_code for answer in answers) == [200] * BURST + [429] * (40 - BURST)
     assert int(answers[-1].headers["retry-after"]) > 60
+    left = [int(re.findall(r"r=(\d+)", answer.headers["ratelimit"])[0]) for answer in answers]
+    assert left[:2] + left[BURST - 1 :] == [BURST - 1, BURST - 2] + [0] * (41 - BURST)
     found = when(lambda found: total(found["ray_visage_requests_total"], caller="carl") == 40)
     replicas = {labels["replica"] for labels, _ in found["ray_visage_requests_total"] if labels["caller"] == "carl"}
     assert len(replicas) == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,17 @@ class ClientError(UserError):
 
 
 @dataclass(frozen=True)
+class KeyRate:
+    """What an answer says of the key's limit: `left` of `quota` requests may be sent now; in `whole` seconds it is all
+    of them again, which takes `window` seconds where none is left."""
+
+    quota: int
+    window: int
+    left: int
+    whole: int
+
+
+@dataclass(frozen=True)
 class Call(Generic[T]):
     """A request, and what reads the JSON of its answer."""
 
@@ -57,7 +69,11 @@ class Caller:
     timeout: seconds for each step of one attempt. patience: an attempt that met 429, 503 or a connection that broke is
     repeated, after the time that Retry-After says or else a growing one, as long as the next begins within so many
     seconds of the first; 0 never repeats. Asking twice for an expression is safe, as nothing is kept of it.
+
+    rate: what the last answer said of the key's limit; None where it has none.
     """
+
+    rate: KeyRate | None = None
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, patience: float = 30.0) -> None:
         self._url = url.rstrip("/")
@@ -81,6 +97,7 @@ class Caller:
         }
 
     def result(self, call: Call[T], answer: "httpx.Response") -> T:
+        self.rate = _rate(answer.headers)
         try:
             if answer.is_success:
                 return call.read(answer.json())
@@ -154,6 +171,16 @@ def _wait(state: "RetryCallState") -> float:
     if isinstance(error, ClientError) and error.retry_after is not None:
         return error.retry_after + wait_random(0, 0.25)(state)
     return wait_random_exponential(multiplier=0.5, max=10)(state)
+
+
+def _rate(headers: Mapping[str, str]) -> KeyRate | None:
+    """The fields RateLimit-Policy and RateLimit, each the one item that the endpoint sends."""
+    found = dict[str, str]()
+    for name in ("ratelimit-policy", "ratelimit"):
+        found.update(re.findall(r";\s*([qwrt])=(\d{1,9})(?=;|$)", headers.get(name, "")))
+    if found.keys() != set("qwrt"):
+        return None
+    return KeyRate(*(int(found[name]) for name in "qwrt"))
 
 
 def _seconds(retry_after: str | None) -> float | None:
