@@ -15,10 +15,10 @@ from visage.judging.metrics import Estimate
 from visage.judging.networks.train import FaceNetworks
 from visage.judging.results import Agreement, Alone, Evaluation, Row
 from visage.judging.sheet import CELL
-from visage.judging.sheets import faces_picture, intensity_picture
+from visage.judging.sheets import faces_sheet, intensity_sheet
 from visage.judging.table import table
 from visage.methods import method_of
-from visage.methods.eft.judging.sheets import units_picture
+from visage.methods.eft.judging.sheets import units_sheet
 from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.networks.unit_map import UnitMap
 
@@ -94,7 +94,7 @@ def test_the_picture_of_units_has_a_column_for_each_that_is_told(judged: tuple[F
     network = Disentangler(64, 8, 8, len(AUS))
     middle = CELL // 2
     for known, columns in (({1, 2, 4, 12, 26}, 8), ({12}, 5), (set[int](), 0)):
-        picture = units_picture(network, Painter(known), judged[0], "test", people=2)
+        picture = np.array(units_sheet(network, Painter(known), judged[0], "test", people=2).image)
         assert picture.shape[1] == (1 + columns) * (CELL + 4) + 4
         row = picture[22 + middle, 4 + middle :: CELL + 4][1:, 0]
         assert row.tolist() == [0, 64, 128, 191, 255, 255, 255, 255][:columns]
@@ -107,8 +107,8 @@ def test_the_strip_has_a_row_a_person_and_a_column_an_intensity(judged: tuple[Fa
         asked.append(condition)
         return inputs
 
-    picture = intensity_picture(generator, judged[0], "test", people=3)
-    assert picture.shape[1] > 8 * CELL
+    sheet = intensity_sheet(generator, judged[0], "test", people=3)
+    assert sheet.image.width > 8 * CELL
     assert len(asked) == 3
     assert asked[0][0].tolist() == [1, 0, 0]  # neutral
     assert asked[0][4].tolist() == [0, 1, 0]  # happy in full
@@ -125,9 +125,9 @@ def test_the_picture_has_a_row_a_person_and_a_column_an_expression(judged: tuple
             len(inputs), -1, -1, -1
         )
 
-    picture = faces_picture(red, faces, "test", people=2)
+    picture = np.array(faces_sheet(red, faces, "test", people=2).image)
     assert picture.dtype == np.uint8
     assert torch.equal(seen[0], torch.eye(len(faces.expressions)))
     is_red = (picture == (255, 0, 0)).all(-1)
     assert is_red.sum() == 2 * len(faces.expressions) * CELL * CELL
-    assert faces_picture(red, faces, "test", people=3).shape[0] > picture.shape[0]
+    assert faces_sheet(red, faces, "test", people=3).image.height > picture.shape[0]

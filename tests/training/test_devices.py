@@ -15,7 +15,6 @@ from visage.config import Experiment, replaced
 from visage.config.data import Shares
 from visage.faces.faceset import FaceSet, write_face_set
 from visage.faces.layouts import Row
-from visage.faces.picture import write_png
 from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
@@ -111,7 +110,7 @@ def test_a_training_on_a_gpu_is_resumed_and_made_a_bundle_there(
         sheets = dict(method.sheets(generator, faces, "test", extras))
         assert set(sheets) == {"faces.png", "units.png" if method.request is DRIVER else "intensity.png"}
         for name, sheet in sheets.items():
-            write_png(tmp_path / name, sheet)
+            sheet.write(tmp_path / name)
 
 
 def test_a_mapped_face_set_goes_to_a_gpu_as_it_is_and_without_a_warning(

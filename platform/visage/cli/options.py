@@ -26,6 +26,7 @@ Image = Annotated[
 Variables = Annotated[
     list[str] | None, typer.Option("--env", metavar="NAME", help="Hand on this environment variable, as a password")
 ]
+Port = Annotated[int, typer.Option(help="Of the page, on this machine; 0 takes a free one", min=0, max=65535)]
 Store = Annotated[
     str, typer.Option("--registry", envvar="MLFLOW_TRACKING_URI", help="MLflow server or SQLite database")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from visage.cli.options import Config, Restartable, Settings, read_experiment
+from visage.cli.options import Config, Port, Restartable, Settings, read_experiment
 from visage.errors import UserError
 
 LOCAL_STUDIES = "sqlite:///runs/optuna.db"
@@ -34,7 +34,7 @@ def study(
         bool, typer.Option("--prune", help="Remove the checkpoints of all but the best trials and the Pareto front")
     ] = False,
     web: Annotated[bool, typer.Option("--web", help="As a page for a browser, until Ctrl-C")] = False,
-    port: Annotated[int, typer.Option(help="Of the page, on this machine; 0 takes a free one", min=0, max=65535)] = 0,
+    port: Port = 0,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
     from visage.workflows.search import prune_study, show_study

@@ -5,17 +5,30 @@ from typing import Annotated
 
 import typer
 
-from visage.cli.options import Settings
+from visage.cli.options import LOCAL_STORE, Port, Settings, Store
+from visage.errors import UserError
 
 
 def compare(
-    name: Annotated[str, typer.Argument(help="Served model, visage-METHOD", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Served model, visage-METHOD, or a version", show_default=False)],
+    other: Annotated[str | None, typer.Argument(help="A version to hold it against", show_default=False)] = None,
     url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
+    eyes: Annotated[bool, typer.Option("--eyes", help="Show faces of both blind, on a page, to choose from")] = False,
+    port: Port = 0,
+    registry: Store = LOCAL_STORE,
 ) -> None:
-    """Show what a running endpoint's self-check says of the challenger against the champion."""
-    from visage.workflows.challenger import compare_models
+    """Hold two versions against one another; or show what an endpoint's self-check says of its challenger."""
+    if other is None:
+        from visage.workflows.challenger import compare_models
 
-    compare_models(name, url)
+        if eyes:
+            raise UserError("--eyes: shows two versions; name both, such as visage-METHOD/1 visage-METHOD/2.")
+        compare_models(name, url)
+        return
+
+    from visage.workflows.versions import compare_versions
+
+    compare_versions(name, other, registry, eyes=eyes, port=port)
 
 
 def serve(

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Transferred = Literal["au_agreement", "au_correlation"]
-Objective = Literal[
+Measured = Literal[
     "identity_similarity", "expression_probability", "expression_change", "score", "frechet", Transferred
 ]
-Metric = Literal[Objective, "identity", "expression"]
+Objective = Literal[Measured, "preference"]
+Metric = Literal[Measured, "identity", "expression"]
+PREFERENCE = "preference"  # what people choose, on a study's page; no trial reports it
+UNSEEN = 0.5  # the preference of a trial that nobody was shown
 FRECHET = "frechet"
 RANGES = {  # the others lie in 0..1
     "identity_similarity": (-1.0, 1.0),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from visage.config.aims import FRECHET, Constraint, Objective, check_direction
+from visage.config.aims import FRECHET, PREFERENCE, Constraint, Objective, check_direction
 from visage.config.data import STORAGE, Address, Data, Section, stored
 from visage.config.method import Loss, Networks, Share, own_loss, own_networks
 from visage.config.space import Dimension
@@ -118,7 +118,9 @@ class Search(Section):
     trials: int = Field(16, ge=1)
     stop: Stop = Field(Stop(), description="what ends the study before its last trial")
     objectives: dict[Objective, Literal["max", "min"]] = Field(
-        {"identity_similarity": "max", "expression_probability": "max"}, min_length=1
+        {"identity_similarity": "max", "expression_probability": "max"},
+        min_length=1,
+        description="preference: what people choose between faces of trials, on the page of `visage study NAME --web`",
     )
     constraints: dict[str, str] = Field(
         default_factory=dict, description='metric: ">= BOUND" or "<= BOUND"; the best trial is one that meets all'
@@ -175,6 +177,10 @@ class Search(Section):
             for metric, rule in constraints.items():
                 Constraint.read(str(metric), str(rule))
         return constraints
+
+    def measured(self) -> list[str]:
+        """The objectives that trials report."""
+        return [name for name in self.objectives if name != PREFERENCE]
 
     def bounds(self) -> list[Constraint]:
         """The constraints, read."""

@@ -1,13 +1,17 @@
 """A sheet of faces for people to look at, and what is put on one."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import nn
 
 from visage.faces.faceset import FaceSet
+from visage.infra.files import write_whole
+from visage.judging.cells import CELLS, Box, Cell, Cells
 from visage.judging.judges import Generator
 
 CELL = 96
@@ -17,7 +21,8 @@ INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
 class Sheet:
-    """A grid of square faces with headings above and captions below."""
+    """A grid of square faces with headings above and captions below. Which of them a model made stands in its file,
+    for whoever shows them one by one."""
 
     def __init__(self, headings: Sequence[str], rows: int, size: int) -> None:
         self.cell = max(CELL, size)
@@ -25,6 +30,7 @@ class Sheet:
             "RGB", (len(headings) * (self.cell + GAP) + GAP, LINE + rows * (self.cell + LINE)), PAPER
         )
         self.pen, self.font = ImageDraw.Draw(self.image), ImageFont.load_default(size=13)
+        self.headings, self.cells = tuple(headings), list[Cell]()
         for column, heading in enumerate(headings):
             self._write(column, LINE / 2, heading)
 
@@ -33,9 +39,42 @@ class Sheet:
         picture = Image.fromarray(face)
         if picture.width != self.cell:
             picture = picture.resize((self.cell, self.cell), Image.Resampling.LANCZOS)
-        top = LINE + row * (self.cell + LINE)
-        self.image.paste(picture, (GAP + column * (self.cell + GAP), top))
-        self._write(column, top + self.cell + LINE / 2, caption)
+        box = self._box(row, column)
+        self.image.paste(picture, box[:2])
+        self._write(column, box[3] + LINE / 2, caption)
+
+    def made(
+        self, row: int, column: int, face: np.ndarray, *, driver: tuple[int, int] | None = None,
+        truth: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Place what a model made of the face in the row's first column, asked for the column's heading.
+
+        driver, truth: row and column of the face whose expression was asked for, and of the person's true face of it.
+        """
+        self.place(row, column, face)
+        self.cells.append(
+            Cell(
+                box=self._box(row, column),
+                asked=self.headings[column],
+                person=self._box(row, 0),
+                driver=self._box(*driver) if driver else None,
+                truth=self._box(*truth) if truth else None,
+            )
+        )
+
+    def write(self, path: Path | None) -> bytes:
+        """The sheet as a PNG, written to `path` if there is one. Raises NotWritten when the disk refuses."""
+        notes, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+        notes.add_text(CELLS, Cells(self.cells).model_dump_json())
+        self.image.save(buffer, "PNG", pnginfo=notes)
+        content = buffer.getvalue()
+        if path is not None:
+            write_whole(path, content)
+        return content
+
+    def _box(self, row: int, column: int) -> Box:
+        left, top = GAP + column * (self.cell + GAP), LINE + row * (self.cell + LINE)
+        return left, top, left + self.cell, top + self.cell
 
     def _write(self, column: int, height: float, text: str) -> None:
         centre = GAP + column * (self.cell + GAP) + self.cell / 2

@@ -12,12 +12,12 @@ from visage.models.pixels import as_input
 
 
 @torch.inference_mode()
-def faces_picture(generator: Generator, faces: FaceSet, part: str, people: int = 8) -> np.ndarray:
+def faces_sheet(generator: Generator, faces: FaceSet, part: str, people: int = 8) -> Sheet:
     """People of a part down; across: the input, every generated expression, and one true face, which is named.
 
     generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces; a network is given its inputs on its own device.
     The input is the person's first neutral face, or the first face where there is none. The true face's expression
-    goes from person to person through all others than the input's. Returns uint8 H,W,3.
+    goes from person to person through all others than the input's.
     """
     members = faces.part(part)
     chosen = np.unique(faces.identity[members])[:people]
@@ -28,19 +28,20 @@ def faces_picture(generator: Generator, faces: FaceSet, part: str, people: int =
     sheet = Sheet(("input", *faces.expressions, "true face"), len(chosen), faces.size)
     for row, picture in enumerate(inputs):
         sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
-        for column, face in enumerate(_made(generator, faces, int(picture), condition)):
-            sheet.place(row, 1 + column, face)
         truth = _true_face(faces, members, int(picture), row)
         if truth is not None:
             sheet.place(row, 1 + count, np.array(faces.faces[truth]), faces.expressions[faces.expression[truth]])
-    return np.array(sheet.image)
+        for column, face in enumerate(_made(generator, faces, int(picture), condition)):
+            shown = truth is not None and faces.expression[truth] == column
+            sheet.made(row, 1 + column, face, truth=(row, 1 + count) if shown else None)
+    return sheet
 
 
 @torch.inference_mode()
-def intensity_picture(generator: Generator, faces: FaceSet, part: str, people: int = 6) -> np.ndarray:
+def intensity_sheet(generator: Generator, faces: FaceSet, part: str, people: int = 6) -> Sheet:
     """People of a part down, intensities across; the expression goes from person to person through all but neutral.
 
-    generator, inputs and the result as for `faces_picture`.
+    generator and inputs as for `faces_sheet`.
     """
     members = faces.part(part)
     chosen = np.unique(faces.identity[members])[:people]
@@ -53,8 +54,8 @@ def intensity_picture(generator: Generator, faces: FaceSet, part: str, people: i
         condition = conditions(faces.expressions, target, torch.tensor(LEVELS, device=device))
         sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[kind])
         for column, face in enumerate(_made(generator, faces, picture, condition)):
-            sheet.place(row, 1 + column, face)
-    return np.array(sheet.image)
+            sheet.made(row, 1 + column, face)
+    return sheet
 
 
 def _made(generator: Generator, faces: FaceSet, picture: int, condition: torch.Tensor) -> np.ndarray:

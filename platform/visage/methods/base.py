@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visage.judging.judges import Generator, Judges
     from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
+    from visage.judging.sheet import Sheet
     from visage.methods.losses import Parts
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle
@@ -201,9 +202,9 @@ class Method(ABC):
     @abstractmethod
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
-    ) -> "Iterator[tuple[str, np.ndarray]]":
-        """Pictures of what it makes, for people to look at, by file name: uint8 H,W,3. The first is faces.png, the one
-        that a bundle holds."""
+    ) -> "Iterator[tuple[str, Sheet]]":
+        """Sheets of what it makes, for people to look at, by file name. The first is faces.png, the one that a bundle
+        holds."""
 
     @abstractmethod
     def editor(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> Editor:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from visage.judging.bootstrap import resampled
+from visage.judging.choices import Share
 from visage.judging.metrics import Estimate, interval, score
 from visage.judging.table import ROWS
 from visage.registry.results import Results
@@ -16,6 +17,7 @@ PEOPLE = 20  # test people below which no verdict is given
 SCORE_MARGIN = 0.0
 IDENTITY_MARGIN = -0.02
 RESAMPLINGS = 10_000
+Decision = Literal["promote", "reject", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Verdict:
     """decision with its reasons as sentences; intervals of the differences in `score` and `identity`, candidate minus
     opponent, and in score to the best `floor`."""
 
-    decision: Literal["promote", "reject", "undecided"]
+    decision: Decision
     reasons: tuple[str, ...]
     intervals: dict[str, Estimate] = field(default_factory=dict)
 
@@ -34,26 +36,29 @@ def judge_promotion(
     *,
     floors: Mapping[str, Results] = MappingProxyType({}),
     opponent_name: str = "the champion",
+    eyes: Share | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Whether the candidate may replace the opponent: the champion, or without one `trivial_answers`.
 
-    floors: by row, the answers that need no network.
+    floors: by row, the answers that need no network. eyes: what people chose between the two; the gate asks for none,
+    and tells it among the reasons, with what it contradicts.
 
     A 95 % bootstrap over people, paired: both rows are resampled with the same people. Promoted when the lower bound
     of the difference in score (harmonic mean of mean similarity and mean probability) is above 0 and that of the
     difference in identity (verification rate) above -0.02, and when that of the difference in score to every floor is
     above 0. Undecided under 20 people, or when the rows are not of the same faces.
     """
+    seen = [eyes.told("the candidate", opponent_name)] if eyes else []
     others = {opponent_name: opponent} | {ROWS.get(name, name): rows for name, rows in floors.items()}
     for name, rows in others.items():
         if set(rows.face) != set(candidate.face):
             reason = f"the candidate and {name} were not judged on the same faces; evaluate both on one face set"
-            return Verdict("undecided", (reason,))
+            return Verdict("undecided", (reason, *seen))
     people, person = np.unique(candidate.identity, return_inverse=True)
     if len(people) < PEOPLE:
         reason = f"{len(people)} test people are too few for a verdict, which takes {PEOPLE}"
-        return Verdict("undecided", (reason,))
+        return Verdict("undecided", (reason, *seen))
 
     draws = resampled(len(people), RESAMPLINGS, seed)
     here = _figures(candidate, candidate.face, person, draws)
@@ -70,7 +75,10 @@ def judge_promotion(
         intervals["floor"], met["floor"] = found[best], found[best].low > SCORE_MARGIN
         told = f"the best answer without a network ({ROWS.get(best, best)})"
         reasons.append(_reason("score", told, found[best], SCORE_MARGIN))
-    return Verdict("promote" if all(met.values()) else "reject", tuple(reasons), intervals)
+    decision: Decision = "promote" if all(met.values()) else "reject"
+    if eyes and {"promote": "second", "reject": "first"}[decision] == eyes.verdict:
+        seen.append("which contradicts this verdict: look at both before either is served")
+    return Verdict(decision, (*reasons, *seen), intervals)
 
 
 def _reason(name: str, against: str, found: Estimate, margin: float) -> str:

@@ -12,6 +12,7 @@ from visage.errors import UserError
 from visage.methods import method_of
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.bundle_cache import CARD_HASH, BundleCache, card_hash
+from visage.registry.eyes import between_versions
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
 from visage.registry.results import Results, floors_of
 from visage.registry.store import absolute, every, if_there, open_store, store_faults
@@ -221,9 +222,9 @@ class Registry:
             if method_of(method).measured.remeasured:
                 floors_of(standing, method, champion)
             opponent: Results = standing["model"]
-            return judge_promotion(
-                model, opponent, floors=floors, opponent_name=f"the champion, version {other.facts.version}"
-            )
+            eyes = between_versions(self.client, self.uri, candidate.facts, other.facts)
+            told = f"the champion, version {other.facts.version}"
+            return judge_promotion(model, opponent, floors=floors, opponent_name=told, eyes=eyes)
         except UserError as error:
             return Verdict("undecided", (str(error).rstrip("."),))
         except KeyError as error:

@@ -70,8 +70,11 @@ class Reader:
 
     def face(self, run_id: str, images: int) -> bytes:
         """The picture of a run after so many images, a PNG."""
+        return self.picture(run_id, f"{FACES}/{images:08d}.png")
+
+    def picture(self, run_id: str, place: str) -> bytes:
+        """A picture among a run's files, a PNG."""
         with tempfile.TemporaryDirectory(prefix="visage-") as folder, store_faults(self.uri):
-            place = f"{FACES}/{images:08d}.png"
             content = Path(self.client.download_artifacts(run_id, place, folder)).read_bytes()
         if not content.startswith(PNG):
             raise UserError(f"run {run_id}: its {place} is no PNG, so another program wrote it; remove it.")

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from visage.config.aims import UNSEEN
 from visage.config.experiment import Search
 from visage.errors import UserError
 from visage.infra.patience import Answer, patiently
@@ -54,7 +55,7 @@ class OptunaRecorder:
         self.run_id, self.place = (str(study.user_attrs.get(name, "")) for name in ("run_id", "place"))
         self.storage = search.storage
         self.objectives, self.constraints = list(search.objectives), search.bounds()
-        self.needed = [*search.objectives, *search.constraints, *search.stop.goal]
+        self.needed = [*search.measured(), *search.constraints, *search.stop.goal]
         self.trials: dict[str, Begun] = {}
         self.endings: dict[int, Ending] = {}
         self.suggestions = Suggestions(study, search)
@@ -101,7 +102,7 @@ class OptunaRecorder:
         trial, state = self.trials[trial_id], STATES[ending.state]
         attributes = kept(result) | {"state": str(ending.state), "reason": ending.reason}
         complete = ending.state is State.COMPLETE
-        values = [float(result[name]) for name in self.objectives] if complete else []
+        values = [float(result.get(name, UNSEEN)) for name in self.objectives] if complete else []
         bounds = {str(bound): bound.violation(result[bound.metric]) for bound in self.constraints if complete}
         self.ask(lambda: transactions.end(self.study, trial.key, state, values, attributes, bounds))
         del self.trials[trial_id]

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from visage.config.aims import PREFERENCE, UNSEEN
 from visage.config.experiment import Search
+from visage.judging.choices import Choice
 from visage.search.optuna_private import begun_trial, good_trials, id_of_study, storage_of
 from visage.search.space import Space
 from visage.search.strategy import sampler
+from visage.search.study.choices import choices_of, preferences
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,10 +32,15 @@ class Suggestions:
 
     def __init__(self, study: "Study", search: Search) -> None:
         self.study, self.search, self.space = study, search, Space(search.space)
+        self.sought = list(search.objectives).index(PREFERENCE) if PREFERENCE in search.objectives else None
+        self.choices = self._chosen_by_people()
         self._show([(trial.number, trial) for trial in study.get_trials(deepcopy=False)])
 
     def draw(self) -> "FrozenTrial":
         """A trial with values; once it has begun, `begun` says which it became."""
+        if self.sought is not None and len(found := self._chosen_by_people()) != len(self.choices):
+            self.choices = found
+            self._show([(trial.number, trial) for trial in self.study.get_trials(deepcopy=False)])
         if self.search.sampler in SHOWN_SOME and self.shown >= self.most:
             trials = self.memory.get_trials(deepcopy=False)
             self._show([(trial.user_attrs[NUMBER], trial) for trial in trials])
@@ -55,7 +63,7 @@ class Suggestions:
             return
         for name, violation in trial.constraints.items():
             running.set_constraint(name, violation)
-        self.memory.tell(running, trial.values, state=trial.state)
+        self.memory.tell(running, self._values(trial.number, trial), state=trial.state)
 
     def _show(self, trials: "Sequence[tuple[int, FrozenTrial]]") -> None:
         """Begin a copy of the study, with those that ended or run; its sampler goes on as after a resume."""
@@ -64,6 +72,7 @@ class Suggestions:
 
         self.memory = optuna.create_study(directions=self.study.directions, sampler=sampler(self.study, self.search))
         self.running: dict[int, Trial] = {}  # in memory, by number in the study
+        self.preferred = preferences(self.choices)
         self.shown = 0
         if self.search.sampler == "qmc":
             for name, value in self._system(self.study).items():
@@ -86,10 +95,22 @@ class Suggestions:
     def _add(self, number: int, trial: "FrozenTrial") -> None:
         shown = deepcopy(trial)
         shown.user_attrs = {NUMBER: number}
+        shown.values = self._values(number, trial)
         self.memory.add_trial(shown)
         self.shown += 1
         if not trial.state.is_finished():
             self.running[number] = begun_trial(self.memory, self.memory.get_trials(deepcopy=False)[-1])
+
+    def _values(self, number: int, trial: "FrozenTrial") -> list[float] | None:
+        """A trial's values, with what people prefer by now where that is sought: it changes after the ending."""
+        if trial.values is None or self.sought is None:
+            return trial.values
+        values = list(trial.values)
+        values[self.sought] = self.preferred.get(number, UNSEEN)
+        return values
+
+    def _chosen_by_people(self) -> list[Choice]:
+        return [] if self.sought is None else choices_of(self.study.user_attrs)
 
     def _keep_place(self) -> None:
         """A sequence's place belongs to the study, which goes on there."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment, replaced
+from visage.config.aims import PREFERENCE
 from visage.errors import NotWritten, Overtaken, StoreRefused, UserError
 from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
@@ -116,6 +117,11 @@ def require_possible(experiment: Experiment, resume: bool) -> None:
 def _require_sound(experiment: Experiment) -> None:
     if not experiment.search.space:
         raise UserError("search.space: is empty; give it a path and a range, such as loss.pixel.weight.")
+    if PREFERENCE in experiment.search.objectives and not experiment.search.final:
+        raise UserError(
+            "search.objectives.preference: needs search.final, such as {train.images: 50000}, as people may choose a "
+            "trial whose checkpoint is kept no more."
+        )
     if experiment.train.min_workers:
         raise UserError(
             f"train.min_workers = {experiment.train.min_workers}: is for a training of its own; the trials of a study "

@@ -39,7 +39,6 @@ def publish(
     run: the MLflow run that the model came from; it receives the test figures, the pictures, the
     model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
-    from visage.faces.picture import write_png
     from visage.methods import method_of
     from visage.registry.assemble import bundle_training, natural_check
     from visage.registry.card import FACES, MODEL_CARD
@@ -53,7 +52,7 @@ def publish(
     method = method_of(trained.method.name)
     extras = method.fit_extras(generator, faces)
     evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device, extras=extras)
-    sheets = {name: write_png(None, sheet) for name, sheet in method.sheets(generator, faces, "test", extras)}
+    sheets = {name: sheet.write(None) for name, sheet in method.sheets(generator, faces, "test", extras)}
     natural = natural_check(generator, method.request, faces, experiment.judge.images, experiment.judge.seed)
     bundle = bundle_training(
         out,

@@ -1,6 +1,5 @@
 """Studies to look at: made with Optuna directly, their runs in MLflow, and nothing trained."""
 
-import io
 import json
 import math
 import random
@@ -11,13 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
-from PIL import Image
 
 from tests.search.fakes import GOAL, experiment
+from visage.config.aims import UNSEEN
+from visage.judging.sheet import Sheet
 from visage.registry.datasets import log_faces
 from visage.registry.tracking import RunLog, Tracking
 
@@ -84,12 +85,13 @@ def add(study: optuna.Study, run_id: str, score: float, state: str = "complete",
         "expression_probability": score - 0.2 * draw.random(),
     }
     kept = {"state": state, "reason": reason, "images": images, "time_total_s": 60.0 + number, **reached}
+    kept["checkpoint_path"] = f"trial-{number:04d}"
     study.add_trial(
         create_trial(
             state={"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(state, TrialState.FAIL),
             params={"loss.pixel.weight": 10.0 ** (2 * draw.random()), "loss.triplet.margin": 0.1 + 0.8 * draw.random()},
             distributions=RANGES,
-            values=[reached[name] for name in study.metric_names or ()] if state == "complete" else None,
+            values=[reached.get(name, UNSEEN) for name in study.metric_names or ()] if state == "complete" else None,
             user_attrs={**kept, "run_id": run_id},
         )
     )
@@ -106,11 +108,20 @@ def told(tracking: Tracking, parent: RunLog, name: str, curve: list[tuple[int, f
 
 
 def drawn(images: int, value: float) -> bytes:
-    """A picture in the place of faces, of the size that real ones have at 64 px."""
-    picture = Image.new("RGB", (64 * 8, 64 * 4), (int(255 * min(1, max(0, value))), 90, images % 255))
-    written = io.BytesIO()
-    picture.save(written, "PNG")
-    return written.getvalue()
+    """A sheet in the place of faces, of the size that real ones have at 64 px: the redder, the higher the score."""
+    sheet = Sheet(("input", "neutral", "happy", "sad", "true face"), 4, 64)
+    for row in range(4):
+        sheet.place(row, 0, plain(40 * row, 90, 160))
+        sheet.place(row, 4, plain(255, 40 * row, 0))
+        for column in range(1, 4):
+            red = int(255 * min(1, max(0, value)))
+            sheet.made(row, column, plain(red, 40 * row, images % 255), truth=(row, 4) if column == 2 else None)
+    return sheet.write(None)
+
+
+def plain(*colour: int) -> np.ndarray:
+    """A face of one colour, uint8 64,64,3."""
+    return np.full((64, 64, 3), colour, np.uint8)
 
 
 def made(folder: Path, scores: list[float], name: str = "test", faces: bool = True, **search: Any) -> optuna.Study:

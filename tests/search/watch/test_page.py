@@ -13,6 +13,7 @@ from servers import running
 from tests.browser import CONTRASTS, chromium, opened_browser
 from tests.search.watch.conftest import TOKEN
 from tests.search.watch.samples import add, begun, made
+from visage.search.study.choices import choices_of
 from visage.search.study.lock import CLAIM
 from visage.search.watch.app import build_app
 
@@ -140,6 +141,42 @@ def test_it_is_used_by_keyboard_and_told_to_a_screen_reader(opened: "Callable[..
     levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((each) => each.tagName)")
     assert levels[0] == "H1"
     assert set(levels[1:]) == {"H2", "H3"}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_faces_are_chosen_from_blind_and_by_keyboard(
+    opened: "Callable[..., Page]", tmp_path: Path, width: int, scheme: str
+) -> None:
+    study = made(tmp_path, [0.2, 0.8])
+    with running(build_app(f"sqlite:///{tmp_path}/optuna.db", TOKEN)) as url:
+        page = opened(url, viewport={"width": width, "height": 844}, color_scheme=scheme)
+        page.get_by_role("link", name="Choose between faces").click()
+        page.locator("#faces").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = page.evaluate(f"({CONTRASTS})()")
+        assert not [(name, round(ratio, 2)) for name, ratio, least in found if ratio < least]
+        assert "trial" not in page.content().lower()
+        for count in range(1, 4):
+            first = page.locator("#left").get_attribute("src")
+            page.keyboard.press("1")
+            page.keyboard.press("5")
+            page.locator("[name=person]:checked").focus()
+            page.keyboard.press("Enter")
+            page.locator("#count", has_text=f"{count} choice").wait_for()
+            assert page.locator("#left").get_attribute("src") != first
+            assert page.evaluate("document.activeElement.name") == "better"
+            assert page.locator(":checked").count() == 0
+        page.get_by_label("as the choices will name you").fill("Ann 1")
+        page.get_by_label("No difference").check()
+        page.get_by_label("Neither").check()
+        page.get_by_role("button", name="Keep the choice").click()
+        page.locator("#count", has_text="4 choices").wait_for()
+        page.goto(page.url.replace("study=test", "study=nobody"))
+        page.get_by_role("alert").get_by_text("nobody").wait_for()
+    kept = choices_of(study.user_attrs)
+    assert [choice.who for choice in kept] == ["", "", "", "Ann 1"]
+    assert (kept[3].better, kept[3].person) == ("same", "neither")
 
 
 def test_it_follows_a_study_that_runs_and_says_when_a_store_is_away(

@@ -20,7 +20,8 @@ from tests.search.watch.samples import GOAL, curve_of, made
 from visage.cli import app
 from visage.errors import UserError
 from visage.registry.tracking import Tracking
-from visage.search.watch.app import COOKIE, address, build_app
+from visage.search.watch.app import build_app
+from visage.search.watch.guard import COOKIE, address
 from visage.search.watch.looks import CurvesOf, Look
 from visage.search.watch.studies import Studies
 

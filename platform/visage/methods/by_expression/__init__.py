@@ -9,7 +9,6 @@ from visage.methods.base import NONE, Batches, Editor, Extras, Measured, Method,
 from visage.methods.requests import EXPRESSION
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from visage.config import Experiment
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from visage.judging.judges import Generator, Judges
     from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
+    from visage.judging.sheet import Sheet
     from visage.registry.bundle import Bundle
 
 
@@ -54,11 +54,11 @@ class MethodByExpression(Method):
 
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
-    ) -> "Iterator[tuple[str, np.ndarray]]":
-        from visage.judging.sheets import faces_picture, intensity_picture
+    ) -> "Iterator[tuple[str, Sheet]]":
+        from visage.judging.sheets import faces_sheet, intensity_sheet
 
-        yield "faces.png", faces_picture(generator, faces, part)
-        yield "intensity.png", intensity_picture(generator, faces, part)
+        yield "faces.png", faces_sheet(generator, faces, part)
+        yield "intensity.png", intensity_sheet(generator, faces, part)
 
     def editor(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> Editor:
         from visage.methods.by_expression.editor import ExpressionEditor

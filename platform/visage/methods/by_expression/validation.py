@@ -5,12 +5,11 @@ from pathlib import Path
 from torch import nn
 
 from visage.errors import UserError
-from visage.faces.picture import write_png
 from visage.judging.evaluate import quick
 from visage.judging.frechet import Realism
 from visage.judging.judges import Generator, Judges
 from visage.judging.pairs import pairs
-from visage.judging.sheets import faces_picture
+from visage.judging.sheets import faces_sheet
 from visage.models.precision import Precision, in_precision
 
 
@@ -38,7 +37,7 @@ class NamedValidation:
 
     def picture(self, generator: nn.Module, path: Path) -> None:
         """Write rows of validation people: input, every expression, the true face."""
-        write_png(path, faces_picture(self._in_precision(generator), self.faces, self.judges.part))
+        faces_sheet(self._in_precision(generator), self.faces, self.judges.part).write(path)
 
     def _in_precision(self, generator: nn.Module) -> Generator:
         return in_precision(generator, self.device, self.precision)

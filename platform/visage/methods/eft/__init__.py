@@ -10,7 +10,6 @@ from visage.methods.eft.config import Loss, Networks
 from visage.methods.requests import DRIVER
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from visage.config import Experiment
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from visage.judging.judges import Generator, Judges
     from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
+    from visage.judging.sheet import Sheet
     from visage.models.generator import Network
     from visage.registry.bundle import Bundle
 
@@ -83,14 +83,14 @@ class Eft(Method):
 
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
-    ) -> "Iterator[tuple[str, np.ndarray]]":
-        from visage.methods.eft.judging.sheets import transfer_picture, units_picture
+    ) -> "Iterator[tuple[str, Sheet]]":
+        from visage.methods.eft.judging.sheets import transfer_sheet, units_sheet
 
-        yield "faces.png", transfer_picture(generator, faces, part)
+        yield "faces.png", transfer_sheet(generator, faces, part)
         unit_map: Any = extras.get(UNITS)
         network: Any = generator
         if unit_map is not None:
-            yield "units.png", units_picture(network, unit_map, faces, part)
+            yield "units.png", units_sheet(network, unit_map, faces, part)
 
     def editor(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> Editor:
         from visage.methods.eft.editor import TransferEditor

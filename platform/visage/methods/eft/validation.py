@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
-from visage.faces.picture import write_png
 from visage.judging.driver_pairs import pairings
 from visage.methods.eft.judging.judges import TransferJudges, quick_transfer
-from visage.methods.eft.judging.sheets import transfer_picture
+from visage.methods.eft.judging.sheets import transfer_sheet
 from visage.models.precision import Precision, in_precision
 
 
@@ -24,4 +23,4 @@ class TransferValidation:
     def picture(self, generator: nn.Module, path: Path) -> None:
         """Write validation people down, and drivers across."""
         transfer = in_precision(generator, self.judges.device, self.precision)
-        write_png(path, transfer_picture(transfer, self.judges.faces, self.judges.part))
+        transfer_sheet(transfer, self.judges.faces, self.judges.part).write(path)

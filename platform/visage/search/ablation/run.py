@@ -233,7 +233,6 @@ def _train(run: Run) -> None:
     """One run in a process of its own: train, judge on the test people, and keep the result."""
     import torch
 
-    from visage.faces.picture import write_png
     from visage.faces.shared import opened
     from visage.judging.networks.train import face_networks
     from visage.training.checkpoint import load_generator
@@ -254,7 +253,7 @@ def _train(run: Run) -> None:
         generator = load_generator(run.files.checkpoint)[0].to(device)
         method = method_of(experiment.method.name)
         evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device)
-        write_png(out / FACES, next(method.sheets(generator, faces, "test"))[1])
+        next(method.sheets(generator, faces, "test"))[1].write(out / FACES)
         write_whole(out / EVALUATION, json.dumps(evaluation.to_dict()).encode())
     patiently(lambda: run.files.upload(last=EVALUATION))
 

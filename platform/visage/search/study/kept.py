@@ -5,7 +5,7 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from visage.config.aims import Constraint
+from visage.config.aims import PREFERENCE, Constraint
 from visage.config.experiment import Search
 from visage.search.study.endings import State
 from visage.search.study.records import counted
@@ -25,7 +25,8 @@ class Kept:
 
     def __init__(self, most: int, objectives: Mapping[str, str], constraints: Sequence[Constraint]) -> None:
         self.most, self.constraints = most, constraints
-        self.signs = {name: 1 if mode == "max" else -1 for name, mode in objectives.items()}
+        # Preferences change after a trial's ending; such a study trains its choice anew.
+        self.signs = {name: 1 if mode == "max" else -1 for name, mode in objectives.items() if name != PREFERENCE}
         self._best: list[tuple[bool, float, int]] = []  # rank and number, the first one first
         self._front: dict[int, list[float]] = {}  # of those that meet all constraints; more is better
 
@@ -41,7 +42,7 @@ class Kept:
         if len(self._best) > self.most:
             touched.append(self._best.pop()[-1])
         values = [sign * metrics[name] for name, sign in self.signs.items()]
-        if not missed and not any(_better(other, values) for other in self._front.values()):
+        if values and not missed and not any(_better(other, values) for other in self._front.values()):
             behind = [other for other, theirs in self._front.items() if _better(values, theirs)]
             touched += behind
             for other in behind:

@@ -15,6 +15,7 @@ from visage.config import Experiment, shareable
 from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
+from visage.search.study.choices import sought
 from visage.search.study.database import SQLITE, open_database
 from visage.search.study.endings import CUT_OFF, State
 
@@ -34,7 +35,7 @@ WHOLE = ("search.space", "search.objectives", "search.constraints", "search.fina
 
 @dataclass(frozen=True)
 class BestTrial:
-    """Of the complete trials that meet all constraints, the one of the highest score.
+    """Of the complete trials that meet all constraints, the one of the highest score, or the one that people prefer.
 
     values: by objective. params: the searched values by dotted path. checkpoint: its folder's path or address.
     """
@@ -244,7 +245,10 @@ def result_of(study: "Study") -> StudyResult:
     trials = counted(study)
     states = [trial.user_attrs["state"] for trial in trials]
     complete = [trial for trial in trials if trial.user_attrs["state"] == State.COMPLETE]
-    best = max(filter(feasible, complete), key=lambda trial: trial.user_attrs["score"], default=None)
+    preferred = sought(study)
+    best = max(
+        filter(feasible, complete), key=lambda trial: (preferred(trial), trial.user_attrs["score"]), default=None
+    )
     return StudyResult(
         name=study.study_name,
         complete=len(complete),

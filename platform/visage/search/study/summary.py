@@ -5,14 +5,16 @@ import math
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
+from visage.config.aims import PREFERENCE, UNSEEN
 from visage.config.experiment import Registry, Search
 from visage.config.stop import Stop
 from visage.search.study.budget import LEFT, STOP, Spent
+from visage.search.study.choices import choices_of, preferences, told
 from visage.search.study.endings import CUT_OFF, RUNNING, State
 from visage.search.study.kept import KEEP, kept_of
 from visage.search.study.records import STOPPED, feasible
@@ -28,7 +30,8 @@ EDGE = 0.02  # share of a range (of its logarithm, on a log scale) that counts a
 class Line:
     """A trial of the table. values: by objective, empty where it reached none. seconds: None before the first report.
 
-    feasible: whether it is complete and meets all constraints.
+    feasible: whether it is complete and meets all constraints. preference: the probability that people find it better
+    than a middling one; None where nobody was shown it.
     """
 
     number: int
@@ -41,11 +44,13 @@ class Line:
     seconds: float | None
     run_id: str
     feasible: bool
+    preference: float | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A study as it stands. lines: by rank: the feasible complete trials by score, then the others.
+    """A study as it stands. lines: by rank: the feasible complete trials by score, or by preference where that is
+    sought, then the others.
 
     trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
     of the trials that none is better than in every objective; none with one objective. importances: share of the
@@ -128,7 +133,12 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"]
     experiment = json.loads(study.user_attrs["experiment"])
     search = experiment["search"]
-    lines = sorted((_line(trial, list(search["objectives"])) for trial in trials), key=_rank)
+    choices = choices_of(study.user_attrs)
+    preferred, sought = preferences(choices), PREFERENCE in search["objectives"]
+    lines = sorted(
+        (_line(trial, list(search["objectives"]), preferred) for trial in trials), key=lambda line: _rank(line, sought)
+    )
+    leader = lines[0].number if lines and lines[0].feasible else None
     counts = Counter(line.state for line in lines)
     left = study.user_attrs.get(LEFT, "") if counts[RUNNING] else ""
     space = {path: Dimension.model_validate(found) for path, found in search["space"].items()}
@@ -143,7 +153,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         constraints=constraints,
         space={path: _range(dimension) for path, dimension in space.items()},
         lines=tuple(lines),
-        why=tuple(_why(lines, front, space, constraints, experiment["train"]["seed"])),
+        why=(*_why(lines, front, space, constraints, experiment["train"]["seed"], sought), *told(choices, leader)),
         front=front,
         importances=importances_of(study) if weights is None else weights,
         spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),
@@ -156,8 +166,10 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
     )
 
 
-def _line(trial: "FrozenTrial", objectives: Sequence[str]) -> Line:
-    kept = trial.user_attrs
+def _line(trial: "FrozenTrial", objectives: Sequence[str], preferred: Mapping[int, float]) -> Line:
+    kept = dict(trial.user_attrs)
+    if trial.number in preferred:
+        kept[PREFERENCE] = preferred[trial.number]
     state = kept.get("state", RUNNING)
     return Line(
         number=trial.number,
@@ -170,17 +182,20 @@ def _line(trial: "FrozenTrial", objectives: Sequence[str]) -> Line:
         seconds=kept.get("time_total_s"),
         run_id=kept.get("run_id", ""),
         feasible=state == State.COMPLETE and feasible(trial),
+        preference=preferred.get(trial.number),
     )
 
 
-def _rank(line: Line) -> tuple[bool, bool, float, int]:
+def _rank(line: Line, sought: bool) -> tuple[bool, bool, float, float, int]:
     score = -math.inf if line.score is None else line.score
-    return not line.feasible, line.state != State.COMPLETE, -score, line.number
+    preference = (UNSEEN if line.preference is None else line.preference) if sought else 0.0
+    return not line.feasible, line.state != State.COMPLETE, -preference, -score, line.number
 
 
 def _why(
-    lines: list[Line], front: tuple[int, ...], space: dict[str, Dimension], constraints: tuple[str, ...], seed: int
-) -> list[str]:
+    lines: list[Line], front: tuple[int, ...], space: dict[str, Dimension], constraints: tuple[str, ...], seed: int,
+    preferred: bool = False,
+) -> list[str]:  # fmt: skip
     complete = [line for line in lines if line.state == State.COMPLETE]
     able = [line for line in complete if line.feasible]
     if not able:
@@ -191,7 +206,9 @@ def _why(
     if constraints:
         among = f"the {len(able)} of {len(complete)} complete trials that meet {' and '.join(constraints)}"
     said = [f"Trial {best.number} has the highest score of {among}: {best.score:.4f}."]
-    if others:
+    if preferred and best.preference is not None:
+        said = [f"Trial {best.number} is what people prefer of {among}: {best.preference:.2f}, score {best.score:.4f}."]
+    elif others:
         margin = (best.score or 0) - (others[0].score or 0)
         said.append(
             f"That is {margin:.4f} above the second, trial {others[0].number}. Each setting was trained once (seed "

@@ -70,6 +70,7 @@ def _trials(summary: Summary) -> list[Trial]:
             reason=line.reason or _missed(line),
             rank=rank if line.feasible else None,
             score=line.score,
+            preference=line.preference,
             values=line.values,
             params=line.params,
             images=line.images,

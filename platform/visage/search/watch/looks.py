@@ -6,12 +6,16 @@ Nothing here is a state of its own: thrown away, it is read again.
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from visage.errors import UserError
+from visage.judging.choices import Choice
 from visage.registry.reading import Reader
+from visage.search.study.choices import choices_of, keep
 from visage.search.study.database import database_faults
 from visage.search.study.endings import CUT_OFF, RUNNING
 from visage.search.study.records import load_study
@@ -65,6 +69,22 @@ class Look:
         self.content()
         assert self.summary
         return self.summary
+
+    def choices(self) -> list[Choice]:
+        """What people chose, read now."""
+        with self._opened() as study:
+            return choices_of(study.user_attrs)
+
+    def keep(self, choice: Choice) -> None:
+        with self._opened() as study:
+            keep(study, choice)
+            self._made = 0.0  # so that the page tells it at once
+
+    @contextmanager
+    def _opened(self) -> "Iterator[Study]":
+        with self._lock, database_faults(self.storage):
+            self._study = self._study or load_study(self.name, self.storage)
+            yield self._study
 
     def _summary(self, study: "Study") -> Summary:
         bare = summarise(study, weights=self._importances)

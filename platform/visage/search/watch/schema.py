@@ -1,5 +1,7 @@
 """What the page of a study is told, as data: the routes return it, the page and whoever else reads it."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 Value = bool | int | float | str
@@ -27,6 +29,7 @@ class Trial(Document):
     reason: str
     rank: int | None
     score: float | None
+    preference: float | None = Field(description="of what people chose; None where nobody was shown it")
     values: dict[str, float]
     params: dict[str, Value | None]
     images: int
@@ -104,3 +107,28 @@ class Station(Document):
 
 class Lineage(Document):
     stations: list[Station]
+
+
+class Pair(Document):
+    """Two faces to choose from. key: of the pair, until it is chosen from. driver: whether a face said the expression.
+    choices: kept so far."""
+
+    key: str
+    asked: str
+    driver: bool
+    choices: int
+
+
+class Chosen(Document):
+    """A choice. who: as whoever chose calls themselves."""
+
+    key: str = Field(max_length=40)
+    better: Literal["left", "right", "same"]
+    person: Literal["left", "right", "both", "neither"]
+    who: str = Field("", max_length=60)
+
+
+class Kept(Document):
+    """How many choices are kept."""
+
+    choices: int

@@ -1,4 +1,4 @@
-"""`visage study --web`: the server of the pages, on this machine alone."""
+"""The servers of pages: of a study's, and of one that shows faces to choose from, on this machine alone."""
 
 import secrets
 import socket
@@ -6,10 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import uvicorn
+from fastapi import FastAPI
 
 from visage.errors import UserError
 from visage.search.study.records import load_study, names_in
-from visage.search.watch.app import address, build_app
+from visage.search.watch.app import build_app
+from visage.search.watch.eyes import build_eyes
+from visage.search.watch.guard import address
+from visage.search.watch.pairs import Pairs
 
 HOST = "127.0.0.1"
 
@@ -23,6 +27,23 @@ def serve(storage: str, name: str | None, port: int, say: Callable[[str], None])
         names_in(storage)
     else:
         load_study(name, storage)
+
+    def opened(port: int, token: str) -> None:
+        say(f"{address(port, token, name)}\nCtrl-C ends the page, and no study.")
+
+    _serve(lambda token: build_app(storage, token), port, opened)
+
+
+def serve_eyes(pairs: Pairs, name: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve the page that shows pairs of faces until Ctrl-C. name: what it calls them. port: as of `serve`."""
+
+    def opened(port: int, token: str) -> None:
+        say(f"{address(port, token, name, 'eyes')}\nChoose there; Ctrl-C ends the page and tells what was chosen.")
+
+    _serve(lambda token: build_eyes(token, pairs), port, opened)
+
+
+def _serve(build: Callable[[str], FastAPI], port: int, opened: Callable[[int, str], None]) -> None:
     token = secrets.token_urlsafe(24)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,7 +52,7 @@ def serve(storage: str, name: str | None, port: int, say: Callable[[str], None])
             listening.listen()  # whoever opens at once what is printed now waits for an answer, and is not refused
         except (OSError, OverflowError):
             raise UserError(f"port {port}: is in use or not allowed; give another one with --port.") from None
-        say(f"{address(listening.getsockname()[1], token, name)}\nCtrl-C ends the page, and no study.")
-        config = uvicorn.Config(build_app(storage, token), log_level="warning", access_log=False, lifespan="off")
+        opened(listening.getsockname()[1], token)
+        config = uvicorn.Config(build(token), log_level="warning", access_log=False, lifespan="off")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])

@@ -14,15 +14,15 @@ from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.networks.unit_map import UnitMap
 from visage.models.condition import NEUTRAL
 
-# What `units_picture` asks for: one unit more and more, then others at their full.
+# What `units_sheet` asks for: one unit more and more, then others at their full.
 TOLD: tuple[dict[int, float], ...] = (
     *({12: level} for level in (0.0, 0.25, 0.5, 0.75, 1.0)), {1: 1.0, 2: 1.0}, {4: 1.0}, {26: 1.0}
 )  # fmt: skip
 
 
 @torch.inference_mode()
-def transfer_picture(transfer: Generator, faces: FaceSet, part: str, people: int = 6, drivers: int = 8) -> np.ndarray:
-    """Sources down, drivers across: every source with the expression of every driver. Returns uint8 H,W,3.
+def transfer_sheet(transfer: Generator, faces: FaceSet, part: str, people: int = 6, drivers: int = 8) -> Sheet:
+    """Sources down, drivers across: every source with the expression of every driver.
 
     transfer: (sources N,3,S,S in [-1, 1], drivers N,3,S,S) -> faces. A source is a person's first neutral face, or the
     first; the drivers are other people, with each expression in turn, and the finer ones where there are any.
@@ -41,14 +41,14 @@ def transfer_picture(transfer: Generator, faces: FaceSet, part: str, people: int
         sheet.place(1 + row, 0, np.array(faces.faces[picture]), "source")
         made = transfer(real_inputs(faces, np.repeat(picture, len(columns)), device), driving)
         for column, face in enumerate(pixels_of(made)):
-            sheet.place(1 + row, 1 + column, face)
-    return np.array(sheet.image)
+            sheet.made(1 + row, 1 + column, face, driver=(0, 1 + column))
+    return sheet
 
 
 @torch.inference_mode()
-def units_picture(generator: Disentangler, unit_map: UnitMap, faces: FaceSet, part: str, people: int = 6) -> np.ndarray:
+def units_sheet(generator: Disentangler, unit_map: UnitMap, faces: FaceSet, part: str, people: int = 6) -> Sheet:
     """People of a part down; across: the source, and what it becomes when it is told each of TOLD, as far as the map
-    knows those units. Sources as for `transfer_picture`. Returns uint8 H,W,3."""
+    knows those units. Sources as for `transfer_sheet`."""
     members, device = faces.part(part), device_of(generator)
     known = {au for au, there in zip(AUS, unit_map.known.tolist(), strict=True) if there}
     asked = [units for units in TOLD if units.keys() <= known]
@@ -65,8 +65,8 @@ def units_picture(generator: Disentangler, unit_map: UnitMap, faces: FaceSet, pa
             continue
         made = unit_map.told(generator, real_inputs(faces, np.repeat(picture, len(asked)), device), table)
         for column, face in enumerate(pixels_of(made)):
-            sheet.place(row, 1 + column, face)
-    return np.array(sheet.image)
+            sheet.made(row, 1 + column, face)
+    return sheet
 
 
 def _named(units: Mapping[int, float]) -> str:

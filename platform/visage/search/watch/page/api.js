@@ -37,3 +37,8 @@ export const pictures = (trials) => read("pictures", { name, trials: trials.join
 export const face = (trial, images) => `face?${new URLSearchParams({ name, trial, images })}`;
 export const seeds = () => read("seeds", { name });
 export const lineage = () => read("lineage", { name });
+
+/** Two faces to choose from, a picture of them, and what was chosen. */
+export const pair = () => read("pair", { name });
+export const part = (key, which) => `pair/${which}?${new URLSearchParams({ key })}`;
+export const choose = async (chosen) => (await ask("choice", {}, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(chosen) })).json();

@@ -1,0 +1,58 @@
+"""What people chose between the faces of a study's trials, in the study's database, beside its trials."""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from visage.config.aims import PREFERENCE, UNSEEN
+from visage.judging.choices import Choice, Strengths, between
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+PREFIX = "choice "  # of the user attributes of a study that hold one each
+
+
+def keep(study: "Study", choice: Choice) -> None:
+    """Add a choice; first and second are numbers of trials. Each has a row of its own, so that none is lost where
+    several people choose at once."""
+    study.set_user_attr(f"{PREFIX}{choice.when} {uuid.uuid4().hex[:8]}", choice.model_dump(mode="json"))
+
+
+def choices_of(attributes: Mapping[str, object]) -> list[Choice]:
+    """The choices among a study's user attributes, in the order in which they were made."""
+    return [Choice.model_validate(attributes[key]) for key in sorted(attributes) if key.startswith(PREFIX)]
+
+
+def preferences(choices: Sequence[Choice]) -> dict[int, float]:
+    """By number of the trials that were shown, the probability (0..1) that one is found better than a middling one."""
+    names = sorted({name for choice in choices for name in (choice.first, choice.second)}, key=int)
+    return {int(name): value for name, value in Strengths(choices, names).preferences().items()}
+
+
+def sought(study: "Study") -> "Callable[[FrozenTrial], float]":
+    """What people think of a trial, where the study seeks that; the same of all trials where it does not."""
+    found = preferences(choices_of(study.user_attrs)) if PREFERENCE in (study.metric_names or ()) else {}
+    return lambda trial: found.get(trial.number, UNSEEN)
+
+
+def told(choices: Sequence[Choice], leader: int | None) -> list[str]:
+    """In sentences: whom people prefer, and what they say of the study's leader, contradictions among it."""
+    if not choices:
+        return []
+    found = preferences(choices)
+    first, *others = sorted(found, key=lambda number: (-found[number], number))
+    people = len({choice.who for choice in choices})
+    said = [
+        f"Eyes: {len(choices)} choices by {people} {'person' if people == 1 else 'people'} between {len(found)} trials "
+        f"prefer trial {first} ({found[first]:.2f}, where 0.50 is middling)."
+    ]
+    other = others[0] if first == leader else first
+    share = between(choices, str(leader), str(other))
+    if share:
+        against = ", which contradicts the order above" if share.verdict == "second" else ""
+        said.append(f"{share.told(f'trial {leader}', f'trial {other}').capitalize()}{against}.")
+    elif first != leader:
+        said.append(f"Nobody held it against trial {leader}, which leads.")
+    return said

@@ -1,0 +1,77 @@
+"""`visage compare A B`: two versions held against one another, by the judges and by people's eyes."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from visage.errors import UserError
+from visage.workflows.terminal import console
+
+if TYPE_CHECKING:
+    from visage.registry.bundle import ModelFacts
+    from visage.registry.models import Registry
+
+COMMAND = "visage compare A B --eyes"
+
+
+def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int) -> None:
+    """Print the figures of two models on the same test people, their differences, and what people chose.
+
+    one, other: as `Registry.fetch`. eyes: serve the page that shows their faces blind first, until Ctrl-C. Raises
+    UserError for models that are not there, and with `eyes` for those that cannot be shown side by side.
+    """
+    from visage.registry.eyes import between_versions, note
+    from visage.registry.models import Registry
+
+    registry = Registry(store)
+    facts = registry.find(one), registry.find(other)
+    if eyes:
+        _choose(registry, *facts, port)
+    share = between_versions(registry.client, registry.uri, *facts) if all(each.version for each in facts) else None
+    if eyes and share:
+        note(registry.client, registry.uri, *facts, share)
+    _print_figures(registry, one, other)
+    console.print(share.told(one, other) if share else f"eyes: nobody chose between them yet; {COMMAND} shows both.")
+
+
+def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: int) -> None:
+    from visage.registry.card import FACES
+    from visage.registry.eyes import name_of
+    from visage.registry.reading import Reader
+    from visage.search.watch.pairs import VersionPairs
+    from visage.search.watch.server import serve_eyes
+
+    models = {name_of(facts): facts.run_id for facts in (one, other) if facts.version}
+    if len(models) < 2:
+        raise UserError(
+            "--eyes: needs two versions of a registry, as choices are kept in their runs; write name/version twice."
+        )
+    sitting = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    pairs = VersionPairs(Reader(registry.uri), models, FACES, sitting)
+    pairs.next()  # refuses what cannot be shown before a page is opened
+    serve_eyes(pairs, "two versions", port, console.print)
+    console.print(f"\n{pairs.count()} choices of this sitting are kept.")
+
+
+def _print_figures(registry: "Registry", one: str, other: str) -> None:
+    from visage.registry.gate import judge_promotion
+
+    here, there = registry.fetch(one), registry.fetch(other)
+    table = Table(*(Column(name, no_wrap=True) for name in ("on the test people", one, other)), box=SIMPLE_HEAD)
+    for metric, figure in here.card.metrics.items():
+        if beside := there.card.metrics.get(metric):
+            cells = (f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]" for each in (figure, beside))
+            table.add_row(metric, *cells)
+    console.print(table)
+    if (here.card.data.sha256, here.card.data.judges) != (there.card.data.sha256, there.card.data.judges):
+        console.print("They were judged on other faces or by other judges, so that these figures say nothing.")
+        return
+    verdict = judge_promotion(here.results()["model"], there.results()["model"], opponent_name=other)
+    for name, difference in verdict.intervals.items():
+        figures = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+        console.print(f"{name} of {one} less that of {other}, over the same people: {figures}")
+    if not verdict.intervals:
+        console.print("; ".join(verdict.reasons))
