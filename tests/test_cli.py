@@ -80,7 +80,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         "models": ["--registry"],
         "promote": ["--force", "--registry", "model"],
         "rollback": ["--registry", "name"],
-        "compare": ["--url", "name"],
+        "compare": ["--eyes", "--port", "--registry", "--url", "name", "other"],
         "ui": ["--port", "--registry"],
         "edit": ["--animation", "--intensity", "--model", "--out", "--registry", "--to", "--url", "--view", "photo"],
         "export": ["--format", "--out", "--registry", "model"],

@@ -1,10 +1,12 @@
 """What a trial costs its study's database, and what its draw is shown of a long study. No Ray needed."""
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -13,9 +15,11 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from tests.search.fakes import GOAL, experiment
+from visage.judging.choices import Choice
 from visage.search.optuna_private import engine_of
 from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
+from visage.search.study.choices import PREFIX
 from visage.search.study.records import load_study, open_study
 from visage.search.suggestions import BEST, SHOWN, Suggestions
 
@@ -130,3 +134,33 @@ def test_a_thousand_that_run_at_once_are_carried_over_rarely(tmp_path: Path) -> 
         copies.add(id(suggestions.memory))
     assert len(copies) <= 4
     assert set(suggestions.running) == set(range(4 * SHOWN))
+
+
+def test_what_people_choose_steers_the_suggestions_that_follow(tmp_path: Path) -> None:
+    """Trials end before anybody looked at them: their preference is read anew whenever somebody chose."""
+    search = experiment(tmp_path, "", objectives={"preference": "max"}, final={"train.images": GOAL}).search
+    study = optuna.create_study(direction="maximize")
+    study.set_metric_names(["preference"])
+    for number in range(24):
+        weight = float(np.geomspace(1.1, 199, 24)[number])
+        study.add_trial(
+            create_trial(
+                params={"loss.pixel.weight": weight, "loss.triplet.margin": 0.5},
+                distributions={
+                    "loss.pixel.weight": FloatDistribution(1, 200, log=True),
+                    "loss.triplet.margin": FloatDistribution(0.05, 1.0),
+                },
+                values=[0.5],
+            )
+        )
+    suggestions = Suggestions(study, search)
+    before = [suggestions.draw().params["loss.pixel.weight"] for _ in range(20)]
+    for number in range(60):  # whoever chooses likes a large weight
+        first, second = random.Random(number).sample(range(24), 2)
+        better = "first" if first > second else "second"
+        choice = Choice.model_validate(
+            {"first": str(first), "second": str(second), "better": better, "person": "both", "when": f"{number:03}"}
+        )
+        study.set_user_attr(f"{PREFIX}{number:03}", choice.model_dump(mode="json"))
+    after = [suggestions.draw().params["loss.pixel.weight"] for _ in range(20)]
+    assert np.median(after) > 3 * np.median(before)

@@ -68,10 +68,14 @@ class Share:
         figures = f"{self.better.value:.0%} ({self.better.low:.0%} to {self.better.high:.0%})"
         words = {"first": f"people prefer {first}", "second": f"people prefer {second}", "open": "no preference shown"}
         return (
-            f"eyes: {first} found better than {second} in {figures} of {self.choices} choices by {self.people} "
-            f"{'person' if self.people == 1 else 'people'}, still the same person in {self.first_kept:.0%} against "
-            f"{self.second_kept:.0%}: {words[self.verdict]}"
+            f"eyes: {first} found better than {second} in {figures} of {counted(self.choices, self.people)}, still the "
+            f"same person in {self.first_kept:.0%} against {self.second_kept:.0%}: {words[self.verdict]}"
         )
+
+
+def counted(choices: int, people: int) -> str:
+    """How many choices by how many people, in words."""
+    return f"{choices} {'choice' if choices == 1 else 'choices'} by {people} {'person' if people == 1 else 'people'}"
 
 
 def between(choices: Iterable[Choice], first: str, second: str) -> Share | None:

@@ -53,7 +53,8 @@ def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: 
     pairs = VersionPairs(Reader(registry.uri), models, FACES, sitting)
     pairs.next()  # refuses what cannot be shown before a page is opened
     serve_eyes(pairs, "two versions", port, console.print)
-    console.print(f"\n{pairs.count()} choices of this sitting are kept.")
+    kept = pairs.count()
+    console.print(f"\n{kept} {'choice' if kept == 1 else 'choices'} of this sitting kept.")
 
 
 def _print_figures(registry: "Registry", one: str, other: str) -> None:

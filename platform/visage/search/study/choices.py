@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from visage.config.aims import PREFERENCE, UNSEEN
-from visage.judging.choices import Choice, Strengths, between
+from visage.judging.choices import Choice, Strengths, between, counted
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,10 +43,9 @@ def told(choices: Sequence[Choice], leader: int | None) -> list[str]:
         return []
     found = preferences(choices)
     first, *others = sorted(found, key=lambda number: (-found[number], number))
-    people = len({choice.who for choice in choices})
+    made = counted(len(choices), len({choice.who for choice in choices}))
     said = [
-        f"Eyes: {len(choices)} choices by {people} {'person' if people == 1 else 'people'} between {len(found)} trials "
-        f"prefer trial {first} ({found[first]:.2f}, where 0.50 is middling)."
+        f"Eyes: {made} between {len(found)} trials prefer trial {first} ({found[first]:.2f}, where 0.50 is middling)."
     ]
     other = others[0] if first == leader else first
     share = between(choices, str(leader), str(other))
