@@ -20,10 +20,10 @@ from serve_app.finder import finding
 from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
-from serve_app.responses import document, encode, require_few_pixels, transfer_document
+from serve_app.responses import document, encode, place_of, require_few_pixels, transfer_document
 from visage.editing.expression import Located, expression_index, locate, not_square, on_the_way
 from visage.errors import UserError
-from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Found
+from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Found, SeveralFaces
 from visage.faces.facs import AUS
 from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
 from visage.methods.base import Edited, Editor
@@ -39,8 +39,9 @@ MOST_FACES = 64
 class Job:
     """One request's part of a batch: a face as each (expression, intensity) of `wanted`. `checked` is how many of them,
     from the end, get self-check values. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are
-    none and `units`, float32 1,len(AUS), are asked for in their place, where NaN is a unit that stays. small: its faces
-    are encoded with the batch.
+    none and `units`, float32 1,len(AUS), are asked for in their place, where NaN is a unit that stays. mixed: float32
+    len(wanted),K, how much of each expression is asked for in place of `wanted`. small: its faces are encoded with the
+    batch.
     """
 
     model: Model
@@ -50,6 +51,7 @@ class Job:
     located: Located
     drivers: np.ndarray | None = None
     units: np.ndarray | None = None
+    mixed: np.ndarray | None = None
     small: bool = False
 
 
@@ -91,7 +93,12 @@ def _run(jobs: Sequence[Job]) -> Edited:
     if editor.request is DRIVER:
         return _run_transfers(editor, jobs, faces, source, checks)
     expressions = [index for job in jobs for index, _ in job.wanted]
-    return editor.run(faces, source, expressions, [intensity for job in jobs for _, intensity in job.wanted], checks)
+    intensities = [intensity for job in jobs for _, intensity in job.wanted]
+    if all(job.mixed is None for job in jobs):
+        return editor.run(faces, source, expressions, intensities, checks)
+    plain = np.full((1, len(editor.expressions)), np.nan, np.float32)
+    mixed = [plain.repeat(len(job.wanted), 0) if job.mixed is None else job.mixed for job in jobs]
+    return editor.run(faces, source, expressions, intensities, checks, np.concatenate(mixed))
 
 
 def _run_transfers(
@@ -149,11 +156,17 @@ class Opening:
             self.share.take(header.megapixels * (1 + self.count))
             return read_picture(form.image, **how), header
 
-    def locate(self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str) -> Located:
+    def locate(
+        self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str, face: int | None = None
+    ) -> Located:
         """The face of what `read` has read, in pixels of the file. found: the faces in it, None of an aligned one.
-        Raises Problem 422."""
+        face: which of several. Raises Problem 422, which says where the faces are if there are several."""
         try:
-            located = locate(photo, self.size, found, origin)
+            located = locate(photo, self.size, found, origin, face)
+        except SeveralFaces as error:
+            places = [place_of(each.box, each.landmarks, header.times).model_dump() for each in error.faces]
+            detail = f"{str(error).rstrip('.')}, or name it in the field face, from 1 on the left."
+            raise Problem(422, detail, more={"faces": places}) from None
         except UserError as error:
             raise Problem(422, str(error)) from None
         if self.count:
@@ -204,11 +217,15 @@ class Answers:
     async def _edit(self, form: Form, model: Model, share: Share, *, as_image: bool, seen: Seen | None) -> Response:
         editor = model.editor
         try:
-            chosen = tuple(expression_index(editor.expressions, name) for name in form.expressions)
+            chosen = tuple(expression_index(editor.expressions, name) for name in form.mix or form.expressions)
         except UserError as error:
             raise Problem(422, str(error)) from None
         expressions = chosen or tuple(range(len(editor.expressions)))
         wanted = tuple((index, intensity) for index in expressions for intensity in form.intensities)
+        weights = np.zeros(len(editor.expressions), np.float32)
+        if form.mix is not None:  # named by the one of which there is most
+            weights[list(chosen)] = list(form.mix.values())
+            wanted = ((int(weights.argmax()), float(weights.max())),)
         if len(wanted) > MOST_FACES:
             raise Problem(422, f"{len(wanted)} faces: are more than {MOST_FACES} in one request; ask in several.")
         alone = as_image and len(wanted) == 1
@@ -216,13 +233,17 @@ class Answers:
         if form.format == "webp":
             ((index, intensity),) = wanted
             frames = tuple((index, share) for share in on_the_way(intensity))
+        mixed = None
+        if form.mix is not None:
+            shares = on_the_way(1.0) if form.format == "webp" else [1.0]
+            mixed = np.outer(shares, weights).astype(np.float32)
         loop = asyncio.get_running_loop()
         whole = form.view == "photo"
         located = await self._located(form, self._opening(editor.size, share, len(frames) if whole else 0))
         small = editor.size <= SMALL_SIDE and not whole
         # The answer of a picture alone has no place for the values, so they are not computed.
         checked = len(wanted) if self._self_check and not alone else 0
-        done = await self._forward(Job(model, form, frames, checked, located, small=small))
+        done = await self._forward(Job(model, form, frames, checked, located, mixed=mixed, small=small))
         if seen:
             seen(form, wanted, done)
         headers = {"Visage-Model": model.label}
@@ -248,7 +269,7 @@ class Answers:
         located = await self._located(form, self._opening(carrier.size, share, count))
         driving, opening = [], self._opening(carrier.size, share)
         for place, image in enumerate(form.drivers, 1):
-            driving.append(await self._located(replace(form, image=image), opening, f"driver {place}"))
+            driving.append(await self._located(replace(form, image=image, face=None), opening, f"driver {place}"))
         checked = len(wanted) if self._self_check and not alone else 0
         faces = np.stack([driver.face for driver in driving]) if driving else None
         done = await self._forward(Job(model, form, wanted, checked, located, faces, units))
@@ -269,7 +290,7 @@ class Answers:
             return await run(self._pictures, _open_aligned, form, opening, origin)
         photo, header = await run(self._pictures, opening.read, form, origin)
         found = await self._find(photo)
-        return await run(self._pictures, opening.locate, photo, header, found, origin)
+        return await run(self._pictures, opening.locate, photo, header, found, origin, form.face)
 
 
 def _open_aligned(form: Form, opening: Opening, origin: str) -> Located:

@@ -36,6 +36,12 @@ _FIELDS: dict[str, Any] = {
         "items": {"type": "number", "minimum": 0, "maximum": 1.5},
         "description": "0 to 1.5; several give each expression at each of them; none means 1.",
     },
+    "mix": {
+        "type": "object",
+        "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1.5},
+        "description": "In place of expression and intensity: how much of each expression, together at most 1.5.",
+        "example": {"happy": 0.6, "surprise": 0.5},
+    },
     "format": {
         "type": "string",
         "enum": ["png", "webp"],
@@ -53,6 +59,11 @@ _FIELDS: dict[str, Any] = {
         "default": False,
         "description": "The picture is an aligned face already.",
     },
+    "face": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "Which of several faces in the picture, from left to right; none where there is one.",
+    },
     "version": {
         "type": "string",
         "description": "champion, challenger or a number; none leaves it to the endpoint.",
@@ -60,7 +71,10 @@ _FIELDS: dict[str, Any] = {
 }
 FORM = _form(
     _FIELDS,
-    {name: {"style": "form", "explode": True} for name in ("expression", "intensity")},
+    {
+        **{name: {"style": "form", "explode": True} for name in ("expression", "intensity")},
+        "mix": {"contentType": "application/json"},
+    },
     examples={
         "one": {
             "summary": "A smile in the whole photograph",
@@ -93,6 +107,7 @@ TRANSFER_FORM = _form(
             "example": {"6": 0.5, "12": 0.8},
         },
         "view": _FIELDS["view"],
+        "face": _FIELDS["face"],
         "aligned": {
             "type": "boolean",
             "default": False,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from starlette.responses import Response
 
@@ -10,11 +11,17 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """A fault that the caller sees as a problem document."""
+    """A fault that the caller sees as a problem document. more: further members of it."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers
+        self.status, self.detail, self.headers, self.more = status, detail, headers, more
 
     def response(self) -> Response:
         document = {
@@ -22,5 +29,6 @@ class Problem(Exception):
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
+            **self.more,
         }
         return Response(json.dumps(document), self.status, self.headers, MEDIA_TYPE)

@@ -14,12 +14,13 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from serve_app.problems import Problem
-from visage.editing.expression import View, checked_intensity
+from visage.editing.expression import INTENSITIES, View, checked_intensity
 from visage.errors import UserError
 
-FIELDS = ("image", "expression", "intensity", "view", "format", "aligned", "version")
-TRANSFER_FIELDS = ("image", "driver", "au", "view", "aligned")
+FIELDS = ("image", "expression", "intensity", "mix", "view", "format", "aligned", "face", "version")
+TRANSFER_FIELDS = ("image", "driver", "au", "view", "aligned", "face")
 AU_EXAMPLE = '{"12": 0.8}'
+MIX_EXAMPLE = '{"happy": 0.6, "surprise": 0.5}'
 Format = Literal["png", "webp"]
 T = TypeVar("T")
 PARTS = 64
@@ -34,7 +35,8 @@ class Form:
     format: png for pictures, webp for one animation from neutral to the one expression at the one intensity. version:
     the model that is asked for, if one is: champion, challenger or a version's number. drivers: the pictures whose
     expressions are asked for, of a request for a transfer; it names none. units: in their place, intensities of action
-    units by FACS number; it is not said yet whether the model knows them.
+    units by FACS number; it is not said yet whether the model knows them. face: which of several in the picture,
+    counted from 1 on the left. mix: in place of expressions and intensities, how much of each by its name.
     """
 
     image: bytes
@@ -46,6 +48,8 @@ class Form:
     version: str | None = None
     drivers: tuple[bytes, ...] = ()
     units: Mapping[int, float] | None = field(default=None, hash=False)
+    face: int | None = None
+    mix: Mapping[str, float] | None = field(default=None, hash=False)
 
 
 async def read_form(
@@ -80,8 +84,14 @@ async def read_form(
         version=_text("version", _single(fields, "version", b"")) or None,
         drivers=drivers,
         units=_units(_text("au", _single(fields, "au", b""))) if "au" in fields else None,
+        face=_face(_text("face", _single(fields, "face", b""))) if "face" in fields else None,
+        mix=_mix(_text("mix", _single(fields, "mix", b""))) if "mix" in fields else None,
     )
-    if form.format == "webp" and (len(form.expressions), len(form.intensities)) != (1, 1):
+    if form.mix is not None and ("expression" in fields or "intensity" in fields):
+        raise Problem(422, "field mix: names expressions and how much of each; leave expression and intensity out.")
+    if form.face is not None and form.aligned:
+        raise Problem(422, "field face: is for photographs, and aligned is true; leave one of them out.")
+    if form.format == "webp" and form.mix is None and (len(form.expressions), len(form.intensities)) != (1, 1):
         raise Problem(422, "format = 'webp': is one animation; give one expression and one intensity.")
     return form
 
@@ -201,16 +211,43 @@ def _choice(name: str, value: bytes, choices: Iterable[str]) -> str:
     return text
 
 
-def _units(text: str) -> dict[int, float]:
-    """Intensities by FACS number, of a JSON object."""
+def _pairs(name: str, text: str, example: str) -> tuple[tuple[str, object], ...]:
+    """What a JSON object says, in order; a dict would keep the last of two values."""
     try:
-        tree = json.loads(text, object_pairs_hook=tuple)  # a dict would keep the last of two values
+        tree = json.loads(text, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         tree = None
     if not isinstance(tree, tuple):
-        raise Problem(422, f"au = {text[:40]!r}: is no JSON object; send one such as {AU_EXAMPLE}.")
+        raise Problem(422, f"{name} = {text[:40]!r}: is no JSON object; send one such as {example}.")
+    return tree
+
+
+def _mix(text: str) -> dict[str, float]:
+    """How much of each expression, of a JSON object: each from 0, together at most what one may have."""
+    found = dict[str, float]()
+    for name, value in _pairs("mix", text, MIX_EXAMPLE):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= INTENSITIES[1]:
+            raise Problem(422, f"mix: {name[:40]!r} has no intensity from 0 to 1.5; send such as {MIX_EXAMPLE}.")
+        if name in found:
+            raise Problem(422, f"mix: {name[:40]!r} is given twice; give it once.")
+        found[name] = float(value)
+    if not found or sum(found.values()) > INTENSITIES[1] + 1e-9:
+        raise Problem(
+            422, f"mix = {text[:40]!r}: has no expression, or more than 1.5 together; send such as {MIX_EXAMPLE}."
+        )
+    return found
+
+
+def _face(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 4 and int(text)):
+        raise Problem(422, f"face = {text[:40]!r}: is no number of a face; count them from 1 on the left.")
+    return int(text)
+
+
+def _units(text: str) -> dict[int, float]:
+    """Intensities by FACS number, of a JSON object."""
     found = dict[int, float]()
-    for number, value in tree:
+    for number, value in _pairs("au", text, AU_EXAMPLE):
         if not (number.isascii() and number.isdecimal() and len(number) < 3):
             raise Problem(422, f"au: {number[:40]!r} is no FACS number of an action unit; send such as {AU_EXAMPLE}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:

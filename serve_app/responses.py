@@ -56,6 +56,7 @@ def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done
             identity_similarity=similarity[place],
             expression_confidence=confidence[place],
             natural=natural[place],
+            **({} if form.mix is None else {"mix": dict(form.mix)}),
         )
         for place, (index, intensity) in enumerate(wanted)
     )
@@ -86,9 +87,14 @@ def transfer_document(
 
 
 def _place(located: Located) -> FacePlace:
+    return place_of(located.box, located.landmarks)
+
+
+def place_of(box: Sequence[float], landmarks: np.ndarray, times: float = 1) -> FacePlace:
+    """Where a face is. times: of the file's pixels, how many stand for one of these."""
     return FacePlace(
-        box=tuple(round(float(value), 2) for value in located.box),
-        landmarks=tuple((round(float(x), 2), round(float(y), 2)) for x, y in located.landmarks),
+        box=tuple(round(float(value) * times, 2) for value in box),
+        landmarks=tuple((round(float(x) * times, 2), round(float(y) * times, 2)) for x, y in landmarks),
     )
 
 

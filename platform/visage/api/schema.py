@@ -100,6 +100,9 @@ class ExpressionResult(Schema):
     identity_similarity: float | None = Field(description="-1 to 1; null when not computed", examples=[0.93])
     expression_confidence: float | None = Field(description="0 to 1; null when not computed", examples=[0.88])
     natural: float | None = Field(None, description=NATURAL, examples=[0.83])
+    mix: dict[str, float] | None = Field(
+        None, description="of a mixture: how much of each expression; the fields above name the one of which most is"
+    )
 
 
 class FacePlace(Schema):
@@ -163,3 +166,6 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
+    faces: list[FacePlace] | None = Field(
+        None, description="there where several faces were found and none was named: from left to right"
+    )

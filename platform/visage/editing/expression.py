@@ -41,24 +41,26 @@ class Located:
         return alignment.paste_back(self.photo, face, self.matrix, self.face)
 
 
-def locate(photo: np.ndarray, size: int, found: Sequence[alignment.Found] | None, origin: str) -> Located:
+def locate(
+    photo: np.ndarray, size: int, found: Sequence[alignment.Found] | None, origin: str, face: int | None = None
+) -> Located:
     """Align the one face of a picture, uint8 H,W,3, to size,size. found: the faces in it; None says that the picture
-    is an aligned face already. Raises UserError, naming the picture by `origin`, for no face or several, and for an
-    aligned face that is not square.
+    is an aligned face already. face: which of several, counted from 1 on the left. Raises UserError, naming the picture
+    by `origin`, for no face or several, and for an aligned face that is not square.
     """
     if found is not None:
-        one = alignment.one_face(found, origin)
-        face, matrix = alignment.align(photo, one.landmarks, size)
-        return Located(photo, face, matrix, one.box, one.landmarks)
+        one = alignment.one_face(found, origin, face)
+        aligned, matrix = alignment.align(photo, one.landmarks, size)
+        return Located(photo, aligned, matrix, one.box, one.landmarks)
     height, width = photo.shape[:2]
     if height != width:
         raise UserError(not_square(origin, width, height))
-    face = photo
+    aligned = photo
     if width != size:
-        face = np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
+        aligned = np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS))
     scale = size / width
     eyes = np.asarray(alignment.EYES) * width
-    return Located(photo, face, np.array([[scale, 0, 0], [0, scale, 0]]), (0.0, 0.0, width, height), eyes)
+    return Located(photo, aligned, np.array([[scale, 0, 0], [0, scale, 0]]), (0.0, 0.0, width, height), eyes)
 
 
 def not_square(origin: str, width: int, height: int) -> str:

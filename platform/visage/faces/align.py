@@ -130,18 +130,30 @@ def _found(boxes: "Any", scores: "Any", points: "Any", back: np.ndarray) -> "lis
     return sorted(found, key=_height, reverse=True)
 
 
-def one_face(found: "Sequence[Found]", origin: str) -> Found:
+class SeveralFaces(UserError):
+    """A picture with more than one face, and nobody said which. faces: from left to right."""
+
+    def __init__(self, origin: str, faces: "Sequence[Found]") -> None:
+        super().__init__(f"{origin}: {len(faces)} faces were found; crop it to the one that is meant.")
+        self.faces = faces
+
+
+def one_face(found: "Sequence[Found]", origin: str, place: int | None = None) -> Found:
     """The one face of a picture called `origin`; much smaller ones beside it are passed over.
 
-    Raises UserError when there is none, or when there are several.
+    place: which of several, counted from 1 on the left. Raises UserError when there is none, and SeveralFaces when
+    there are several and none is named.
     """
     if not found:
         raise UserError(f"{origin}: no face was found; give a picture with one clear frontal face.")
     largest = max(found, key=_height)
     real = [face for face in found if _height(face) >= GHOST * _height(largest)]
-    if len(real) > 1:
-        raise UserError(f"{origin}: {len(real)} faces were found; crop it to the one that is meant.")
-    return largest
+    real.sort(key=lambda face: face.box)
+    if place is not None and place > len(real):
+        raise UserError(f"{origin}: has {len(real)} faces and none of number {place}; count them from 1 on the left.")
+    if place is None and len(real) > 1:
+        raise SeveralFaces(origin, real)
+    return real[(place or 1) - 1]
 
 
 def align(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
@@ -10,6 +11,7 @@ from visage.errors import UserError
 
 CELLS = "visage-cells"  # the text of a sheet's PNG that names them
 MOST_PIXELS = 64_000_000
+VISIBLE = 1.0  # levels of 255 that two faces must differ by on average, for somebody to choose
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
@@ -53,7 +55,7 @@ class Sheeted:
 
 
 def differing(one: Sheeted, other: Sheeted) -> Iterator[tuple[Cell, Cell]]:
-    """Cells of two sheets that were made of the same face for the same expression, and differ."""
+    """Cells of two sheets that were made of the same face for the same expression, and visibly differ."""
     for mine, theirs in zip(one.cells, other.cells, strict=False):
         if mine.asked != theirs.asked or not _same(one, mine.person, other, theirs.person):
             continue
@@ -61,7 +63,8 @@ def differing(one: Sheeted, other: Sheeted) -> Iterator[tuple[Cell, Cell]]:
             continue
         if mine.driver and theirs.driver and not _same(one, mine.driver, other, theirs.driver):
             continue
-        if not _same(one, mine.box, other, theirs.box):
+        here, there = (np.asarray(sheet.cut(cell.box), int) for sheet, cell in ((one, mine), (other, theirs)))
+        if here.shape == there.shape and np.abs(here - there).mean() >= VISIBLE:
             yield mine, theirs
 
 

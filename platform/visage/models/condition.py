@@ -16,11 +16,25 @@ def conditions(expressions: Sequence[str], target: Tensor, intensity: float | Te
     between two conditions are those of interpolated scales and shifts (Dumoulin, Shlens, Kudlur: A learned
     representation for artistic style, ICLR 2017). Without a neutral expression the line starts in the middle of all.
     """
-    count = len(expressions)
-    full = torch.eye(count, device=target.device)[target]
-    if NEUTRAL in expressions:
-        start = torch.eye(count, device=target.device)[list(expressions).index(NEUTRAL)]
-    else:
-        start = torch.full((count,), 1 / count, device=target.device)
+    full = torch.eye(len(expressions), device=target.device)[target]
+    start = _start(expressions, target.device)
     share = torch.as_tensor(intensity, dtype=torch.float32, device=target.device).reshape(-1, 1)
     return torch.lerp(start.expand_as(full), full, share)
+
+
+def mixtures(expressions: Sequence[str], weights: Tensor) -> Tensor:
+    """N,K conditions for several expressions at once: from the neutral face each goes its share of the way to its own.
+
+    weights: N,K, of each expression how much, as an intensity; a neutral expression's own counts nothing. With one
+    weight alone it is that expression's condition.
+    """
+    start = _start(expressions, weights.device)
+    return start + weights @ (torch.eye(len(expressions), device=weights.device) - start)
+
+
+def _start(expressions: Sequence[str], device: torch.device) -> Tensor:
+    """The condition of no expression, K."""
+    count = len(expressions)
+    if NEUTRAL in expressions:
+        return torch.eye(count, device=device)[list(expressions).index(NEUTRAL)]
+    return torch.full((count,), 1 / count, device=device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from visage.methods.base import Edited, Editor
 from visage.methods.requests import EXPRESSION
-from visage.models.condition import conditions
+from visage.models.condition import conditions, mixtures
 from visage.models.pixels import as_input, as_pixels
 from visage.models.precision import uses_bfloat16
 
@@ -48,15 +48,19 @@ class ExpressionEditor(Editor):
     @torch.inference_mode()
     def run(
         self, faces: np.ndarray, source: Sequence[int], expression: Sequence[int], intensity: Sequence[float],
-        check: Sequence[bool] | None = None,
+        check: Sequence[bool] | None = None, mixed: np.ndarray | None = None,
     ) -> Edited:  # fmt: skip
         """One forward pass. faces: uint8 M,S,S,3. Output n shows face source[n] with expression[n] at intensity[n];
-        where check[n] is set its self-check values come with it (default: nowhere).
+        where check[n] is set its self-check values come with it (default: nowhere). mixed: float32 N,K, in place of
+        those how much of each of the K expressions, where it is not NaN; the check's confidence is NaN there.
         """
         inputs = as_input(torch.tensor(faces, device=self.device).permute(0, 3, 1, 2))
         index = torch.as_tensor(source, device=self.device)
         target = torch.as_tensor(expression, device=self.device)
         condition = conditions(self.expressions, target, torch.as_tensor(intensity))
+        several = np.zeros(len(source), bool) if mixed is None else ~np.isnan(mixed).any(axis=1)
+        if mixed is not None:
+            condition[several] = mixtures(self.expressions, torch.as_tensor(mixed[several], device=self.device))
         outputs = self._forward(self._network, self._format, inputs[index], condition)
         pixels = as_pixels(outputs)
         similarity, confidence, natural = np.full((3, len(source)), np.nan, np.float32)
@@ -69,6 +73,7 @@ class ExpressionEditor(Editor):
             similarity[wanted] = pairs.sum(1).float().cpu().numpy()
             probabilities = self._classifier(results).float().cpu().numpy()
             confidence[wanted] = probabilities[range(len(wanted)), [expression[n] for n in wanted]]
+            confidence[several] = np.nan
             if self._natural is not None:
                 natural[wanted] = self._natural(results).cpu().numpy()
         return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence, natural)

@@ -23,7 +23,6 @@ async function show(found) {
   at("right").alt = `right: the person, asked for ${found.asked}`;
   at("driver").alt = `whose expression was asked for: ${found.asked}`;
   at("task").textContent = `Asked for: ${found.asked}.`;
-  at("better-title").textContent = `Which is the better picture of this person, ${found.asked}?`;
   at("faces").hidden = false;
 }
 
