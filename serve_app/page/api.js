@@ -1,9 +1,10 @@
 // The endpoint as the page sees it. Every fault becomes a Fault: one sentence to show, and its HTTP status (0: none).
 
 export class Fault extends Error {
-  constructor(sentence, status = 0) {
+  constructor(sentence, status = 0, faces = null) {
     super(sentence);
     this.status = status;
+    this.faces = faces; // where they are, of a picture with several
   }
 }
 
@@ -21,12 +22,12 @@ async function send(path, options = {}) {
     throw new Fault("The server cannot be reached. Check the connection and that it still runs, then try again.");
   }
   if (answer.ok) return answer;
-  throw new Fault(await sentence(answer), answer.status);
+  const problem = await answer.json().catch(() => ({}));
+  throw new Fault(sentence(answer, problem), answer.status, problem.faces);
 }
 
-async function sentence(answer) {
+function sentence(answer, problem) {
   if (answer.status === 401) return "This server asks for an API key. Enter yours to go on.";
-  const problem = await answer.json().catch(() => ({}));
   if (!problem.detail) return `The server answered with fault ${answer.status}. Try again in a moment.`;
   const wait = Number(answer.headers.get("Retry-After"));
   return problem.detail + (answer.status === 429 && wait ? ` Try again in ${wait} s.` : "");
@@ -35,23 +36,36 @@ async function sentence(answer) {
 export const model = async () => (await send("v1/model")).json();
 export const sample = async (url) => (await send(url)).blob();
 
-function form({ image, aligned }, fields) {
+function form({ image, aligned, face }, fields) {
   const data = new FormData();
+  if (face) data.append("face", String(face));
   data.append("image", image, "image");
   data.append("aligned", String(aligned));
   for (const [name, value] of Object.entries(fields)) data.append(name, value);
   return data;
 }
 
-/** All expressions of a picture {image, aligned} in one request: the endpoint's JSON answer. */
+/** All expressions of a picture {image, aligned, face} in one request: the endpoint's JSON answer. */
 export async function all(picture, intensity, signal) {
   return (await send("v1/expressions", { method: "POST", body: form(picture, { intensity }), signal })).json();
 }
 
-/** One expression of a picture, as a PNG. */
-export async function one(picture, expression, intensity, view, signal) {
-  const body = form(picture, { expression, intensity, view });
-  return (await send("v1/expressions", { method: "POST", body, signal, headers: { Accept: "image/png" } })).blob();
+/** What is asked for, {expression, intensity} or {mix}, as one picture: the endpoint's JSON answer's only result. */
+export async function checked(picture, asked, signal) {
+  return (await (await send("v1/expressions", { method: "POST", body: form(picture, asked), signal })).json()).results[0];
+}
+
+/** An expression of a picture at several intensities: the results of the endpoint's JSON answer. */
+export async function levels(picture, expression, intensities, signal) {
+  const body = form(picture, { expression });
+  for (const intensity of intensities) body.append("intensity", intensity.toFixed(3));
+  return (await (await send("v1/expressions", { method: "POST", body, signal })).json()).results;
+}
+
+/** What is asked for, as a file: png, or webp for an animation that leads there. */
+export async function file(picture, asked, view, format, signal) {
+  const body = form(picture, { ...asked, view, format });
+  return (await send("v1/expressions", { method: "POST", body, signal, headers: { Accept: `image/${format}` } })).blob();
 }
 
 /** An aligned face with the expression of another one: the endpoint's JSON answer. */

@@ -7,15 +7,24 @@ import * as transfer from "./transfer.js";
 
 const at = (id) => document.getElementById(id);
 const SAMPLES = 6;
+const STEPS = 6; // pictures of the strip
 
 let model = null;
-let source = null; // {photo: {image, aligned}, face: {image, aligned: true}, width, height}
+let source = null; // {photo: {image, aligned, face}, face: {image, aligned: true}, width, height}
 let expression = null;
 let results = new Map(); // expression -> its result, at `shownIntensity`
 let last = null; // what "Try again" does
 let abort = new AbortController();
 
 const intensity = () => Number(at("intensity").value);
+const mixed = () => at("mix-with").value !== "" && Number(at("mix").value) > 0;
+const named = () => (mixed() ? `${expression} with ${at("mix-with").value}` : expression);
+
+/** What is asked for now, as the endpoint's fields. */
+function asked() {
+  if (!mixed()) return { expression, intensity: intensity() };
+  return { mix: JSON.stringify({ [expression]: intensity(), [at("mix-with").value]: Number(at("mix").value) }) };
+}
 const view = () => document.querySelector("[name=view]:checked").value;
 const say = (text) => { at("status").textContent = text; };
 
@@ -72,8 +81,8 @@ function showSamples() {
   }));
 }
 
-/** Take a picture: find its face and show every expression, in one request. */
-async function open(image, aligned) {
+/** Take a picture: find its face and show every expression, in one request. face: which of several, from the left. */
+async function open(image, aligned, face = null) {
   abort.abort();
   abort = new AbortController();
   const { signal } = abort;
@@ -82,14 +91,23 @@ async function open(image, aligned) {
   at("found").hidden = false;
   at("box").hidden = true;
   at("drop-hint").hidden = true;
+  if (!face) showChoice([]);
   at("found-text").textContent = "Looking for the face …";
   say("Looking for the face.");
+  const photo = { image, aligned, face };
   let answer, bitmap;
   try {
-    answer = await api.all({ image, aligned }, intensity(), signal);
+    answer = await api.all(photo, intensity(), signal);
     bitmap = await createImageBitmap(image).catch(() => null);
     if (!bitmap) throw new api.Fault("This browser cannot show that kind of picture. Choose a JPEG, PNG or WebP file.", 415);
   } catch (error) {
+    if (error.faces && (bitmap = await createImageBitmap(image).catch(() => null))) {
+      source = null;
+      at("work").hidden = true;
+      at("empty").hidden = false;
+      showChoice(error.faces, bitmap, image);
+      return;
+    }
     if (error.name !== "AbortError") {
       at("found-text").textContent = "No result for this picture.";
       source = null;
@@ -98,16 +116,16 @@ async function open(image, aligned) {
     }
     throw error;
   }
-  const face = aligned ? image : await cutOut(bitmap, answer.face.landmarks, model.image_size);
-  source = {
-    photo: { image, aligned }, face: { image: face, aligned: true }, width: bitmap.width, height: bitmap.height,
-  };
+  const cut = aligned ? image : await cutOut(bitmap, answer.face.landmarks, model.image_size);
+  source = { photo, face: { image: cut, aligned: true }, width: bitmap.width, height: bitmap.height };
   at("views").disabled = aligned;
   if (aligned) document.querySelector("[value=face]").checked = true;
-  at("found-text").textContent = aligned ? "A sample face" : "The face that was found";
-  showBox(answer.face.box, !aligned);
+  at("found-text").textContent = aligned ? "A sample face" : face ? "The face that you chose" : "The face that was found";
+  place(at("box"), answer.face.box, source);
+  at("box").hidden = aligned || Boolean(face);
   expression = model.expressions.includes(expression)
     ? expression : model.expressions.find((name) => name === "happy") ?? model.expressions[0];
+  showMix();
   at("empty").hidden = true;
   at("work").hidden = false;
   await take(answer);
@@ -115,13 +133,30 @@ async function open(image, aligned) {
   await transfer.carry();
 }
 
-function showBox([x0, y0, x1, y1], visible) {
+/** Lay something over the photograph where a face is. */
+function place(element, [x0, y0, x1, y1], { width, height }) {
   const share = (value, whole) => `${(Math.min(Math.max(value / whole, 0), 1) * 100).toFixed(2)}%`;
-  const { width, height } = source;
-  Object.assign(at("box").style, {
+  Object.assign(element.style, {
     left: share(x0, width), top: share(y0, height), width: share(x1 - x0, width), height: share(y1 - y0, height),
   });
-  at("box").hidden = !visible;
+}
+
+/** The faces of a photograph with several, to choose one; without any the choice goes away. */
+function showChoice(faces, bitmap, image) {
+  for (const old of at("framed").querySelectorAll("button")) old.remove();
+  const buttons = faces.map(({ box }, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "box", textContent: index + 1 });
+    button.setAttribute("aria-label", `Face ${index + 1} of ${faces.length}, from the left`);
+    place(button, box, bitmap);
+    button.onclick = () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      attempt(() => open(image, false, index + 1));
+    };
+    return button;
+  });
+  at("framed").append(...buttons);
+  if (faces.length) at("found-text").textContent = `${faces.length} faces were found. Choose one.`;
+  if (faces.length) say(at("found-text").textContent);
 }
 
 /** Keep an answer with all expressions and fill the grid with it. */
@@ -146,6 +181,7 @@ async function take(answer) {
 
 async function choose(name) {
   expression = name;
+  showMix();
   await showView(abort.signal);
 }
 
@@ -156,24 +192,84 @@ async function showView(signal) {
   }
   const whole = view() === "photo";
   show(at("before"), (whole ? source.photo : source.face).image);
-  if (whole) {
-    at("stage").classList.add("busy");
-    showAfter(await api.one(source.photo, expression, intensity(), "photo", signal));
-  } else {
-    showAfter(await api.png(results.get(expression).image));
-  }
+  if (whole || mixed()) at("stage").classList.add("busy");
+  const result = mixed() ? await api.checked(source.face, asked(), signal) : results.get(expression);
+  showAfter(whole ? await api.file(source.photo, asked(), "photo", "png", signal) : await api.png(result.image));
   at("stage").dataset.view = view();
-  const { identity_similarity: same, expression_confidence: sure, natural } = results.get(expression);
+  at("stage").classList.remove("busy");
+  const { identity_similarity: same, expression_confidence: sure, natural } = result;
+  const seen = sure === null ? "" : `, ${expression} ${Math.round(sure * 100)} %`;
   at("check").textContent = same === null ? "" :
-    `The server's own check: likeness to the person ${same.toFixed(2)} of 1, ${expression} ${Math.round(sure * 100)} %${api.natural(natural)}.`;
-  say(`Shown: ${expression}, intensity ${intensity().toFixed(2)}.`);
+    `The server's own check: likeness to the person ${same.toFixed(2)} of 1${seen}${api.natural(natural)}.`;
+  say(`Shown: ${named()}, intensity ${intensity().toFixed(2)}.`);
+  showStrip(signal); // beside what was asked for, which waits for none of it
+}
+
+/** The way from the face at rest to what is asked for, of one expression. */
+async function showStrip(signal) {
+  const strip = at("strip");
+  strip.hidden = mixed();
+  at("strip-text").textContent = mixed() ? "Of a mixture the animation shows it." : "";
+  if (mixed()) return;
+  try {
+    await fillStrip(strip, signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    strip.hidden = true;
+    at("strip-text").textContent = error instanceof api.Fault ? error.message : "The pictures could not be shown.";
+  }
+}
+
+async function fillStrip(strip, signal) {
+  const found = await api.levels(source.face, expression, Array.from({ length: STEPS }, (_, step) => (intensity() * step) / (STEPS - 1)), signal);
+  while (strip.children.length > found.length) strip.lastChild.remove(); // the same intensity twice comes once
+  while (strip.children.length < found.length) {
+    const item = document.createElement("li");
+    item.append(new Image(), document.createElement("span"));
+    strip.append(item);
+  }
+  for (const [step, { image, intensity: level }] of found.entries()) {
+    const [picture, words] = strip.children[step].children;
+    show(picture, await api.png(image));
+    picture.alt = `${expression}, intensity ${level.toFixed(2)}`;
+    words.textContent = level.toFixed(2);
+  }
+}
+
+/** The second expression and how much of it there may be: together at most what one may have. */
+function showMix() {
+  const second = at("mix-with").value;
+  const others = model.expressions.filter((name) => name !== "neutral" && name !== expression);
+  at("mix-with").replaceChildren(...["", ...others].map((name) => Object.assign(document.createElement("option"), { value: name, textContent: name || "nothing" })));
+  at("mix-with").value = others.includes(second) ? second : "";
+  at("mix").max = Math.max(0, 1.5 - intensity()).toFixed(2);
+  at("mix").disabled = at("mix-with").value === "" || intensity() >= 1.5;
+  at("mix-value").textContent = at("mix").disabled ? "0.00" : Number(at("mix").value).toFixed(2);
+  if (at("mix-with").value === "") at("mix").value = 0;
 }
 
 function showAfter(blob) {
   show(at("after"), blob);
-  at("after").alt = `After: ${expression}, generated`;
+  at("after").alt = `After: ${named()}, generated`;
   at("download").href = at("after").src;
-  at("download").download = `visage-${expression}-${intensity().toFixed(2)}-generated.png`;
+  at("download").download = fileName("png");
+}
+
+const fileName = (ending) => `visage-${named().replaceAll(" ", "-")}-${intensity().toFixed(2)}-generated.${ending}`;
+
+async function downloadAnimation() {
+  at("animation").disabled = true;
+  try {
+    const picture = view() === "photo" ? source.photo : source.face;
+    const link = document.createElement("a"), name = fileName("webp");
+    link.href = URL.createObjectURL(await api.file(picture, asked(), view(), "webp", abort.signal));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a browser may still be reading it
+    say(`Downloaded: ${name}.`);
+  } finally {
+    at("animation").disabled = false;
+  }
 }
 
 // The slider follows the hand: one request at a time, and then the newest value, so that no answer is waited for in vain.
@@ -182,10 +278,10 @@ async function follow() {
   if (following) return;
   following = true;
   try {
-    for (let asked = null; source && asked !== intensity(); ) {
-      asked = intensity();
+    for (let last = null; source && last !== JSON.stringify(asked()); ) {
+      last = JSON.stringify(asked());
       const picture = view() === "photo" ? source.photo : source.face;
-      showAfter(await api.one(picture, expression, asked, view(), abort.signal));
+      showAfter(await api.file(picture, asked(), view(), "png", abort.signal));
     }
   } finally {
     following = false;
@@ -201,11 +297,31 @@ async function settle() {
   await showView(signal);
 }
 
+/** Once the hand rests on the second slider, whose grid stays as it is. */
+async function settleMix() {
+  abort.abort();
+  abort = new AbortController();
+  await showView(abort.signal);
+}
+
 at("intensity").addEventListener("input", () => {
   at("intensity-value").textContent = intensity().toFixed(2);
+  if (source) showMix();
   if (source) attempt(follow);
 });
 at("intensity").addEventListener("change", () => source && attempt(settle));
+at("mix-with").addEventListener("change", () => {
+  showMix();
+  if (source && at("mix-with").value !== "" && !mixed()) at("mix").value = Math.min(0.5, at("mix").max);
+  showMix();
+  if (source) attempt(settleMix);
+});
+at("mix").addEventListener("input", () => {
+  at("mix-value").textContent = Number(at("mix").value).toFixed(2);
+  if (source) attempt(follow);
+});
+at("mix").addEventListener("change", () => source && attempt(settleMix));
+at("animation").addEventListener("click", () => attempt(downloadAnimation));
 at("views").addEventListener("change", () => attempt(() => showView(abort.signal)));
 at("compare").addEventListener("input", ({ target }) => {
   at("stage").style.setProperty("--cut", `${target.value}%`);

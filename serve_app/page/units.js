@@ -1,9 +1,9 @@
 // The sliders of action units: what they stand at, and which of them somebody has moved.
 
 const at = (id) => document.getElementById(id);
-const NAMES = new Map([ // as FACS calls them; of all those that a model may know, the ones that are easiest to see
-  [1, "Inner brow raiser"], [2, "Outer brow raiser"], [4, "Brow lowerer"], [5, "Upper lid raiser"], [6, "Cheek raiser"],
-  [9, "Nose wrinkler"], [12, "Lip corner puller"], [15, "Lip corner depressor"], [17, "Chin raiser"], [26, "Jaw drop"],
+const NAMES = new Map([ // of all those that a model may know, the ones that are easiest to see
+  [1, "Inner brows up"], [2, "Outer brows up"], [4, "Brows together"], [5, "Eyes wide"], [6, "Cheeks up"],
+  [9, "Nose wrinkled"], [12, "Smile"], [15, "Mouth corners down"], [17, "Chin up"], [26, "Jaw open"],
 ]);
 
 let moved = {}; // FACS number -> 0 to 1
@@ -22,7 +22,9 @@ export function begin(known, changed) {
     const slider = Object.assign(document.createElement("input"), {
       id: `unit-${unit}`, type: "range", min: 0, max: 1, step: 0.05, value: 0,
     });
-    label.append(Object.assign(document.createElement("span"), { textContent: `${name} (AU ${unit})` }), value);
+    const words = Object.assign(document.createElement("span"), { textContent: name });
+    words.append(" ", Object.assign(document.createElement("small"), { textContent: `AU ${unit}` }));
+    label.append(words, value);
     slider.addEventListener("input", () => {
       moved[unit] = slider.valueAsNumber;
       value.textContent = slider.valueAsNumber.toFixed(2);

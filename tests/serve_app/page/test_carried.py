@@ -71,7 +71,7 @@ def test_the_sliders_of_action_units_change_the_face_by_keyboard(page: "Page") -
     page.get_by_role("button", name="Sample face, surprise").click()
     page.locator("#transfer-result").wait_for()
     address = page.get_attribute("#transfer-result", "src")
-    slider = page.get_by_label("Lip corner puller (AU 12)")
+    slider = page.get_by_label("Smile AU 12")
     assert page.locator("#units input").count() == len(UNITS)
     before = slider.input_value()
     assert page.locator("#unit-12-value").inner_text() == f"{float(before):.2f}"
