@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/
 
-.PHONY: setup demo cluster check test lint soak bench judges
+.PHONY: setup demo cluster image check test lint soak bench judges
 
 setup: $(VENV)/.ready
 
@@ -19,6 +19,10 @@ demo: setup
 # A Ray of three nodes, MLflow, PostgreSQL and an object store on this machine, until Ctrl-C.
 cluster: setup
 	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py
+
+# The image of the pods, by docker or podman: `make image TARGETS=gpu`, and BASE=debian where no registry is reached.
+image:
+	PYTHONPATH=.:platform $(PYTHON) k8s/image.py $(TARGETS) $(if $(BASE),--base $(BASE))
 
 # After every edit: what needs no server, no browser, no GPU and no more than a second or two.
 check: lint

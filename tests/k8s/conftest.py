@@ -1,5 +1,6 @@
 """The manifests as kubectl renders them; the small cluster that `make cluster` starts."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from ray_head import head
 
+from k8s.image import build, podman
 from k8s.one_machine import Parts, cluster
 from k8s.servers import POSTGRES
 from serve_app.ingress import free_ports
@@ -51,3 +53,15 @@ def parts(open_folder: Path) -> Iterator[Parts]:
     jobs, mlflow = free_ports(2)
     with cluster(open_folder, job_port=jobs, mlflow_port=mlflow) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image, built without a registry; skips where that cannot be. A second build finds all but the code done."""
+    for program in ("podman", "runc", "mmdebstrap"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed (Debian's podman, runc, mmdebstrap make and run the image)")
+    if os.geteuid():
+        pytest.skip("only root makes networks of its own for pods, and bases by mmdebstrap")
+    build(podman(), "gpu", "localhost/visage-test:gpu", "debian")
+    return "localhost/visage-test:gpu"
