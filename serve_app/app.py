@@ -11,13 +11,12 @@ import logging
 import os
 import signal
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_app.haproxy import NO_REPLICA
 from serve_app.ingress import environment, require_free
+from serve_app.reachable import address, is_served, wait_for_answers
 from visage.config import Serving
 from visage.errors import UserError
 
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 NAME = "visage"
-ANSWERS_SECONDS = 60
 # The endpoint writes its own line for each request, which tells more than Serve's.
 LOGGING = {"log_level": "WARNING", "encoding": "JSON", "enable_access_log": False}
+NOTHING = {"num_cpus": 0}  # of a deployment that only counts
 FLOOD = 1024  # requests of one replica, most of them still arriving
 
 
@@ -41,11 +40,13 @@ class Endpoint:
         settings: dict[str, Any],
         records: "DeploymentHandle | None" = None,
         rates: "DeploymentHandle | None" = None,
+        worker: "DeploymentHandle | None" = None,
     ) -> None:
         import torch
 
         from serve_app.api_keys import Keys
         from serve_app.batcher import Batches
+        from serve_app.batches.desk import Desk
         from serve_app.challenger.contest import Contest
         from serve_app.challenger.shadow import Quiet, Watch
         from serve_app.health import Health
@@ -66,6 +67,7 @@ class Endpoint:
         begin = partial(torch.set_num_threads, cores)
         begin()
         self._limits = limits = serving.limits
+        self._desk = Desk(serving.batches, worker.look.remote) if serving.batches and worker else None
         self._held = Holder(serving, tell=meters.heard)
         batching = serving.batching
         self._health = Health(self._held, limits.seconds)
@@ -90,8 +92,9 @@ class Endpoint:
         from serve_app.routes import build_app
 
         return build_app(
-            self._held, self._answers, self._limits, self._contest, self._around, self._transfers, self._health
-        )
+            self._held, self._answers, self._limits, self._contest, self._around, self._transfers, self._health,
+            self._desk,
+        )  # fmt: skip
 
     async def check_health(self) -> None:
         """Serve asks every ten seconds. At the first no HAProxy hands this replica no more requests, at the third in a
@@ -103,6 +106,7 @@ def build(serving: Serving) -> "Application":
     """The application of a serving configuration."""
     from ray import serve
 
+    from serve_app.batches.worker import Worker
     from serve_app.challenger.records import Records
     from serve_app.rate_limit import Rates
 
@@ -131,11 +135,16 @@ def build(serving: Serving) -> "Application":
     )(serve.ingress()(Endpoint))
     settings, others = serving.model_dump(mode="json"), {}
     # One more deployment is one more hop, so each is there only where it is asked for.
-    aside = serve.deployment(ray_actor_options={"num_cpus": 0}, logging_config=LOGGING)
+    aside = partial(serve.deployment, logging_config=LOGGING)
     if serving.challenger:
-        others["records"] = aside(Records).bind()
+        others["records"] = aside(ray_actor_options=NOTHING)(Records).bind()
     if serving.access.rate:
-        others["rates"] = aside(Rates).bind(settings["access"]["rate"])
+        others["rates"] = aside(ray_actor_options=NOTHING)(Rates).bind(settings["access"]["rate"])
+    if batches := serving.batches:
+        needs = {"num_cpus": batches.num_cpus, "num_gpus": batches.num_gpus}
+        # Its threads may hold Python's lock while they wait for a core, and nobody waits for its answers.
+        patient = aside(ray_actor_options=needs, health_check_timeout_s=300)
+        others["worker"] = patient(Worker).bind(settings)
     return deployment.bind(settings, **others)
 
 
@@ -152,6 +161,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     """
     from serve_app.api_keys import Keys
     from visage.infra.ray_session import start_ray
+    from visage.infra.remote_store import is_address
     from visage.registry.models import Registry
     from visage.training.resources import this_machine
 
@@ -164,12 +174,14 @@ def serve(serving: Serving, *, block: bool) -> str:
     # Replicas may work in another folder than this process.
     there: dict[str, Any] = {"tracking_uri": registry.uri, "model": _absolute(serving.model), "access": access}
     there |= {"transfer": serving.transfer and _absolute(serving.transfer)}
+    if (batches := serving.batches) and not is_address(batches.dir):
+        there |= {"batches": batches.model_copy(update={"dir": str(Path(batches.dir).resolve())})}
     serving = serving.model_copy(update=there)
     if challenger := serving.challenger:
         challenger = challenger.model_copy(update={"model": _absolute(challenger.model)})
         serving = serving.model_copy(update={"challenger": challenger})
     url = address(serving)
-    rolls = _is_served(url)
+    rolls = is_served(url)
     if not rolls:
         require_free(serving.host, serving.port)
     settings = environment(serving)
@@ -200,27 +212,6 @@ def serve(serving: Serving, *, block: bool) -> str:
         _wait_for_signal()
         stop()
     return url
-
-
-def _is_served(url: str) -> bool:
-    """Whether the Ray of this process, or that of RAY_ADDRESS, serves at this address already."""
-    import ray
-
-    from visage.infra.ray_session import start_ray
-
-    if not ray.is_initialized():
-        if not os.environ.get("RAY_ADDRESS"):
-            return False
-        start_ray()
-    # Not by Ray Serve, which must not be imported before its settings are there.
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    return any(actor["namespace"] == "serve" for actor in actors) and _answers(f"{url}/healthz")
-
-
-def address(serving: Serving) -> str:
-    """Where this machine reaches the endpoint."""
-    host = "127.0.0.1" if serving.host == "0.0.0.0" else serving.host
-    return f"http://{host}:{serving.port}"
 
 
 def _absolute(model: str) -> str:
@@ -256,7 +247,7 @@ def _run(serving: Serving, settings: dict[str, str]) -> None:
         logging_config=LOGGING,
     )
     ray_serve.run(build(serving), name=NAME, route_prefix="/")
-    _wait_for_answers(f"{address(serving)}/healthz")
+    wait_for_answers(f"{address(serving)}/healthz")
 
 
 def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
@@ -264,31 +255,13 @@ def _require_resources(serving: Serving, resources: dict[str, float]) -> None:
     replicas = serving.replicas
     for key, name, each in (("num_cpus", "CPU", replicas.num_cpus), ("num_gpus", "GPU", replicas.num_gpus)):
         there, at_once = resources.get(name, 0), max(1, replicas.min)
-        if at_once * each > there:
+        further = getattr(serving.batches, key, 0)
+        if at_once * each + further > there:
+            beside = f" and {further:g} of batches.{key}" if further else ""
             raise UserError(
-                f"replicas.{key} = {each:g}: there are {there:g} {name}s here for the {at_once} of replicas.min; "
-                "lower one of the two or add a machine."
+                f"replicas.{key} = {each:g}: there are {there:g} {name}s here for the {at_once} of replicas.min{beside}"
+                "; lower one of them or add a machine."
             )
-
-
-def _wait_for_answers(url: str) -> None:
-    """Wait until the ingress hands requests to a replica, whether that has a model or not."""
-    deadline = time.monotonic() + ANSWERS_SECONDS
-    while time.monotonic() < deadline:
-        if _answers(url):
-            return
-        time.sleep(0.1)
-    raise UserError(f"{url}: does not answer after {ANSWERS_SECONDS} s; read Ray's logs, or set ingress to python.")
-
-
-def _answers(url: str) -> bool:
-    import httpx
-
-    try:
-        answer = httpx.get(url, timeout=2)
-    except httpx.HTTPError:
-        return False
-    return answer.headers.get("content-type", "").startswith("application/") and NO_REPLICA not in answer.text
 
 
 def _wait_for_signal() -> None:

@@ -41,9 +41,9 @@ def surround(app: FastAPI, around: Around) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(around.origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After", "Visage-Model", *FIELDS],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-Request-Id", "Idempotency-Key"],
+            expose_headers=["X-Request-Id", "Retry-After", "Visage-Model", "Location", *FIELDS],
         )
     app.add_middleware(Watch, paths=paths, meters=around.meters)
     app.add_middleware(RequestIds)
@@ -87,7 +87,7 @@ class Watch:
             self._note(scope, status, sent, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
-        path, caller = self._label(scope["path"]), scope.get(CALLER, "")
+        path, caller = self._label(scope), scope.get(CALLER, "")
         logger().info(
             "request",
             extra={
@@ -104,9 +104,12 @@ class Watch:
         if self._meters:
             self._meters.ended(path, status, caller, seconds)
 
-    def _label(self, path: str) -> str:
+    def _label(self, scope: Scope) -> str:
+        path = scope["path"]
         if path in self._paths:
-            return path
+            return str(path)
+        if "{" in (route := getattr(scope.get("route"), "path", "")):  # what stands in the braces is the caller's
+            return str(route)
         return next((folder for folder in OPEN_FOLDERS if path.startswith(folder)), OTHER)
 
 

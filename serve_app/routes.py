@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.access import ANYBODY, CALLER
 from serve_app.admission import Gate
+from serve_app.batches.desk import Desk
+from serve_app.batches.routes import add_batches
 from serve_app.callers import Callers
 from serve_app.challenger.contest import Choice, Contest, Held
 from serve_app.health import Health
@@ -36,9 +38,10 @@ def build_app(
     around: Around | None = None,
     transfers: Held | None = None,
     health: Health | None = None,
+    desk: Desk | None = None,
 ) -> FastAPI:
     """The HTTP application around a held model, and its challenger if there is a contest, and the model of `transfers`.
-    health: of the networks, for /healthz.
+    health: of the networks, for /healthz. desk: of batches; None takes none.
 
     Without `around` it asks nobody for a key and measures nothing.
     """
@@ -127,6 +130,7 @@ def build_app(
         picture itself."""
         return await admitted(request, TRANSFER_FIELDS, lambda _: Choice(carrier()))
 
+    add_batches(app, desk, lambda: contest.champion().editor.expressions)
     add_page(app)
 
     @app.exception_handler(Problem)

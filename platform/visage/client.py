@@ -6,6 +6,7 @@ Path("smiling.png").write_bytes(answer.results[0].image)
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -18,12 +19,19 @@ from visage.api.calls import (
     ClientError,
     KeyRate,
     Picture,
+    SyncChunks,
     T,
+    addresses_of,
+    batch_call,
     content_of,
+    delete_call,
     edit_call,
+    result_call,
+    send_call,
     transfer_call,
+    whole,
 )
-from visage.api.schema import Comparison, ModelReference, Transfers
+from visage.api.schema import Batch, Comparison, ModelReference, Transfers
 
 # What the endpoint's document calls by the route, a program calls by what it is.
 from visage.api.schema import ExpressionResult as Result
@@ -31,10 +39,12 @@ from visage.api.schema import Expressions as Answer
 from visage.api.schema import LoadedModel as TransferModel
 from visage.api.schema import ModelDescription as ModelInfo
 from visage.api.schema import TransferResult as Transferred
+from visage.async_client import AsyncClient
 
 __all__ = [
     "Answer",
     "AsyncClient",
+    "Batch",
     "Client",
     "ClientError",
     "Comparison",
@@ -127,6 +137,41 @@ class Client(Caller):
         content, *driving = map(content_of, pictures)
         return self._ask(transfer_call(content, driving, au, view, aligned))
 
+    def send_batch(
+        self,
+        photographs: Path | Sequence[str],
+        expression: str,
+        *,
+        intensity: float = 1.0,
+        view: Literal["face", "photo"] = "face",
+        answers: Literal["zip", "bucket"] = "zip",
+        key: str | None = None,
+    ) -> Batch:
+        """Have photographs edited by the hundred, when there is time; `batch` says how far they are.
+
+        photographs: a ZIP file of them, or their addresses in the endpoint's bucket, in the folder of the key. answers:
+        where the pictures go, to a ZIP for `batch_result` or into the bucket. key: sent again with the same key, the
+        same request is the same batch; None makes a new one of each call.
+        """
+        content = SyncChunks(photographs) if isinstance(photographs, Path) else addresses_of(photographs)
+        size = len(content) if isinstance(content, bytes) else content.size
+        return self._ask(send_call(size, content, expression, intensity, view, answers, key))
+
+    def batch(self, id: str) -> Batch:
+        """How far a batch is, and what is wrong with single photographs."""
+        return self._ask(batch_call(id))
+
+    def batch_result(self, id: str, out: Path) -> Path:
+        """Write the ZIP of a batch that is done to `out`, whole, and return it."""
+        from tenacity import Retrying
+
+        Retrying(**self.policy())(self._fetch, result_call(id), out)
+        return out
+
+    def delete_batch(self, id: str) -> None:
+        """Forget a batch, its photographs and its ZIP; what is not done yet is not done."""
+        return self._ask(delete_call(id))
+
     def _ask(self, call: Call[T]) -> T:
         from tenacity import Retrying
 
@@ -141,87 +186,16 @@ class Client(Caller):
             raise self.unreachable(error) from None
         return self.result(call, answer)
 
-
-class AsyncClient(Caller):
-    """As `Client`, to be awaited; use it in an `async with` block or await `close`."""
-
-    def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, patience: float = 30.0) -> None:
-        import httpx
-
-        super().__init__(url, api_key=api_key, timeout=timeout, patience=patience)
-        self._http = httpx.AsyncClient(**self._options)
-
-    async def __aenter__(self) -> "AsyncClient":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-    async def healthz(self) -> bool:
-        """As `Client.healthz`."""
-        try:
-            return await self._once(HEALTH)
-        except ClientError as error:
-            if error.status == 503:
-                return False
-            raise
-
-    async def model(self) -> ModelInfo:
-        """As `Client.model`."""
-        return await self._ask(MODEL)
-
-    async def comparison(self) -> Comparison:
-        """As `Client.comparison`."""
-        return await self._ask(COMPARISON)
-
-    async def expressions(
-        self,
-        image: Picture,
-        expressions: Sequence[str] = (),
-        *,
-        intensity: float | Sequence[float] = 1.0,
-        view: Literal["face", "photo"] = "face",
-        aligned: bool = False,
-        format: Literal["png", "webp"] = "png",
-        version: Literal["champion", "challenger"] | int | None = None,
-    ) -> Answer:
-        """As `Client.expressions`."""
-        from anyio import to_thread
-
-        content = await to_thread.run_sync(content_of, image)
-        return await self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
-
-    async def transfer(
-        self,
-        image: Picture,
-        drivers: Picture | Sequence[Picture] = (),
-        *,
-        au: Mapping[int, float] | None = None,
-        view: Literal["face", "photo"] = "face",
-        aligned: bool = False,
-    ) -> Transfers:
-        """As `Client.transfer`."""
-        from anyio import to_thread
-
-        pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
-        content, *driving = [await to_thread.run_sync(content_of, picture) for picture in pictures]
-        return await self._ask(transfer_call(content, driving, au, view, aligned))
-
-    async def _ask(self, call: Call[T]) -> T:
-        from tenacity import AsyncRetrying
-
-        return await AsyncRetrying(**self.policy())(self._once, call)
-
-    async def _once(self, call: Call[T]) -> T:
+    def _fetch(self, call: Call[bytes], out: Path) -> None:
         import httpx
 
         try:
-            answer = await self._http.request(call.method, self._url + call.path, **call.content)
+            with self._http.stream(call.method, self._url + call.path) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self.result(call, answer)  # raises
+                with whole(out) as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.unreachable(error) from None
-        return self.result(call, answer)

@@ -3,14 +3,17 @@
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
 
-from visage.api.schema import Comparison, Expressions, ModelDescription, Transfers
+from visage.api.schema import Batch, Comparison, Expressions, ModelDescription, Transfers
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,7 +103,7 @@ class Caller:
         self.rate = _rate(answer.headers)
         try:
             if answer.is_success:
-                return call.read(answer.json())
+                return call.read(answer.json() if answer.status_code != 204 else None)
         except (ValueError, KeyError, TypeError):
             raise ClientError(
                 f"{self._url}: answers, but not as Visage's endpoint does; give the address that `visage serve` prints."
@@ -151,6 +154,78 @@ def transfer_call(
     if au is not None:
         fields["au"] = json.dumps(au)
     return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
+
+
+def send_call(
+    size: int, content: Any, expression: str, intensity: float, view: str, answers: str, key: str | None
+) -> Call[Batch]:
+    """What `Client.send_batch` asks for. content: for httpx, of so many bytes; addresses as JSON."""
+    asked = {"expression": expression, "intensity": str(intensity), "view": view, "answers": answers}
+    kind = "application/json" if isinstance(content, bytes) else "application/zip"
+    headers = {"Content-Type": kind, "Content-Length": str(size), "Idempotency-Key": key or uuid.uuid4().hex}
+    return Call("POST", "/v1/batches", Batch.model_validate, {"params": asked, "headers": headers, "content": content})
+
+
+def batch_call(id: str) -> Call[Batch]:
+    """What `Client.batch` asks for."""
+    return Call("GET", f"/v1/batches/{quote(id, safe='')}", Batch.model_validate)
+
+
+def delete_call(id: str) -> Call[None]:
+    """What `Client.delete_batch` asks for."""
+    return Call("DELETE", f"/v1/batches/{quote(id, safe='')}", lambda _: None)
+
+
+def result_call(id: str) -> Call[bytes]:
+    """What `Client.batch_result` asks for; its answer is a file."""
+    return Call("GET", f"/v1/batches/{quote(id, safe='')}/result", bytes)
+
+
+class Chunks:
+    """A file as it is sent: in pieces, and from its beginning whenever it is sent again."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.path, self.size = path, path.stat().st_size
+            path.open("rb").close()
+        except OSError as error:
+            raise ClientError(f"{path}: cannot be read ({error.strerror}); give a readable ZIP file.") from None
+
+    def pieces(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+
+
+class SyncChunks(Chunks):
+    def __iter__(self) -> Iterator[bytes]:
+        return self.pieces()
+
+
+class AsyncChunks(Chunks):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces():
+            yield piece
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes its place when the block ends. Raises ClientError where it cannot be written."""
+    part = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, out)
+    except OSError as error:
+        raise ClientError(f"{out}: cannot be written ({error.strerror}); give another path or make room.") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def addresses_of(addresses: Sequence[str]) -> bytes:
+    """As the body of a batch."""
+    return json.dumps({"addresses": list(addresses)}).encode()
 
 
 def content_of(picture: Picture) -> bytes:

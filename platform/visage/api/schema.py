@@ -149,6 +149,30 @@ class Transfers(Schema):
     model: ModelReference
 
 
+class BatchFault(Schema):
+    photograph: str = Field(examples=["holidays/beach.jpg"])
+    fault: str = Field(examples=["no face was found; give a picture with one clear frontal face."])
+
+
+class Batch(Schema):
+    """Photographs that were sent together, and how far they are."""
+
+    id: str = Field(examples=["0f5b6c1d2e3f40718293a4b5c6d7e8f9"])
+    state: str = Field(examples=["waiting", "running", "done"])
+    created: str = Field(examples=["2026-01-31T09:30:00+00:00"])
+    expires: str = Field(description="when it is forgotten with its answers", examples=["2026-02-07T09:30:00+00:00"])
+    expression: str = Field(examples=["happy"])
+    intensity: float = Field(examples=[1.0])
+    view: str = Field(examples=["face", "photo"])
+    photographs: int = Field(examples=[240])
+    passed_over: int = Field(description="files of the ZIP that are hidden or no pictures", examples=[1])
+    done: int = Field(description="photographs whose pictures are there", examples=[96])
+    failed: int = Field(examples=[1])
+    faults: tuple[BatchFault, ...] = Field(description="a sentence for each that failed")
+    model: ModelReference | None = Field(description="of all its pictures; null before the first of them")
+    answers: str = Field(description="the path of the ZIP with the pictures, or their folder in the bucket")
+
+
 class ProblemDocument(BaseModel):
     """RFC 9457."""
 

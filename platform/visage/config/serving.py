@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from visage.config.access import Access
+from visage.config.batches import Batches
 from visage.config.data import Section, stored
 from visage.methods import usual_model
 from visage.methods.requests import EXPRESSION
@@ -70,6 +71,7 @@ class Serving(Section):
     limits: Limits = Limits()
     transfer: str | None = Field(None, description="the model of /v1/transfer, as model; none: that route has no model")
     challenger: Challenger | None = Field(None, description="none: one model is loaded and answers")
+    batches: Batches | None = Field(None, description="none: /v1/batches takes none")
     access: Access = Access()
     log: Literal["serve", "stdout"] = Field("serve", description="where each request's line goes; see docs/endpoint.md")
 

@@ -17,7 +17,7 @@ import numpy as np
 from visage.editing.expression import View, checked_intensity, expression_index, locate, on_the_way
 from visage.errors import UserError
 from visage.faces.align import Detector
-from visage.faces.picture import encode, encode_animation, read_picture
+from visage.faces.picture import MEGAPIXELS, encode, encode_animation, read_picture
 from visage.faces.provenance import xmp_packet
 from visage.infra.files import make_folder, write_whole
 
@@ -78,10 +78,12 @@ def to_units(units: Mapping[int, float], bundle: "Bundle", request: "Request") -
 
 
 def edit_all(
-    items: Sequence[Item], bundle: "Bundle", request: "Request", change: Change, *, view: View
-) -> Iterator[tuple[Item, str]]:
+    items: Sequence[Item], bundle: "Bundle", request: "Request", change: Change, *, view: View,
+    megapixels: float = MEGAPIXELS, threads: int | None = None, device: str = "cpu",
+) -> Iterator[tuple[Item, str]]:  # fmt: skip
     """Write what `change` makes of each photograph. Yields each item when it is done, with its fault, which is empty
-    where the picture is there; the order is any.
+    where the picture is there; the order is any. megapixels: the most of a photograph. threads: None is one a core.
+    device: of the networks.
 
     The ending of an item's `out` says what is written; where there are several pictures of a face it is an animation,
     a .webp. Raises NotWritten when the disk refuses; what was yielded stays.
@@ -94,12 +96,12 @@ def edit_all(
     def run(batch: Sequence[Item]) -> list[tuple[Item, str]]:
         if not hasattr(mine, "editor"):
             torch.set_num_threads(1)  # layers so small gain nothing from more
-            mine.editor, mine.detector = bundle.editor(request), Detector()
-        return list(_edit(batch, mine.editor, mine.detector, change, view, xmp))
+            mine.editor, mine.detector = bundle.editor(request, device=device), Detector()
+        return list(_edit(batch, mine.editor, mine.detector, change, view, xmp, megapixels))
 
     before = torch.get_num_threads()
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-    with ThreadPoolExecutor(os.cpu_count(), "edit") as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count(), "edit") as pool:
         try:
             for done in as_completed([pool.submit(run, batch) for batch in batches]):
                 yield from done.result()
@@ -109,13 +111,14 @@ def edit_all(
 
 
 def _edit(
-    batch: Sequence[Item], editor: "Editor", detector: Detector, change: Change, view: View, xmp: str
-) -> Iterator[tuple[Item, str]]:
+    batch: Sequence[Item], editor: "Editor", detector: Detector, change: Change, view: View, xmp: str,
+    megapixels: float,
+) -> Iterator[tuple[Item, str]]:  # fmt: skip
     """A batch, in parts where its photographs are large."""
     opened: list[tuple[Item, np.ndarray]] = []
     for item in batch:
         try:
-            opened.append((item, read_picture(item.photo, name=item.name)))
+            opened.append((item, read_picture(item.photo, name=item.name, megapixels=megapixels)))
         except UserError as error:
             yield item, str(error)
         if sum(picture.size for _, picture in opened) > LARGE:

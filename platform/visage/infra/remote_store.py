@@ -12,6 +12,7 @@ from urllib.parse import quote
 from visage.errors import NotWritten, UserError, one_line
 
 if TYPE_CHECKING:
+    from pyarrow import NativeFile
     from pyarrow.fs import FileSystem
 
 SCHEMES = ("s3", "file")
@@ -121,12 +122,26 @@ class Store:
 
     def write(self, name: str, content: bytes) -> None:
         """Put a small file here."""
-        with self._faults():
-            files, path = self._place
-            if self.address.startswith("file:"):  # a bucket has no folders
-                files.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
-            with files.open_output_stream(f"{path}/{name}") as stream:
-                stream.write(content)
+        with self._faults(), self._target(name) as (files, target), files.open_output_stream(target) as stream:
+            stream.write(content)
+
+    def send(self, path: Path, name: str) -> None:
+        """Copy a local file here."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        with self._faults(), self._target(name) as (files, target):
+            source = str(path.absolute())
+            copy_files(source, target, source_filesystem=LocalFileSystem(), destination_filesystem=files)
+
+    def open(self, name: str) -> "NativeFile":
+        """A file that is here, to read and seek in. Raises FileNotFoundError where there is none."""
+        files, path = self._place
+        try:
+            return files.open_input_file(f"{path}/{name}")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._refused(error) from None
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each file that is here, by its name."""
@@ -155,21 +170,29 @@ class Store:
         self._sent.clear()
 
     def _send(self, path: Path, name: str) -> None:
-        from pyarrow.fs import LocalFileSystem, copy_files
-
         with self._faults():
             mark = _mark(path)
-            if self._sent.get(path) == mark:
-                return
-            files, root = self._place
-            there = target = f"{root}/{name}"
-            if self.address.startswith("file:"):  # a bucket has no folders, and takes an object as a whole
-                files.create_dir(there.rpartition("/")[0], recursive=True)
-                target = f"{there}.part"
-            copy_files(str(path.absolute()), target, source_filesystem=LocalFileSystem(), destination_filesystem=files)
+            if self._sent.get(path) != mark:
+                self.send(path, name)
+                self._sent[path] = mark
+
+    @contextmanager
+    def _target(self, name: str) -> "Iterator[tuple[FileSystem, str]]":
+        """Where to write a file that is to be here as a whole when the block ends."""
+        files, root = self._place
+        there = target = f"{root}/{name}"
+        if self.address.startswith("file:"):  # a bucket has no folders, and takes an object as a whole
+            files.create_dir(there.rpartition("/")[0], recursive=True)
+            target = f"{there}.{os.getpid()}.part"
+        try:
+            yield files, target
             if target != there:
                 files.move(target, there)
-            self._sent[path] = mark
+        except BaseException:
+            if target != there:
+                with suppress(OSError):
+                    files.delete_file(target)
+            raise
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -178,10 +201,13 @@ class Store:
         try:
             yield
         except (OSError, pyarrow.ArrowException) as error:
-            mend = "see that the bucket is there, and that AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID are right"
-            if self.address.startswith("file:"):
-                mend = "see that it is there and can be written"
-            raise NotWritten(f"{self.address}: is away or refuses ({one_line(error)}); {mend}.") from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> NotWritten:
+        mend = "see that the bucket is there, and that AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID are right"
+        if self.address.startswith("file:"):
+            mend = "see that it is there and can be written"
+        return NotWritten(f"{self.address}: is away or refuses ({one_line(error)}); {mend}.")
 
 
 def _mark(path: Path) -> tuple[int, int]:

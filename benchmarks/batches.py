@@ -1,0 +1,110 @@
+"""What live callers notice of a batch: their p99 with and without one, in alternate phases of one run.
+
+    python benchmarks/batches.py [--rounds 5] [--seconds 20] [--clients 2]
+
+One replica with one core answers `benchmarks/load.py`, and the worker of batches has one core by its settings; the
+clients and HAProxy take of the same two. A batch of 640 px photographs is in work from the first to the last request
+of every second phase. Ratios are of neighbours; the median is what counts, the aim is at most 1.2.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.finding import photograph
+from benchmarks.machine import measured_with
+from benchmarks.served import untrained_bundle
+
+PHOTOGRAPHS, DIFFERENT = 2000, 40
+
+
+def photographs(path: Path) -> Path:
+    from PIL import Image
+
+    files = []
+    for number in range(DIFFERENT):
+        buffer = io.BytesIO()
+        Image.fromarray(photograph(number)).save(buffer, "JPEG", quality=92)
+        files.append(buffer.getvalue())
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(PHOTOGRAPHS):
+            archive.writestr(f"{number:04d}.jpg", files[number % DIFFERENT])
+    return path
+
+
+def live(url: str, clients: int, seconds: float) -> dict[str, float]:
+    command = [sys.executable, str(Path(__file__).with_name("load.py")), f"{url}/v1/expressions"]
+    command += ["--clients", str(clients), "--seconds", str(seconds)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def beside(url: str, clients: int, seconds: float, sent: Path) -> dict[str, float]:
+    """The same while a batch is in work, with the photographs a second of that."""
+    from visage.client import Client
+
+    with Client(url) as client:
+        batch = client.send_batch(sent, "happy", view="photo")
+        while not batch.done:  # so that the model is loaded
+            time.sleep(0.2)
+            batch = client.batch(batch.id)
+        start = time.perf_counter()
+        found = live(url, clients, seconds)
+        after = client.batch(batch.id)
+        assert after.state == "running", "the batch ended before the phase; take more photographs"
+        found["photographs_per_s"] = round((after.done - batch.done) / (time.perf_counter() - start), 1)
+        client.delete_batch(batch.id)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--clients", type=int, default=2)
+    options = parser.parse_args()
+
+    from serve_app.app import serve, stop
+    from serve_app.ingress import free_ports
+    from visage.config import Serving, validated
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tree: dict[str, Any] = {
+            "model": str(untrained_bundle(Path(scratch, "bundle"))),
+            "tracking_uri": f"sqlite:///{scratch}/mlflow.db",
+            "port": free_ports(1)[0],
+            "replicas": {"max": 1},
+            "access": {"required": False},
+            "batches": {"dir": f"{scratch}/batches", "of_a_key": 20},
+        }
+        url = serve(validated(Serving, tree, "batches"), block=False)
+        rounds = []
+        try:
+            sent = photographs(Path(scratch, "photos.zip"))
+            for _ in range(options.rounds):
+                alone = live(url, options.clients, options.seconds)
+                with_batch = beside(url, options.clients, options.seconds, sent)
+                time.sleep(10)  # the slice that was begun goes to its end
+                rounds.append({"alone": alone, "with_batch": with_batch})
+                print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
+        finally:
+            stop()
+    result: dict[str, Any] = {"clients": options.clients, "seconds": options.seconds, "rounds": rounds}
+    for name in ("p50_ms", "p99_ms"):
+        ratios = [round(each["with_batch"][name] / each["alone"][name], 2) for each in rounds]
+        result[f"{name}_ratio"] = {"rounds": ratios, "median": statistics.median(ratios)}
+    print(json.dumps(result | measured_with("ray", "torch"), indent=1))
+
+
+if __name__ == "__main__":
+    main()
