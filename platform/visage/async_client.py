@@ -79,12 +79,14 @@ class AsyncClient(Caller):
         aligned: bool = False,
         format: Literal["png", "webp"] = "png",
         version: Literal["champion", "challenger"] | int | None = None,
+        face: int | None = None,
+        mix: Mapping[str, float] | None = None,
     ) -> Answer:
         """As `Client.expressions`."""
         from anyio import to_thread
 
         content = await to_thread.run_sync(content_of, image)
-        return await self._ask(edit_call(content, expressions, intensity, view, aligned, format, version))
+        return await self._ask(edit_call(content, expressions, intensity, view, aligned, format, version, face, mix))
 
     async def transfer(
         self,

@@ -108,15 +108,20 @@ class Client(Caller):
         aligned: bool = False,
         format: Literal["png", "webp"] = "png",
         version: Literal["champion", "challenger"] | int | None = None,
+        face: int | None = None,
+        mix: Mapping[str, float] | None = None,
     ) -> Answer:
         """The face of a picture with other expressions; none given means all that the model knows.
 
         intensity: 0..1.5; of several, each expression comes at each. view: the aligned face alone, or the whole
         photograph. aligned: the picture is an aligned face already. format: "webp" gives one animation from neutral to
         the one expression at the one intensity. version: which of the endpoint's models is to answer; None leaves it
-        to the endpoint.
+        to the endpoint. face: which of several in the picture, counted from 1 on the left. mix: in place of expressions
+        and intensity, how much of each by its name, together at most 1.5.
         """
-        return self._ask(edit_call(content_of(image), expressions, intensity, view, aligned, format, version))
+        return self._ask(
+            edit_call(content_of(image), expressions, intensity, view, aligned, format, version, face, mix)
+        )
 
     def transfer(
         self,

@@ -15,6 +15,7 @@ from serve_app.inference import run_jobs
 from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph
 from tests.serve_app.samples import face, opened, png
+from visage.api.calls import edit_call
 from visage.faces.align import Found, SeveralFaces, one_face
 from visage.models.condition import conditions, mixtures
 
@@ -74,6 +75,18 @@ def test_mixtures_and_single_expressions_share_a_batch(request_app: Callable[...
     done = run_jobs(jobs)
     for one, found in zip(alone, done, strict=True):
         assert np.abs(found.edited.faces[0].astype(int) - one).max() <= 1
+
+
+def test_the_client_asks_for_both_as_the_endpoint_reads_it(request_app: Callable[..., httpx.Response]) -> None:
+    mix = {"happy": 0.4, "sad": 0.7}
+    call = edit_call(png(face()), (), 1.0, "face", True, "png", None, None, mix)
+    answer = call.read(request_app(call.method, call.path, **call.content).json())
+    assert answer.results[0].mix == mix
+    both = png(photograph(drawn(1, "neutral"), drawn(2, "happy")))
+    call = edit_call(both, ["happy"], 0.5, "face", False, "png", None, 2, None)
+    answer = call.read(request_app(call.method, call.path, **call.content).json())
+    assert answer.box[0] > 256
+    assert (answer.results[0].intensity, answer.results[0].mix) == (0.5, None)
 
 
 @pytest.mark.parametrize(

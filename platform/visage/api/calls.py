@@ -129,18 +129,25 @@ class Caller:
 
 def edit_call(
     content: bytes, expressions: Sequence[str], intensity: float | Sequence[float], view: str, aligned: bool,
-    format: str, version: str | int | None,
+    format: str, version: str | int | None, face: int | None, mix: Mapping[str, float] | None,
 ) -> Call[Expressions]:  # fmt: skip
     """What `Client.expressions` asks for."""
-    fields = {
-        "expression": list(expressions),
-        "intensity": [str(each) for each in ((intensity,) if isinstance(intensity, int | float) else intensity)],
+    fields: dict[str, Any] = {
         "view": view,
         "aligned": "true" if aligned else "false",
         "format": format,
     }
+    if mix is None:
+        fields["expression"] = list(expressions)
+        fields["intensity"] = [
+            str(each) for each in ((intensity,) if isinstance(intensity, int | float) else intensity)
+        ]
+    else:
+        fields["mix"] = json.dumps(dict(mix))
     if version is not None:
         fields["version"] = str(version)
+    if face is not None:
+        fields["face"] = str(face)
     request = {"data": fields, "files": {"image": ("image", content)}}
     return Call("POST", "/v1/expressions", Expressions.model_validate, request)
 
