@@ -15,6 +15,7 @@ from visage.methods.requests import DRIVER, EXPRESSION, Request
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
 from visage.registry.golden import Golden, make_golden
+from visage.registry.samples import Samples
 
 if TYPE_CHECKING:
     from visage.registry.models import Registry
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Model:
     """A loaded model: what /v1/model says of it, and its networks. golden: pictures that they must go on making.
 
-    check: sha256 of the self-check's networks. quantiles: of its values at registration.
+    check: sha256 of the self-check's networks. quantiles: of its values at registration. samples: the page's faces.
     """
 
     editor: Editor
@@ -32,6 +33,7 @@ class Model:
     loaded_at: str
     golden: Golden = field(compare=False, repr=False)
     check: str = ""
+    samples: Samples | None = field(default=None, compare=False, repr=False)
     quantiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
     @property
@@ -50,12 +52,14 @@ class Model:
     def description(self, **more: Any) -> LoadedModel:
         """What /v1/model says of it. more: further fields."""
         units = {"action_units": self.editor.action_units} if self.editor.request is DRIVER else {}
+        sampled = {"samples": "averages"} if self.samples else {}
         return LoadedModel(
             **asdict(self.facts),
             expressions=self.editor.expressions,
             image_size=self.editor.size,
             loaded_at=self.loaded_at,
             **units,
+            **sampled,
             **more,
         )
 
@@ -80,6 +84,7 @@ def load(serving: Serving, registry: "Registry", request: Request = EXPRESSION) 
         golden=golden,
         quantiles=bundle.card.self_check,
         check=bundle.card.files[CHECK],
+        samples=bundle.samples(),
     )
 
 

@@ -1,6 +1,7 @@
-"""The page at /: files beside this one, and sample faces that are drawn when they are first asked for."""
+"""The page at /: files beside this one, and sample faces, the model's own or drawn when they are first asked for."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from visage.faces.facs import EXPRESSIONS
 
@@ -29,8 +31,9 @@ HEADERS = {
 }
 
 
-def add_page(app: FastAPI) -> None:
-    """The page's routes. They need no model, so that the page can say what is missing."""
+def add_page(app: FastAPI, models: Callable[[], Iterable[Model]]) -> None:
+    """The page's routes. They need no model, so that the page can say what is missing. models: those that answer now;
+    the first one of a size gives the samples of that size, if it has any."""
     drawing = ThreadPoolExecutor(1, "samples")  # one, so that two who ask at once do not have it drawn twice
 
     @app.get("/", include_in_schema=False)
@@ -42,6 +45,9 @@ def add_page(app: FastAPI) -> None:
         if not (0 <= person < PEOPLE and size in SIDES and expression in EXPRESSIONS):
             known = f"0 to {PEOPLE - 1}, of {', '.join(map(str, SIDES))} pixels, {', '.join(EXPRESSIONS)}"
             raise Problem(404, f"There are sample faces {known}.")
+        for model in models():
+            if model.samples and model.editor.size == size and (own := model.samples.png(person, expression)):
+                return Response(own, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
         file = await asyncio.get_running_loop().run_in_executor(drawing, _sample, person, size, expression)
         return Response(file, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 

@@ -131,7 +131,7 @@ def build_app(
         return await admitted(request, TRANSFER_FIELDS, lambda _: Choice(carrier()))
 
     add_batches(app, desk, lambda: contest.champion().editor.expressions)
-    add_page(app)
+    add_page(app, lambda: [model for each in (held, transfers) if each and (model := each.model)])
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:

@@ -68,9 +68,10 @@ async function learnModel() {
 }
 
 function showSamples() {
+  if (model.samples) at("samples-text").textContent = "Each sample face is the average of five people's: nobody looks like this.";
   at("samples").replaceChildren(...Array.from({ length: SAMPLES }, (_, person) => {
     const button = document.createElement("button");
-    const url = `page/samples/${person}.png?size=${model.image_size}`;
+    const url = `page/samples/${person}.png?${new URLSearchParams({ size: model.image_size, of: model.version ?? "" })}`;
     const image = Object.assign(new Image(), { src: url, alt: `Sample face ${person + 1}` });
     button.type = "button";
     button.append(image);

@@ -24,7 +24,7 @@ export function begin(lent, model) {
   tells = model.action_units.length > 0;
   at("tabs").hidden = false;
   at("drivers").replaceChildren(...SHOWN.map((expression, place) => {
-    const url = `page/samples/${(place + 3) % SHOWN.length}.png?size=${size}&expression=${expression}`;
+    const url = `page/samples/${(place + 3) % SHOWN.length}.png?${new URLSearchParams({ size, expression, of: model.version ?? "" })}`;
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.append(Object.assign(new Image(), { src: url, alt: `Sample face, ${expression}` }));
     button.onclick = () => page.attempt(async () => take(await api.sample(url)));

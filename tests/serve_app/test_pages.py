@@ -4,18 +4,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from servers import running
 
 from serve_app import pages
 from serve_app.inference import Answers
 from serve_app.routes import build_app
-from tests.serve_app.samples import Held, opened, run_alone
+from tests.serve_app.samples import EXPRESSIONS, SIZE, Held, held, opened, run_alone
 from visage.config.serving import Limits
 from visage.faces.synthetic import people
+from visage.registry.samples import PEOPLE, Samples
 
 
 @pytest.fixture
@@ -56,3 +59,21 @@ def test_samples_have_the_few_sizes_of_models(request_app: Callable[..., httpx.R
     answer = request_app("GET", f"/page/samples/0.png?size={size}")
     assert answer.status_code == 404
     assert "32, 64, 128, 256, 512 pixels" in answer.json()["detail"]
+
+
+def test_the_samples_are_the_model_s_own_where_it_carries_some(
+    bundle: Any, request_app: Callable[..., httpx.Response]
+) -> None:
+    faces = np.arange(PEOPLE, dtype=np.uint8)[:, None, None, None] * np.ones((1, SIZE, SIZE, 3), np.uint8)
+    found = held(bundle)
+    found.model = replace(found.model, samples=Samples(faces, faces[:4] + 100, EXPRESSIONS))
+    with running(build_app(found, Answers(run_alone, megapixels=1, self_check=True), Limits())) as url:
+
+        def sample(query: str) -> np.ndarray:
+            return opened(httpx.get(f"{url}/page/samples/2.png?{query}", timeout=60).content)
+
+        assert (sample(f"size={SIZE}&of=3") == 2).all()
+        assert (sample(f"size={SIZE}&expression=happy") == 101).all()
+        assert (sample("size=64") != 2).any()  # drawn, as of that size there are none
+        assert httpx.get(f"{url}/v1/model").json()["samples"] == "averages"
+    assert "samples" not in request_app("GET", "/v1/model").json()

@@ -1,7 +1,7 @@
 """What the endpoint answers, as data: the routes return it, /openapi.json shows it, the clients read it."""
 
 import base64
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from typing_extensions import TypedDict
@@ -45,6 +45,9 @@ class LoadedModel(ModelReference):
     loaded_at: str = Field(examples=["2026-01-31T09:30:00+00:00"])
     action_units: tuple[int, ...] | None = Field(
         None, description="of a model of transfers: those that `au` may name; empty where it takes drivers alone"
+    )
+    samples: Literal["averages"] | None = Field(
+        None, description="of a model whose sample faces on the page are averages of training people's; else drawn"
     )
     refused: RefusedVersion | None = Field(None, description="there only while a version is refused")
 

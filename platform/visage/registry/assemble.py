@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visage.judging.results import Evaluation
     from visage.models.generator import Network
     from visage.models.judges import NaturalCheck
+    from visage.registry.samples import Samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 PAIRS = 512  # for the self-check's quantiles
@@ -43,6 +44,7 @@ def bundle_training(
     faces_png: bytes,
     run_id: str,
     natural: "NaturalCheck | None" = None,
+    samples: "Samples | None" = None,
     extras: Extras = NONE,
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
@@ -73,6 +75,7 @@ def bundle_training(
         run_id=run_id,
         self_check=reference_quantiles(generator, method_of(experiment.method.name).request, faces, networks, natural),
         natural=natural,
+        samples=samples,
         extras=extras,
     )
 
@@ -131,6 +134,40 @@ def natural_check(generator: "Network", request: Request, faces: "FaceSet", imag
     learn = np.sort(random.permutation(faces.part("train"))[:LEARNT])
     real = torch.from_numpy(np.ascontiguousarray(faces.faces[learn])).permute(0, 3, 1, 2)
     return fit_natural(parts[0], real, parts[1], images, seed)
+
+
+def sample_faces(
+    generator: "Network", request: Request, faces: "FaceSet", natural: "NaturalCheck | None"
+) -> "Samples | None":
+    """Faces for the endpoint's page, of a set of photographs: those of which the generator makes no damaged mouth, by
+    its own check where that tells; None of drawn faces, which the page draws itself."""
+    import torch
+
+    from visage.models.pixels import as_input
+    from visage.registry.samples import make_samples
+
+    if faces.layout == "synthetic":
+        return None
+    device, kinds = next(generator.parameters()).device, len(faces.expressions)
+
+    def worth(candidates: np.ndarray, showing: np.ndarray) -> np.ndarray:
+        """The least natural of what becomes of each candidate."""
+        assert natural is not None
+        count = len(candidates)
+        inputs = as_input(torch.from_numpy(np.concatenate([candidates, showing])).permute(0, 3, 1, 2).to(device))
+        kind = np.tile(np.arange(kinds), count)
+        asked: dict[str, np.ndarray] = {
+            "expression": kind, "intensity": np.ones(len(kind), np.float32), "driver": count + kind,
+        }  # fmt: skip
+        columns = {name: asked[name] for name in request.columns}
+        second = request.second(columns, lambda places: inputs[torch.from_numpy(places)], faces.expressions)
+        check, sources = natural.to(device), inputs[:count].repeat_interleave(kinds, 0)
+        with torch.inference_mode():
+            parts = zip(sources.split(BATCH), second.to(device).split(BATCH), strict=True)
+            values = torch.cat([check(generator(source, part)) for source, part in parts])
+        return values.reshape(count, kinds).amin(1).float().cpu().numpy()
+
+    return make_samples(faces, worth if natural is not None else None)
 
 
 def answers(

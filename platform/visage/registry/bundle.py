@@ -21,15 +21,19 @@ from visage.registry.card import (
     FILES,
     GENERATOR,
     GOLDEN,
+    MEND,
     MODEL_CARD,
     NATURAL,
     RESULTS,
+    SAMPLES,
     Card,
     read_card,
 )
 from visage.registry.golden import Golden, golden_file, make_golden, read_golden
 from visage.registry.results import Results, read_results, write_results
+from visage.registry.samples import Samples, read_samples, samples_file
 from visage.registry.versions import versions
+from visage.registry.weights import check_weights, networks_of, weights_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,8 +42,6 @@ if TYPE_CHECKING:
     from visage.models.generator import Network
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, NaturalCheck
-
-MEND = "fetch or register the model again"
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,14 @@ class Bundle:
 
     def generator(self) -> "Any":
         """The generator on the CPU, in eval mode, without gradients."""
-        return self._loaded(GENERATOR, _networks(self.card)["generator"])
+        return self._loaded(GENERATOR, networks_of(self.card)["generator"])
 
     def self_check(self) -> tuple["CompactEncoder", "ExpressionCheck", dict[str, dict[str, float]]]:
         """Identity encoder and expression classifier, as `generator`, and the quantiles of their values."""
         from safetensors.torch import load_file
 
         weights = load_file(self.dir / CHECK)
-        networks = _networks(self.card)
+        networks = networks_of(self.card)
         for name in ("encoder", "check"):
             part = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
             networks[name].load_state_dict(part)
@@ -103,7 +105,7 @@ class Bundle:
 
     def extras(self) -> Extras:
         """What the method has beside the generator, by file, as `generator`."""
-        found = self.method.extras_of(_networks(self.card)["generator"])
+        found = self.method.extras_of(networks_of(self.card)["generator"])
         return {file: self._loaded(file, network) for file, network in found.items() if file in self.card.files}
 
     def _loaded(self, file: str, network: "nn.Module") -> "nn.Module":
@@ -117,6 +119,12 @@ class Bundle:
         if GOLDEN not in self.card.files:
             return None
         return read_golden(self.dir / GOLDEN, self.method.request, self.card.image_size, len(self.card.expressions))
+
+    def samples(self) -> Samples | None:
+        """The sample faces of the page; None of a bundle without. Raises UserError when they do not fit."""
+        if SAMPLES not in self.card.files:
+            return None
+        return read_samples(self.dir / SAMPLES, self.card.image_size, self.card.expressions)
 
     def results(self) -> dict[str, Results]:
         """The per-face test results by row name."""
@@ -140,6 +148,7 @@ def write_bundle(
     run_id: str,
     self_check: Mapping[str, Mapping[str, float]],
     natural: "NaturalCheck | None" = None,
+    samples: Samples | None = None,
     extras: Extras = NONE,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
@@ -156,19 +165,21 @@ def write_bundle(
 
     if out.exists() and not (out / CARD).is_file():
         raise UserError(f"{out}: is there already and is no bundle; give another folder or remove it.")
-    both = {f"encoder.{key}": value for key, value in _weights(encoder).items()}
-    both |= {f"check.{key}": value for key, value in _weights(check).items()}
+    both = {f"encoder.{key}": value for key, value in weights_of(encoder).items()}
+    both |= {f"check.{key}": value for key, value in weights_of(check).items()}
     expressions = tuple(expressions)
     contents = {
-        GENERATOR: save(_weights(generator)),
+        GENERATOR: save(weights_of(generator)),
         CHECK: save(both),
         FACES: faces_png,
         RESULTS: write_results(results),
         GOLDEN: golden_file(make_golden(generator, method_of(method).request, expressions)),
-        **{file: save(_weights(network)) for file, network in extras.items()},
+        **{file: save(weights_of(network)) for file, network in extras.items()},
     }
     if natural is not None:
-        contents[NATURAL] = save(_weights(natural))
+        contents[NATURAL] = save(weights_of(natural))
+    if samples is not None:
+        contents[SAMPLES] = samples_file(samples)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = Card.model_validate(
         {
@@ -234,67 +245,6 @@ def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
             raise UserError(f"{folder / name}: cannot be read ({error}); mend its permissions.") from None
         if found != expected:
             raise UserError(f"{folder / name}: its sha256 {found[:12]}... is not {expected[:12]}... of {CARD}; {MEND}.")
-    _check_weights(folder, card)
+    check_weights(folder, card)
     read_results(folder / RESULTS)
     return Bundle(folder, card, facts or ModelFacts(f"visage-{card.method}", None, None, card.run_id))
-
-
-def _weights(network: "nn.Module") -> dict[str, Any]:
-    return {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-
-
-def _networks(card: Card) -> "dict[str, nn.Module]":
-    """Untrained networks by name. Raises ValueError, TypeError or KeyError for a description of something else."""
-    architecture = card.architecture
-    from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, build_judge
-
-    if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
-        raise ValueError(f"{architecture.encoder} describes no compact encoder")
-    check = build_judge(architecture.check)
-    if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
-        raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
-    return {
-        "generator": method_of(card.method).generator_of(architecture.generator),
-        "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
-        "check": check,
-    }
-
-
-def _check_weights(folder: Path, card: Card) -> None:
-    """Compare the tensors' names, shapes and types with those of the networks that the card describes."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from visage.models.judges import NaturalCheck
-
-    try:
-        with torch.device("meta"):  # shapes without memory, so that a card cannot ask for more than there is
-            networks = _networks(card)
-            further = {NATURAL: NaturalCheck(), **method_of(card.method).extras_of(networks["generator"])}
-    except Exception as error:  # every way a foreign description can fail to be these networks
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder / CARD}: architecture cannot be built ({reason}); {MEND}.") from None
-    expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
-    for name in ("encoder", "check"):
-        expected[CHECK] |= _shapes(networks[name], f"{name}.")
-    expected |= {file: _shapes(network, "") for file, network in further.items() if file in card.files}
-    if beyond := set(card.files) - {*FILES, GOLDEN, *further}:
-        raise UserError(f"{folder / CARD}: {sorted(beyond)[0]} is no file of a model of {card.method}; {MEND}.")
-    for file, shapes in expected.items():
-        try:
-            with safe_open(folder / file, framework="pt") as tensors:
-                found = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{folder / file}: is no safetensors file ({error}); {MEND}.") from None
-        wrong = sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key))
-        if wrong:
-            key = wrong[0]
-            raise UserError(
-                f"{folder / file}: {key} has the shape {found.get(key, 'of nothing')} and the architecture "
-                f"in {CARD} asks for {shapes.get(key, 'none')}; {MEND}."
-            )
-
-
-def _shapes(network: "nn.Module", prefix: str) -> dict[str, tuple[int, ...]]:
-    return {f"{prefix}{key}": tuple(value.shape) for key, value in network.state_dict().items()}

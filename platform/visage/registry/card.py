@@ -19,6 +19,8 @@ RESULTS = "results.csv"
 MODEL_CARD = "MODEL_CARD.md"
 FILES = (GENERATOR, CHECK, FACES, RESULTS, MODEL_CARD)
 GOLDEN = "golden.safetensors"  # bundles of an older Visage have none
+SAMPLES = "samples.safetensors"  # faces for the page, of models that learnt photographs of enough people
+MEND = "fetch or register the model again"
 NATURAL = "natural.safetensors"  # this generator's part of the self-check; bundles of an older Visage have none
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")

@@ -12,10 +12,14 @@ from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
 from visage.methods import method_of
 from visage.models.condition import NEUTRAL
-from visage.registry.card import NATURAL, Card
+from visage.registry.card import NATURAL, SAMPLES, Card
 
 KINDS = {"synthetic": "procedural drawings of faces, made by Visage"}
 WEAK = 0.7  # an expression read right less often is named among the limits
+SAMPLED = (
+    f"`{SAMPLES}` holds the sample faces of the endpoint's page: averages of five training people each, of those who "
+    "look alike."
+)
 PERMITTED = """\
 Visage is for faces of people who agreed to it, in research and in works where everybody can see that a face was
 changed. Do not use it to make somebody appear to feel or say what they did not, to get past an identity check, or to
@@ -95,6 +99,7 @@ def _what(card: Card) -> str:
         f"- Extensions of the published method in use: {', '.join(used) if used else 'none'}.",
         f"- Made {card.created} by run {card.run_id}; generator {card.sha256[:12]}.",
         "- `faces.png` shows some of the test people.",
+        *([f"- {SAMPLED}"] if SAMPLES in card.files else []),
     ]
     return "\n".join(lines)
 

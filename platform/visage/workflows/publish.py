@@ -40,7 +40,7 @@ def publish(
     model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
     """
     from visage.methods import method_of
-    from visage.registry.assemble import bundle_training, natural_check
+    from visage.registry.assemble import bundle_training, natural_check, sample_faces
     from visage.registry.card import FACES, MODEL_CARD
     from visage.registry.models import Registry
     from visage.training.checkpoint import load_generator
@@ -54,6 +54,7 @@ def publish(
     evaluation = method.evaluate(generator, faces, networks, experiment.judge, device=device, extras=extras)
     sheets = {name: sheet.write(None) for name, sheet in method.sheets(generator, faces, "test", extras)}
     natural = natural_check(generator, method.request, faces, experiment.judge.images, experiment.judge.seed)
+    told = natural.check if natural.tells else None
     bundle = bundle_training(
         out,
         generator=generator,
@@ -63,7 +64,8 @@ def publish(
         evaluation=evaluation,
         faces_png=sheets[FACES],
         run_id=run.run_id,
-        natural=natural.check if natural.tells else None,
+        natural=told,
+        samples=sample_faces(generator, method.request, faces, told),
         extras=extras,
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
