@@ -193,7 +193,9 @@ def test_the_document_describes_the_form(request_app: Callable[..., httpx.Respon
     document = request_app("GET", "/openapi.json").json()
     operation = document["paths"]["/v1/expressions"]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"image", "expression", "intensity", "view", "format", "aligned", "version"}
+    assert set(form["properties"]) == {
+        "image", "expression", "intensity", "mix", "view", "format", "aligned", "face", "version",
+    }  # fmt: skip
     assert {"200", "400", "413", "415", "422", "503"} <= set(operation["responses"])
     batches = {"/v1/batches", "/v1/batches/{id}", "/v1/batches/{id}/result"}
     others = {"/healthz", "/v1/model", "/v1/comparison", "/v1/expressions", "/v1/transfer"}
