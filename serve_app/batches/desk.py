@@ -27,6 +27,7 @@ from visage.api.schema import BatchFault, ModelReference
 from visage.config.batches import Batches
 from visage.editing.expression import checked_intensity, expression_index
 from visage.errors import NotWritten, UserError
+from visage.infra.remote_store import address_fault
 
 ZIP, ADDRESSES = "application/zip", "application/json"
 LONGEST_LIST = 2_000_000  # bytes of a list of addresses
@@ -58,6 +59,8 @@ class Desk:
         to_bucket = _chosen("answers", asked["answers"], ("zip", "bucket")) == "bucket"
         if (to_bucket or kind == ADDRESSES) and not self._settings.bucket:
             raise Problem(422, "The endpoint reads and writes no bucket; send a ZIP, and take one.")
+        if (to_bucket or kind == ADDRESSES) and address_fault(f"{self._settings.bucket}/{caller}"):
+            raise Problem(422, f"{caller}: names no folder of a bucket; use a key of another name.")
         if self._arriving.total() >= ARRIVING or self._arriving[caller] >= OF_ONE_CALLER:
             raise Problem(429, "Too many batches are being sent at once; ask again in a moment.", {"Retry-After": "10"})
         self._arriving[caller] += 1
@@ -193,7 +196,6 @@ class Desk:
     def _show(self, batch: Batch) -> Shown:
         progress = self._records.progress(batch)
         ended = self._records.files(batch).keys() & {RESULT, ENDED}
-        tried = min(len(batch.names), len([name for k in range(progress.slices) for name in batch.slice(k)]))
         return Shown(
             id=batch.id,
             state="done" if ended else "running" if progress.model else "waiting",
@@ -202,7 +204,7 @@ class Desk:
             **batch.asked,
             photographs=len(batch.names),
             passed_over=batch.passed_over,
-            done=tried - len(progress.faults),
+            done=batch.tried(progress.slices) - len(progress.faults),
             failed=len(progress.faults),
             faults=tuple(BatchFault(photograph=name, fault=fault) for name, fault in progress.faults.items()),
             model=None if progress.model is None else ModelReference(**progress.model),

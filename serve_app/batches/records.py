@@ -34,7 +34,7 @@ Asked = dict[str, Any]
 @dataclass(frozen=True)
 class Batch:
     """digest: of all that was sent. names: of the photographs in the ZIP, or under the caller's folder of the bucket.
-    asked: expression, intensity, view. to_bucket: the answers go there."""
+    asked: expression, intensity, view. to_bucket: the answers go there. slice_of: so many photographs."""
 
     id: str
     caller: str
@@ -45,6 +45,7 @@ class Batch:
     passed_over: int = 0
     from_bucket: bool = False
     to_bucket: bool = False
+    slice_of: int = field(default_factory=lambda: SLICE)
 
     @property
     def photographs(self) -> str:
@@ -52,10 +53,14 @@ class Batch:
         return f"photographs-{self.digest[:16]}.zip"
 
     def slices(self) -> int:
-        return -(-len(self.names) // SLICE)
+        return -(-len(self.names) // self.slice_of)
 
     def slice(self, number: int) -> tuple[str, ...]:
-        return self.names[number * SLICE : (number + 1) * SLICE]
+        return self.names[number * self.slice_of : (number + 1) * self.slice_of]
+
+    def tried(self, slices: int) -> int:
+        """Photographs of the first slices."""
+        return len(self.names[: slices * self.slice_of])
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,16 @@ class Listing:
             if caller.startswith("of-") and ID.fullmatch(id):
                 self.batches.setdefault((caller.removeprefix("of-"), id), set()).add(file)
 
+    def left_over(self) -> list[str]:
+        """Files of batches that are done, which a worker had no time to remove."""
+        return [
+            f"{_of(caller, id)}/{file}"
+            for (caller, id), files in self.batches.items()
+            if files & {RESULT, ENDED}
+            for file in files
+            if passing(file)
+        ]
+
     def unfinished(self, caller: str | None = None) -> list[tuple[str, str]]:
         """Caller and id of the batches, of one caller or of all, that have no result yet."""
         return [
@@ -187,3 +202,8 @@ def _batch(content: bytes) -> Batch:
 
 def part(number: int) -> str:
     return f"part-{number:05d}.zip"
+
+
+def passing(file: str) -> bool:
+    """Whether a file of a batch goes when the batch is done."""
+    return file.startswith(("photographs-", "part-"))

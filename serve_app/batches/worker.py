@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.batches.archive import answer_name, opened, pack, unpack, write
 from serve_app.batches.desk import answers_at
-from serve_app.batches.records import ENDED, RESULT, Batch, Progress, Records, part
+from serve_app.batches.records import ENDED, RESULT, Batch, Progress, Records, part, passing
 from serve_app.logs import configure, logger
 from visage.config import Serving
 from visage.errors import NotWritten, UserError
@@ -109,6 +109,8 @@ class Work:
         for caller, id in old | (none & self._orphans):
             self._records.remove(caller, id)
         self._orphans = none
+        for file in self._records.listing().left_over():
+            self._records.store.delete(file)
         for left in self._records.folder.glob(".arriving-*") if self._records.folder else ():
             if left.stat().st_mtime < time.time() - SWEEP_SECONDS - self._settings.upload_seconds:
                 left.unlink(missing_ok=True)  # of a replica that died
@@ -213,7 +215,10 @@ class Work:
         self._records.store.send(packed, self._records.name(batch, part(number)))
 
     def _close(self, batch: Batch) -> None:
-        """One ZIP of all parts, and neither the parts nor the photographs any more."""
+        """One ZIP of all parts, and neither the parts nor the photographs any more.
+
+        Another worker may be at it while the code is rolled: a part that is gone while there is a result is its doing.
+        """
         import zipfile
 
         store, name = self._records.store, self._records.name
@@ -224,10 +229,11 @@ class Work:
                 with zipfile.ZipFile(whole.name, "w", zipfile.ZIP_STORED) as result:
                     for number in range(batch.slices()):
                         _append(store, name(batch, part(number)), result)
+                if RESULT in self._records.files(batch):
+                    return
                 store.send(Path(whole.name), name(batch, RESULT))
-        for each in self._records.files(batch):
-            if each.startswith(("photographs-", "part-")):
-                store.delete(name(batch, each))
+        for each in filter(passing, self._records.files(batch)):
+            store.delete(name(batch, each))
         progress = self._records.progress(batch)
         told = {"batch": batch.id, "caller": batch.caller, "photographs": len(batch.names)}
         logger().info("batch", extra={**told, "failed": len(progress.faults)})

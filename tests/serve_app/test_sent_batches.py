@@ -347,6 +347,43 @@ def test_a_worker_that_dies_goes_on_where_it_was(served: Served, anna: Caller, m
     assert len(pictures(anna.ask(f"{id}/result"))) == 7
 
 
+def test_a_second_worker_while_the_code_is_rolled_spoils_nothing(
+    served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = anna.send(packed({"a.png": photo(), "b.png": photo(1)})).json()["id"]
+    served.work.step()
+    close = Work._close
+
+    def late(self: Work, batch: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Work, "_close", close)
+            Work(served.serving).step()  # which closes it first
+        close(self, batch)
+
+    monkeypatch.setattr(Work, "_close", late)
+    served.work.step()
+    assert set(pictures(anna.ask(f"{id}/result"))) == {"a.png", "b.png"}
+
+
+def test_a_worker_that_dies_at_the_end_leaves_no_photograph(
+    served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.send(packed({"a.png": photo()}))
+    served.work.step()
+
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.Store, "delete", die)
+        with pytest.raises(SystemExit):
+            served.work.step()
+    served.work = Work(served.serving)
+    served.work.sweep()
+    kept = {path.name for path in served.folder.rglob("*") if path.is_file()}
+    assert kept == {"batch.json", "progress.json", "result.zip"}
+
+
 def test_a_photograph_that_ends_the_worker_ends_no_batch(
     served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
