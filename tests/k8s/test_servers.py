@@ -60,6 +60,9 @@ def test_files_go_through_the_server_to_the_bucket(
         assert kept["Key"].endswith(f"{run.run_id}/artifacts/faces/one.png")
         got = tracking.client.download_artifacts(run.run_id, "faces/one.png", str(tmp_path))
         assert Path(got).read_bytes() == b"a picture"
+    said = (folder / "mlflow.log").read_text()
+    assert "/mlflow-artifacts/artifacts/" in said
+    assert "presigned" not in said  # an address of the bucket, which no client needs to reach
     with pytest.raises(UserError, match=r"MLflow's store refused \(.*Connection refused\); mend it") as away:
         run.picture(b"another", "faces/two.png")
     assert "\n" not in str(away.value)
