@@ -38,3 +38,4 @@ def prepare(
     from visage.workflows.training import prepare_faces
 
     prepare_faces(data)
+    typer.echo(f"next: visage train CONFIG --set data.layout=null --set data.dir={out} --out runs/train/mine")

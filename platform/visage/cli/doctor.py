@@ -65,3 +65,4 @@ def show(found: "Examination") -> None:
         console.print(f"would fail first: {first.subject} of {first.place}: {first.found}; {first.mend}")
     else:
         console.print("nothing here would fail.")
+        console.print("next: visage tune CONFIG, or visage submit tune CONFIG for a cluster")

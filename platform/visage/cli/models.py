@@ -48,6 +48,7 @@ def rollback(
 
     facts = Registry(registry).rollback(name)
     typer.echo(f"{facts.name}: version {facts.version} is the champion again.")
+    typer.echo("next: visage serve; an endpoint that runs takes it over by itself")
 
 
 def ui(
@@ -84,3 +85,4 @@ def export(
 
     found = export_onnx(Registry(registry).fetch(model), out)
     typer.echo(f"{out}: written; in onnxruntime it differs from torch by {127.5 * found:.2g} of 255 levels at most.")
+    typer.echo("next: docs/export.md has the lines that ask it")

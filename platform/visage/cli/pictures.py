@@ -46,6 +46,7 @@ def edit(
     edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
     if not photo.is_dir():
         typer.echo(f"{out}: written.")
+        typer.echo(f"next: visage inspect {out}")
 
 
 def transfer(

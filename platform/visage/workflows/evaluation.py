@@ -45,6 +45,10 @@ def evaluate_model(
         generator, faces, networks, judge, device=device, extras=bundle.extras(), inception=inception, beside=other
     )
     console.print(table(evaluation))
+    registered = bundle.facts.version is not None
+    named = f"{bundle.facts.name}/{bundle.facts.version}" if registered else model
+    usage = f"promote {named}" if registered else f"{bundle.method.request.command('EXPRESSION')} --model {named}"
+    console.print(f"next: visage {usage}")
 
 
 def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def list_models(registry: str) -> None:
-    from visage.registry.models import Registry
+    from visage.registry.models import CHAMPION, Registry
 
     versions = Registry(registry).list()
     if not versions:
@@ -27,6 +27,9 @@ def list_models(registry: str) -> None:
         words = (f"{line.name}/{line.version}", ", ".join(line.aliases))
         table.add_row(*words, *figures, line.verdict, f"{line.created:%Y-%m-%d}")
     console.print(table)
+    first = versions[0]
+    champion = any(CHAMPION in line.aliases for line in versions)
+    console.print(f"next: visage {'serve' if champion else f'promote {first.name}/{first.version}'}")
 
 
 def promote_model(model: str, force: bool, registry: str) -> None:

@@ -185,3 +185,4 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
             console.print(f"{run.name} diverged: {reason}")
     run_id = record(result, tracking, experiment.ablation.name, out)
     console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
+    console.print("next: visage ui")

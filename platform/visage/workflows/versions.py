@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from visage.registry.bundle import ModelFacts
     from visage.registry.models import Registry
 
-COMMAND = "visage compare A B --eyes"
-
 
 def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int) -> None:
     """Print the figures of two models on the same test people, their differences, and what people chose.
@@ -34,7 +32,8 @@ def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int)
     if eyes and share:
         note(registry.client, registry.uri, *facts, share)
     _print_figures(registry, one, other)
-    console.print(share.told(one, other) if share else f"eyes: nobody chose between them yet; {COMMAND} shows both.")
+    console.print(share.told(one, other) if share else "eyes: nobody chose between them yet.")
+    console.print(f"next: visage {f'promote {one}' if share or eyes else f'compare {one} {other} --eyes'}")
 
 
 def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: int) -> None:
