@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.finding import photograph
+from benchmarks.load import cpu_of
 from benchmarks.machine import measured_with
 from benchmarks.served import untrained_bundle
 
@@ -50,21 +51,28 @@ def live(url: str, clients: int, seconds: float) -> dict[str, float]:
 
 
 def beside(url: str, clients: int, seconds: float, sent: Path) -> dict[str, float]:
-    """The same while a batch is in work, with the photographs a second of that."""
+    """The same while a batch is in work, with the share of a core that its worker got."""
     from visage.client import Client
 
     with Client(url) as client:
         batch = client.send_batch(sent, "happy", view="photo")
-        while not batch.done:  # so that the model is loaded
+        while batch.state == "waiting":
             time.sleep(0.2)
             batch = client.batch(batch.id)
-        start = time.perf_counter()
+        worker = worker_process()
+        start, used = time.perf_counter(), cpu_of(worker)
         found = live(url, clients, seconds)
-        after = client.batch(batch.id)
-        assert after.state == "running", "the batch ended before the phase; take more photographs"
-        found["photographs_per_s"] = round((after.done - batch.done) / (time.perf_counter() - start), 1)
+        found["core_of_the_worker"] = round((cpu_of(worker) - used) / (time.perf_counter() - start), 2)
+        assert client.batch(batch.id).state == "running", "the batch ended before the phase; take more photographs"
         client.delete_batch(batch.id)
     return found
+
+
+def worker_process() -> int:
+    from ray.serve.context import _get_global_client
+
+    deployments = _get_global_client().get_serve_details()["applications"]["visage"]["deployments"]
+    return int(deployments["Worker"]["replicas"][0]["pid"])
 
 
 def main() -> None:
