@@ -23,10 +23,15 @@ def _by_driver() -> str:
 
 
 def edit(
-    photo: Annotated[Path, typer.Argument(help="Photograph with one face, or a folder of them", show_default=False)],
+    photo: Annotated[
+        Path, typer.Argument(help="Photograph with one face, a folder of them, or a clip", show_default=False)
+    ],
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
     out: Annotated[
-        Path, typer.Option(help="Picture to write: .png, .jpg or .webp; of a folder, another one", show_default=False)
+        Path,
+        typer.Option(
+            help="Picture to write: .png, .jpg, .webp; a folder of a folder, .mp4 of a clip", show_default=False
+        ),
     ],
     model: Annotated[
         str,
@@ -40,7 +45,7 @@ def edit(
     animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
     registry: Store = LOCAL_STORE,
 ) -> None:
-    """Give the face in a photograph another expression, or in all of a folder; called again it goes on there."""
+    """Give the face in a photograph another expression, or in all of a folder, or in a clip."""
     from visage.workflows.pictures import edit_photo
 
     edit_photo(photo, to, out, intensity, model, url, view, registry, animation)

@@ -1,4 +1,5 @@
-"""What `visage edit FOLDER` and `visage transfer FOLDER` ask for each photograph, of a model or of an endpoint."""
+"""What `visage edit FOLDER` and `visage transfer FOLDER` ask for each photograph, of a model or of an endpoint, and
+`visage edit CLIP` for each frame."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from visage.editing.many import Change, Item, edit_all, to_driver, to_expression
 from visage.errors import UserError
 from visage.infra.files import make_folder
 from visage.workflows.folder import Tell, by_endpoint, edit_folder
+from visage.workflows.terminal import bar, console
 
 if TYPE_CHECKING:
     from visage.api.schema import ModelReference
@@ -44,6 +46,19 @@ def edit_photos(
         await _keep(item, answer.results[0].image, answer.model, who, view)
 
     edit_folder(folder, out, {**asked, "model": _named(who)}, by_endpoint(url, ask), ending=ending)
+
+
+def edit_film(clip: Path, to: str, out: Path, intensity: float, model: str, view: View, registry: str) -> None:
+    """As `edit_photo`, of a clip: every frame of it."""
+    from visage.editing.clip import edit_clip
+    from visage.methods.requests import EXPRESSION
+
+    bundle = _fetch(model, registry)
+    change = to_expression(bundle.card.expressions, to, intensity, False)
+    with bar("editing") as update:
+        without = edit_clip(clip, out, bundle, EXPRESSION, change, view=view, update=update)
+    if without:
+        console.print(f"{out}: in {without} of its frames no face was found; they are as they were.")
 
 
 def transfer_photos(

@@ -20,12 +20,19 @@ def edit_photo(
     view: Literal["photo", "face"], registry: str, animation: bool = False,
 ) -> None:  # fmt: skip
     """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP.
-    Where `photo` is a folder, so is `out`."""
+    Where `photo` is a folder or a clip, so is `out`."""
+    from visage.editing.film import CLIPS
     from visage.faces.picture import check_animation, check_ending
-    from visage.workflows.photographs import edit_photos, keep
+    from visage.workflows.photographs import edit_film, edit_photos, keep
 
     if photo.is_dir():
         edit_photos(photo, to, out, intensity, model, url, view, registry, animation)
+        return
+    if photo.suffix.lower() in CLIPS:
+        if url or animation:
+            unfit = "--url" if url else "--animation"
+            raise UserError(f"{unfit}: is for photographs, and {photo} is a clip; leave it out.")
+        edit_film(photo, to, out, intensity, model, view, registry)
         return
     check_ending(out)
     if animation:
