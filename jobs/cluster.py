@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from jobs.names import name_for
 from visage.errors import UserError, one_line
 from visage.infra.ray_session import TOKEN, TOKEN_PATH, token
 from visage.training.resources import DRIVER_CPUS
@@ -52,7 +52,7 @@ class Cluster:
             wait=wait_fixed(2),
             reraise=True,
         )
-        job, cpus = f"{name}-{secrets.token_hex(3)}", 1
+        job, cpus = name_for(name, {known.submission_id for known in self.jobs()}), 1
         variables = {**env.get("env_vars", {}), DRIVER_CPUS: str(cpus)}
         with self._faults("the job"):
             return patient(

@@ -1,10 +1,12 @@
 """What a job takes along."""
 
+import re
 from pathlib import Path
 
 import pytest
 from test_cli import ROOT
 
+from jobs.names import HOW, WHO, name_for
 from jobs.package import runtime_env
 from visage.errors import UserError
 from visage.workflows.terminal import typed
@@ -43,3 +45,13 @@ def test_a_variable_that_is_not_set_is_one_sentence(monkeypatch: pytest.MonkeyPa
 def test_a_jobs_next_command_is_the_one_that_submitted_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAGE_TYPED", "visage submit tune mine.yaml --address URL")
     assert typed("--resume") == "visage submit tune mine.yaml --address URL"
+
+
+def test_a_job_s_name_is_two_words_that_nobody_has_yet() -> None:
+    taken = {f"visage-tune-{how}-{who}" for how in HOW for who in WHO} - {"visage-tune-calm-otter"}
+    names = {name_for("visage-tune", taken) for _ in range(20)}
+    assert all(name not in taken for name in names)
+    assert all(re.fullmatch(r"visage-tune-[a-z]+-[a-z]+(-[0-9a-f]{6})?", name) for name in names)
+    free = {name_for("visage-tune", ()) for _ in range(50)}
+    assert len(free) > 40
+    assert all(name.count("-") == 3 for name in free)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -115,6 +117,13 @@ def test_compare_shows_figures_and_eyes_of_two_versions(registry: Registry, tmp_
     ):
         with pytest.raises(UserError, match=words):
             CliRunner().invoke(app, ["compare", *arguments, "--registry", registry.uri], catch_exceptions=False)
+
+
+def test_a_run_that_is_gone_holds_no_choices_and_stops_no_gate(registry: Registry) -> None:
+    choose(sitting(registry, "one"), NAMES[1], 3)  # in the first version's run
+    registry.client.delete_run(registry.find(NAMES[0]).run_id)
+    shutil.rmtree(urlsplit(registry.client.get_run(registry.find(NAMES[0]).run_id).info.artifact_uri).path + "/eyes")
+    assert registry.promote(NAMES[1]).verdict.decision == "promote"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ A registry knows no study's database: two versions may come from studies in two 
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from pydantic import RootModel, ValidationError
 
 from visage.judging.choices import Choice, Share, between
 from visage.registry.bundle import ModelFacts
-from visage.registry.store import store_faults
+from visage.registry.store import if_there, store_faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +43,7 @@ def between_versions(client: "MlflowClient", uri: str, one: ModelFacts, other: M
     choices: list[Choice] = []
     with tempfile.TemporaryDirectory(prefix="visage-") as folder, store_faults(uri):
         for run_id in {one.run_id, other.run_id} - {""}:
-            for item in client.list_artifacts(run_id, FOLDER):
+            for item in if_there(partial(client.list_artifacts, run_id, FOLDER)) or ():  # a run may be gone
                 if PurePosixPath(item.path).suffix == ".json":
                     content = Path(client.download_artifacts(run_id, item.path, folder)).read_bytes()
                     choices += _read(content)

@@ -25,6 +25,7 @@ from visage.search.watch.guard import COOKIE
 
 pytestmark = pytest.mark.slow
 SCORES = [0.2, 0.8, 0.5]
+KEPT = {"first": "0", "second": "1", "better": "first", "person": "both"}
 
 
 @pytest.fixture
@@ -134,6 +135,16 @@ def test_a_study_that_seeks_preference_chooses_what_people_prefer(tmp_path: Path
     assert summary.why[0].startswith("Trial 2 is what people prefer of the 3 complete trials")
     shown = CliRunner().invoke(app, ["study", "test", "--storage", f"sqlite:///{tmp_path}/optuna.db"])
     assert "people prefer" in " ".join(shown.output.split())
+
+
+def test_what_another_program_wrote_among_the_choices_is_left_out(tmp_path: Path) -> None:
+    study = made(tmp_path, SCORES)
+    for number, value in enumerate(
+        ["a text", {"first": "0"}, {**KEPT, "first": "the best"}, {**KEPT, "better": "up"}, KEPT]
+    ):
+        study.set_user_attr(f"{PREFIX}{number}", value)
+    assert len(choices_of(study.user_attrs)) == 1
+    assert "1 choice by 1 person" in " ".join(summarise(study).why)
 
 
 def test_eyes_that_contradict_the_judges_are_told_beside_them(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from visage.config.aims import PREFERENCE, UNSEEN
 from visage.judging.choices import Choice, Strengths, between, counted
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-PREFIX = "choice "  # of the user attributes of a study that hold one each
+PREFIX = "visage.choice "  # of the user attributes of a study that hold one each
 
 
 def keep(study: "Study", choice: Choice) -> None:
@@ -21,8 +24,12 @@ def keep(study: "Study", choice: Choice) -> None:
 
 
 def choices_of(attributes: Mapping[str, object]) -> list[Choice]:
-    """The choices among a study's user attributes, in the order in which they were made."""
-    return [Choice.model_validate(attributes[key]) for key in sorted(attributes) if key.startswith(PREFIX)]
+    """The choices among a study's user attributes, in the order in which they were made; what is none is left out."""
+    found = []
+    for key in sorted(key for key in attributes if key.startswith(PREFIX)):
+        with suppress(ValidationError):
+            found.append(Choice.model_validate(attributes[key]))
+    return [choice for choice in found if choice.first.isdecimal() and choice.second.isdecimal()]
 
 
 def preferences(choices: Sequence[Choice]) -> dict[int, float]:
