@@ -46,12 +46,14 @@ def edit(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph another expression, or in all of a folder, or in a clip."""
+    from visage.faces.picture import ENDINGS
     from visage.workflows.pictures import edit_photo
 
     edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
     if not photo.is_dir():
         typer.echo(f"{out}: written.")
-        typer.echo(f"next: visage inspect {out}")
+        if out.suffix.lower() in ENDINGS:
+            typer.echo(f"next: visage inspect {out}")
 
 
 def transfer(
