@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
+from tests.k8s import kuberay_pods
 from tests.k8s.documents import DEPLOYED, Documents, all_pods, named, pods, running, selects
 
 
@@ -147,3 +149,23 @@ def test_only_who_has_keys_reaches_a_store_of_objects_outside(rendered: Document
                     reach = {pod.name for pod in there if selects(policy["spec"]["podSelector"], pod.labels)}
                     if 443 in {port["port"] for port in rule["ports"]}:
                         assert reach <= holders, f"{folder}: {name}"
+
+
+@pytest.mark.slow  # it imports Ray
+def test_ray_knows_every_option_that_its_nodes_are_started_with(rendered: Documents) -> None:
+    from ray.scripts.scripts import start
+
+    known = {option for each in start.params for option in each.opts}
+    seen = set()
+    for folder in DEPLOYED:
+        for document in (
+            *named(rendered[folder], "RayCluster").values(),
+            *named(rendered[folder], "RayService").values(),
+        ):
+            spec = document["spec"].get("rayClusterConfig", document["spec"])
+            for name in (None, *(each["groupName"] for each in spec["workerGroupSpecs"])):
+                [command] = kuberay_pods.group(document, name, "a")["spec"]["containers"][0]["args"]
+                given = {word.partition("=")[0] for word in command.split() if word.startswith("--")}
+                assert given <= known, f"{folder}: {name}"
+                seen |= given
+    assert {"--head", "--address", "--num-cpus", "--num-gpus", "--memory", "--object-store-memory"} <= seen
