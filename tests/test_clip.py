@@ -86,8 +86,11 @@ def test_a_clip_keeps_its_frames_and_its_sound(film: Callable[..., Path], tmp_pa
 @with_ffmpeg
 @pytest.mark.slow
 def test_other_sound_and_none_and_turned_clips(film: Callable[..., Path], tmp_path: Path, bundle: Any) -> None:
-    edit(film("pcm.mkv", "-c:v", "libx264", "-c:a", "pcm_s16le"), tmp_path / "out.mp4", bundle)
-    assert streams(tmp_path / "out.mp4")["audio"]["codec_name"] == "aac"
+    wide = ("-c:v", "libx264", "-c:a", "pcm_s16le", "-vf", "setsar=4/3")
+    edit(film("pcm.mkv", *wide), tmp_path / "out.mp4", bundle)
+    found = streams(tmp_path / "out.mp4")
+    assert found["audio"]["codec_name"] == "aac"
+    assert found["video"]["sample_aspect_ratio"] == "4:3"
     edit(film("mute.mp4", "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p"), tmp_path / "mute.mp4", bundle)
     assert "audio" not in streams(tmp_path / "mute.mp4")
     lying = tmp_path / "turned.mp4"
@@ -134,6 +137,8 @@ def test_what_is_no_clip_is_one_sentence(film: Callable[..., Path], tmp_path: Pa
     for out, words in (("out.png", r"ends in \.mp4 or \.mkv"), ("none/out.mp4", "cannot")):
         with pytest.raises(UserError, match=words):
             edit(clip, tmp_path / out, bundle)
+    with pytest.raises(UserError, match="is the clip itself"):
+        edit(clip, clip, bundle)
     with pytest.raises(UserError, match="--url: is for photographs"):
         edit(clip, tmp_path / "out.mp4", bundle, url="http://127.0.0.1:9")
     with pytest.raises(UserError, match="--animation: is for photographs"):

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from serve_app.batches import archive
 from serve_app.batches.records import ENDED, RESULT, Batch, Records, new_id
+from serve_app.logs import logger
 from serve_app.problems import Problem
 from visage.api.schema import Batch as Shown
 from visage.api.schema import BatchFault, ModelReference
@@ -259,10 +260,8 @@ def _no_room() -> Problem:
 
 
 @contextmanager
-def _store_faults() -> Any:
+def _store_faults() -> Iterator[None]:
     """What the store says holds paths and addresses, so it goes into the log alone."""
-    from serve_app.logs import logger
-
     try:
         yield
     except (NotWritten, OSError) as error:

@@ -261,7 +261,7 @@ def _fetch(bucket: Store, name: str, to: Path, megabytes: float) -> str:
     except FileNotFoundError:
         return "there is no such file in the bucket; see its address."
     except OSError as error:
-        raise NotWritten(f"{name}: the bucket broke off ({error}); see whether it is away.") from None
+        raise NotWritten(f"the bucket broke off ({type(error).__name__}); see whether it is away.") from None
     with to.open("wb") as out:
         write(out, content)
     return ""

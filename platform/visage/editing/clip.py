@@ -38,6 +38,8 @@ def edit_clip(clip: Path, out: Path, bundle: "Bundle", request: "Request", chang
     first, for one that cannot be read, and where ffmpeg is missing.
     """
     films.check_clip(out)
+    if out.resolve() == clip.resolve():
+        raise UserError(f"--out {out}: is the clip itself; give another name.")
     film = films.look(clip)
     expected = round(film.seconds * film.rate)
     found = find_eyes(film, Detector(), lambda done: update("finding the face", done, 2 * expected))

@@ -26,14 +26,15 @@ QUIETLY = ["-v", "error", "-protocol_whitelist", "file,pipe"]
 @dataclass(frozen=True)
 class Film:
     """A clip by its header. rate: frames a second. seconds: its length, 0 where the header does not say. sound: the
-    codec, empty where there is none."""
+    codec of each track. pixel: how much wider than high one is shown, as ffmpeg writes it."""
 
     path: Path
     width: int
     height: int
     rate: Fraction
     seconds: float
-    sound: str
+    sound: tuple[str, ...]
+    pixel: str
 
 
 def look(path: Path) -> Film:
@@ -52,10 +53,15 @@ def look(path: Path) -> Film:
     if width * height > MEGAPIXELS * 1e6:
         raise UserError(f"{path}: has more than {MEGAPIXELS} megapixels; make it smaller first.")
     turns = [*picture.get("side_data_list", []), {"rotation": picture.get("tags", {}).get("rotate", 0)}]
-    if any(int(turn.get("rotation", 0)) % 180 for turn in turns):  # which ffmpeg undoes
+    turned = any(int(turn.get("rotation", 0)) % 180 for turn in turns)
+    if turned:  # which ffmpeg undoes
         width, height = height, width
-    sound = next((each["codec_name"] for each in streams if each.get("codec_type") == "audio"), "")
-    return Film(path, width, height, rate, float(found.get("format", {}).get("duration", 0)), sound)
+    sound = tuple(each.get("codec_name", "") for each in streams if each.get("codec_type") == "audio")
+    seconds = float(found.get("format", {}).get("duration", 0))
+    across, _, up = str(picture.get("sample_aspect_ratio", "1:1")).partition(":")
+    if "0" in (across, up) or not up:
+        across = up = "1"  # unknown
+    return Film(path, width, height, rate, seconds, sound, f"{up}/{across}" if turned else f"{across}/{up}")
 
 
 def frames(film: Film) -> Iterator[np.ndarray]:
@@ -118,9 +124,11 @@ def _writer(part: Path, first: np.ndarray, film: Film, note: str, said: IO[bytes
     height, width = first.shape[:2]
     command = [_program("ffmpeg"), *QUIETLY, "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(film.rate), "-i", "-", "-i", f"file:{film.path}", "-map", "0:v:0", "-map", "1:a?"]
-    command += ["-c:a", "copy" if film.sound in COPIED else "aac", "-map_metadata", "1", "-metadata", f"comment={note}"]
+    sound = "copy" if set(film.sound) <= set(COPIED) else "aac"
+    command += ["-c:a", sound, "-map_metadata", "1", "-metadata", f"comment={note}"]
     even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 takes no odd side
-    command += ["-vf", even, "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", f"file:{part}"]
+    shown = film.pixel if (width, height) == (film.width, film.height) else "1/1"
+    command += ["-vf", f"{even},setsar={shown}", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", f"file:{part}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said)
 
 
