@@ -243,6 +243,7 @@ function showMix() {
   const others = model.expressions.filter((name) => name !== "neutral" && name !== expression);
   at("mix-with").replaceChildren(...["", ...others].map((name) => Object.assign(document.createElement("option"), { value: name, textContent: name || "nothing" })));
   at("mix-with").value = others.includes(second) ? second : "";
+  at("mix-part").hidden = !others.length;
   at("mix").max = Math.max(0, 1.5 - intensity()).toFixed(2);
   at("mix").disabled = at("mix-with").value === "" || intensity() >= 1.5;
   at("mix-value").textContent = at("mix").disabled ? "0.00" : Number(at("mix").value).toFixed(2);
