@@ -140,7 +140,9 @@ def test_a_final_training_that_was_cut_off_goes_on(
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
-    asked = experiment(judged[0], tmp_path, final={"train.images": 1_600, "train.evaluate_every": 400})
+    # A study that its budget ended before its last trial goes the same road.
+    ends = {"trials": 9, "concurrency": 1, "stop": {"goal": {"score": ">= 0"}}}
+    asked = experiment(judged[0], tmp_path, final={"train.images": 1_600, "train.evaluate_every": 400}, **ends)
 
     def interrupt() -> None:
         for _ in range(6_000):
@@ -163,6 +165,8 @@ def test_a_final_training_that_was_cut_off_goes_on(
     (run,) = client.search_runs(home, "tags.visage.kind = 'final'")
     assert (run.data.tags["visage.state"], run.data.tags["visage.trial"]) == ("complete", "0")
     assert run.data.tags["mlflow.parentRunId"] == study.user_attrs["run_id"]
+    assert study.user_attrs["stopped"].startswith("search.stop.goal")
+    assert len(study.trials) < 9
     assert study.user_attrs["outcome"]["run_id"] == run.info.run_id
     said = capsys.readouterr().out
     assert "gate: undecided" in said  # its test people are too few for a verdict
