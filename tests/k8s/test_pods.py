@@ -232,12 +232,15 @@ def champion(cluster: Cluster, workers: list[Running]) -> str:
     again = cluster.visage("submit", *cluster.study("first", images=64, every=32), "--image", "--wait")
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"is registered as {registered[1]} already" in again.stdout
-    cluster.memory("after a study")
     assert registered[1] in cluster.visage("models").stdout
     if f"{registered[1]} is now champion" not in said:  # so few steps may teach too little for the gate
         forced = cluster.visage("promote", registered[1], "--force")
         assert f"{registered[1]} is now champion" in forced.stdout, forced.stdout + forced.stderr
     return registered[1]
+
+
+def test_a_study_leaves_all_of_them_room(cluster: Cluster, champion: str) -> None:
+    cluster.memory("after a study")
 
 
 def answering(cluster: Cluster) -> Running:
