@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
+import random
 import shlex
 import shutil
 import socket
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from serve_app import haproxy
@@ -14,6 +16,10 @@ from serve_app.api_keys import VARIABLE
 from serve_app.haproxy import BINARY
 from visage.config import Serving
 from visage.errors import UserError
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")  # what the system hands out by itself
+# Between the ports of Ray's workers and those of Ray Serve's replicas.
+OWN_FIRST, OWN_LAST, TRIES = 20_000, 29_999, 1_000
 
 
 def environment(serving: Serving) -> dict[str, str]:
@@ -119,15 +125,26 @@ def _binary() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, all different.
+
+    None of those that the system hands out by itself, where it leaves others: until somebody listens on one, any
+    connection of any process might be given it.
+    """
+    last = OWN_LAST
+    with suppress(OSError, ValueError):
+        last = min(last, int(EPHEMERAL.read_text().split()[0]) - 1)
+    own = range(OWN_FIRST, last + 1)
+    drawn = random.SystemRandom().sample(own, min(len(own), TRIES))
+    found: list[int] = []
+    with ExitStack() as held:
+        for port in (*drawn, *[0] * count):
+            each = held.enter_context(socket.socket())
+            with suppress(OSError):
+                each.bind(("", port))
+                found.append(each.getsockname()[1])
+            if len(found) == count:
+                break
+    return found
 
 
 def require_free(host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from serve_app import ingress
 from serve_app.haproxy import BINARY, FAULTS, SLEEPS, STEERING, UPLOAD_SECONDS, amended
-from serve_app.ingress import haproxy_available
+from serve_app.ingress import free_ports, haproxy_available
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,3 +83,18 @@ def test_a_configuration_without_a_place_for_a_rule_starts_nothing(
     assert old in text
     with pytest.raises(ValueError, match=re.escape(missing)):
         amended(text.replace(old, new), "/tmp", sleeps=False, upload_seconds=15)
+
+
+def test_free_ports_are_none_that_a_connection_may_be_given_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HAProxy listens on them many seconds later, and meanwhile other processes connect to one another."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert all(20_000 <= port < min(first, 30_000) for port in found)
+    with socket.socket() as taken:
+        taken.bind(("", found[0]))
+        monkeypatch.setattr(ingress, "OWN_FIRST", found[0])
+        monkeypatch.setattr(ingress, "OWN_LAST", found[0])
+        (other,) = free_ports(1)  # where all are taken, one of the system's
+        assert other >= first
+    assert free_ports(1) == [found[0]]
