@@ -123,7 +123,8 @@ class Cluster:
                     raise
             time.sleep(PAUSE_SECONDS if attempt else 0.2)
         raise UserError(
-            f"{name}: its output broke off {RECONNECTIONS} times; the job goes on: `visage jobs logs {name}`."
+            f"{name}: its output broke off {RECONNECTIONS} times; the job goes on: "
+            f"`visage jobs logs {name} --address {self.address}`."
         )
 
     def _check(self, headers: Mapping[str, str]) -> None:

@@ -5,14 +5,18 @@ from typing import Annotated
 
 import typer
 
-from visage.cli.options import LOCAL_STORE, Port, Settings, Store
+from visage.cli.options import LOCAL_STORE, Port, Store
 from visage.errors import UserError
 
 
 def compare(
-    name: Annotated[str, typer.Argument(help="Served model, visage-METHOD, or a version", show_default=False)],
-    other: Annotated[str | None, typer.Argument(help="A version to hold it against", show_default=False)] = None,
-    url: Annotated[str, typer.Option(help="The endpoint's address")] = "http://127.0.0.1:8000",
+    name: Annotated[
+        str, typer.Argument(help="Served model, visage-METHOD; or a version, name/version", show_default=False)
+    ],
+    other: Annotated[
+        str | None, typer.Argument(help="Version to hold it against, name/version", show_default=False)
+    ] = None,
+    url: Annotated[str, typer.Option(help="The endpoint's address, for a served model")] = "http://127.0.0.1:8000",
     eyes: Annotated[bool, typer.Option("--eyes", help="Show faces of both blind, on a page, to choose from")] = False,
     port: Port = 0,
     registry: Store = LOCAL_STORE,
@@ -33,7 +37,9 @@ def compare(
 
 def serve(
     config: Annotated[Path | None, typer.Argument(help="YAML file of the endpoint, such as configs/serve.yaml")] = None,
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as port=8001")
+    ] = None,
 ) -> None:
     """Deploy the champion as an endpoint on Ray Serve."""
     from serve_app.app import serve as serve_app
