@@ -30,7 +30,7 @@ def edit(
     out: Annotated[
         Path,
         typer.Option(
-            help="Picture to write: .png, .jpg, .webp; a folder of a folder, .mp4 of a clip", show_default=False
+            help="Picture to write: .png, .jpg, .webp; a folder of a folder, .mp4 or .mkv of a clip", show_default=False
         ),
     ],
     model: Annotated[
