@@ -104,7 +104,7 @@ def test_compare_shows_figures_and_eyes_of_two_versions(registry: Registry, tmp_
     said = compared(*NAMES)
     assert "score of visage-ucgan/1 less that of visage-ucgan/2, over the same people: -0." in said
     assert "nobody chose between them yet" in said
-    assert "next: visage compare visage-ucgan/1 visage-ucgan/2 --eyes" in said
+    assert f"next: visage compare visage-ucgan/1 visage-ucgan/2 --eyes --registry {registry.uri}" in said
     choose(sitting(registry, "one"), NAMES[1], 12)
     assert "people prefer visage-ucgan/2" in compared(*NAMES)
     folder = registry.fetch(NAMES[1]).dir

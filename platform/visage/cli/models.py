@@ -48,7 +48,9 @@ def rollback(
 
     facts = Registry(registry).rollback(name)
     typer.echo(f"{facts.name}: version {facts.version} is the champion again.")
-    typer.echo("next: visage serve; an endpoint that runs takes it over by itself")
+    from visage.workflows.terminal import serving
+
+    typer.echo(f"next: {serving(registry)}; an endpoint that runs takes it over by itself")
 
 
 def ui(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.methods.requests import EXPRESSION
-from visage.workflows.terminal import console
+from visage.workflows.terminal import console, in_store
 from visage.workflows.training import judges_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def evaluate_model(
     registered = bundle.facts.version is not None
     named = f"{bundle.facts.name}/{bundle.facts.version}" if registered else model
     usage = f"promote {named}" if registered else f"{bundle.method.request.command('EXPRESSION')} --model {named}"
-    console.print(f"next: visage {usage}")
+    console.print(f"next: visage {usage}{in_store(registry) if registered else ''}")
 
 
 def _generator_for(faces: "FaceSet", bundle: "Bundle", model: str, device: str) -> "Generator":

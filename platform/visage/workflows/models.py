@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from visage.workflows.terminal import console
+from visage.workflows.terminal import console, in_store, serving
 
 if TYPE_CHECKING:
     from visage.registry.models import Promotion
@@ -29,24 +29,27 @@ def list_models(registry: str) -> None:
     console.print(table)
     first = versions[0]
     champion = any(CHAMPION in line.aliases for line in versions)
-    console.print(f"next: visage {'serve' if champion else f'promote {first.name}/{first.version}'}")
+    promote = f"visage promote {first.name}/{first.version}{in_store(registry)}"
+    console.print(f"next: {serving(registry) if champion else promote}")
 
 
 def promote_model(model: str, force: bool, registry: str) -> None:
     from visage.registry.models import Registry
 
-    print_promotion(Registry(registry).promote(model, force))
+    print_promotion(Registry(registry).promote(model, force), registry)
 
 
-def print_promotion(promotion: "Promotion") -> None:
+def print_promotion(promotion: "Promotion", registry: str) -> None:
     verdict = promotion.verdict
     console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
     for reason in verdict.reasons:
         console.print(f"  {reason}")
     if promotion.alias:
         console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
-    force = f"visage promote {promotion.facts.name}/{promotion.facts.version} --force moves it anyway"
-    console.print(f"next: {'visage serve' if promotion.alias == 'champion' else force}")
+    force = (
+        f"visage promote {promotion.facts.name}/{promotion.facts.version} --force{in_store(registry)} moves it anyway"
+    )
+    console.print(f"next: {serving(registry) if promotion.alias == 'champion' else force}")
 
 
 def print_published(published: "Published") -> None:

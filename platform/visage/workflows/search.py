@@ -12,7 +12,7 @@ from visage.infra.patience import patiently
 from visage.infra.remote_store import local
 from visage.workflows.models import print_promotion, print_published
 from visage.workflows.notice import told_at_the_end
-from visage.workflows.terminal import bar, console, going_on_with, judged_later, typed
+from visage.workflows.terminal import bar, console, going_on_with, judged_later, serving, typed
 from visage.workflows.training import faces_and_judges, train_and_publish, train_run
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
             raise UserError(f"search.name = {result.name}: no trial was completed; {mend} and use --resume.")
         model = publish_chosen(experiment, result, best, faces, networks, registry)
         if registry.is_champion(model):
-            console.print(f"{model} is the champion already; next: visage serve")
+            console.print(f"{model} is the champion already; next: {serving(experiment.registry.tracking_uri)}")
             return
         promotion = registry.promote(model)
         notice.judged(promotion)
         conclude(experiment, result, promotion)
-    print_promotion(promotion)
+    print_promotion(promotion, experiment.registry.tracking_uri)
 
 
 def publish_chosen(

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from visage.errors import UserError
-from visage.workflows.terminal import console
+from visage.workflows.terminal import console, in_store
 
 if TYPE_CHECKING:
     from visage.registry.bundle import ModelFacts
@@ -33,7 +33,8 @@ def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int)
         note(registry.client, registry.uri, *facts, share)
     _print_figures(registry, one, other)
     console.print(share.told(one, other) if share else "eyes: nobody chose between them yet.")
-    console.print(f"next: visage {f'promote {one}' if share or eyes else f'compare {one} {other} --eyes'}")
+    following = f"promote {one}" if share or eyes else f"compare {one} {other} --eyes"
+    console.print(f"next: visage {following}{in_store(store)}")
 
 
 def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: int) -> None:

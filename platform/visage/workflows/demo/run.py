@@ -59,7 +59,7 @@ def run(keep: bool = False) -> None:
         with _stage("gate", seconds):
             promotion = Registry(experiment.registry.tracking_uri).promote(published.model)
             conclude(experiment, study, promotion)
-            print_promotion(promotion)
+            print_promotion(promotion, experiment.registry.tracking_uri)
         access = Access(required=False)  # on this machine alone, as long as the demo lasts
         # What the gate found too poor is looked at too.
         served = f"{published.name}@champion" if promotion.alias == "champion" else published.model
