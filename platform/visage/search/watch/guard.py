@@ -56,7 +56,8 @@ def guarded(token: str) -> FastAPI:
         if request.method != "GET" and request.headers.get("origin") != f"http://{host[0]}":
             return PlainTextResponse("Choices are taken from this server's own page alone.", 403, HEADERS)
         if not secrets.compare_digest(known.encode(), token.encode()):
-            return PlainTextResponse("Open the address that the command printed, with its token.", 401, HEADERS)
+            said = "Open the address that `visage study --web` or `visage compare --eyes` printed, with its token."
+            return PlainTextResponse(said, 401, HEADERS)
         if given is not None:  # out of the address, so that it stands in no history and no picture of the screen
             answer: Response = RedirectResponse(str(request.url.remove_query_params("token")), 303)
             answer.set_cookie(cookie, token, httponly=True, samesite="strict")
