@@ -4,10 +4,11 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ ENDINGS: dict[str, tuple[str, dict[str, Any]]] = {
 # and a segment may hold 64 kB, so that many are small ones, which PIL puts together in quadratic time.
 MOST_SCANS, MOST_SEGMENTS = 100, 2_000
 MARKER, SCAN, END = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]"), 0xDA, 0xD9  # of those with a length, and the end's
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 BAND = 256  # rows whose deep pixels are made shallow at once
 FRAME_MS, LAST_FRAME_MS = 60, 1200  # of an animation
 # What counts as a picture in a folder. Those of the second row cannot be read, and are named instead of passed over.
@@ -154,26 +156,31 @@ def _check_segments(content: bytes, name: str) -> None:
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
 
 
-def write_png(path: Path | None, picture: np.ndarray, *, xmp: str | None = None) -> bytes:
+def write_png(
+    path: Path | None, picture: np.ndarray, *, xmp: str | None = None, texts: Mapping[str, str] = NO_TEXTS
+) -> bytes:
     """Encode uint8 H,W,3 RGB as PNG, write it to `path` if there is one, and return the bytes.
 
-    `xmp` is an XMP packet to carry along. Raises NotWritten when the disk refuses; nothing half-written
-    stays.
+    `xmp` is an XMP packet to carry along, `texts` are others by keyword. Raises NotWritten when the disk refuses;
+    nothing half-written stays.
     """
-    content = encode(picture, ".png", xmp=xmp)
+    content = encode(picture, ".png", xmp=xmp, texts=texts)
     if path is not None:
         write_whole(path, content)
     return content
 
 
-def encode(picture: np.ndarray, ending: str, *, xmp: str | None = None) -> bytes:
-    """uint8 H,W,3 RGB as a file of the kind that a name's ending (of ENDINGS) says, with an XMP packet if given."""
+def encode(picture: np.ndarray, ending: str, *, xmp: str | None = None, texts: Mapping[str, str] = NO_TEXTS) -> bytes:
+    """uint8 H,W,3 RGB as a file of the kind that a name's ending (of ENDINGS) says, with an XMP packet if given; a PNG
+    with texts by keyword."""
     kind, options = ENDINGS[ending]
     options = dict(options)
     if kind == "PNG":
         options["pnginfo"] = info = PngImagePlugin.PngInfo()
         if xmp is not None:
             info.add_itxt("XML:com.adobe.xmp", xmp)
+        for keyword, text in texts.items():
+            info.add_text(keyword, text)
     elif xmp is not None:
         options["xmp"] = xmp.encode()
     buffer = io.BytesIO()

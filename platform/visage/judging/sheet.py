@@ -1,16 +1,15 @@
 """A sheet of faces for people to look at, and what is put on one."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from visage.faces.faceset import FaceSet
-from visage.infra.files import write_whole
+from visage.faces.picture import write_png
 from visage.judging.cells import CELLS, Box, Cell, Cells
 from visage.judging.judges import Generator
 
@@ -64,13 +63,7 @@ class Sheet:
 
     def write(self, path: Path | None) -> bytes:
         """The sheet as a PNG, written to `path` if there is one. Raises NotWritten when the disk refuses."""
-        notes, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
-        notes.add_text(CELLS, Cells(self.cells).model_dump_json())
-        self.image.save(buffer, "PNG", pnginfo=notes)
-        content = buffer.getvalue()
-        if path is not None:
-            write_whole(path, content)
-        return content
+        return write_png(path, np.array(self.image), texts={CELLS: Cells(self.cells).model_dump_json()})
 
     def _box(self, row: int, column: int) -> Box:
         left, top = GAP + column * (self.cell + GAP), LINE + row * (self.cell + LINE)
