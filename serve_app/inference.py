@@ -222,10 +222,12 @@ class Answers:
             raise Problem(422, str(error)) from None
         expressions = chosen or tuple(range(len(editor.expressions)))
         wanted = tuple((index, intensity) for index in expressions for intensity in form.intensities)
-        weights = np.zeros(len(editor.expressions), np.float32)
+        mixed = None
         if form.mix is not None:  # named by the one of which there is most
+            weights = np.zeros(len(editor.expressions), np.float32)
             weights[list(chosen)] = list(form.mix.values())
             wanted = ((int(weights.argmax()), float(weights.max())),)
+            mixed = np.outer(on_the_way(1.0) if form.format == "webp" else [1.0], weights).astype(np.float32)
         if len(wanted) > MOST_FACES:
             raise Problem(422, f"{len(wanted)} faces: are more than {MOST_FACES} in one request; ask in several.")
         alone = as_image and len(wanted) == 1
@@ -233,10 +235,6 @@ class Answers:
         if form.format == "webp":
             ((index, intensity),) = wanted
             frames = tuple((index, share) for share in on_the_way(intensity))
-        mixed = None
-        if form.mix is not None:
-            shares = on_the_way(1.0) if form.format == "webp" else [1.0]
-            mixed = np.outer(shares, weights).astype(np.float32)
         loop = asyncio.get_running_loop()
         whole = form.view == "photo"
         located = await self._located(form, self._opening(editor.size, share, len(frames) if whole else 0))

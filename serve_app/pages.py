@@ -45,10 +45,14 @@ def add_page(app: FastAPI, models: Callable[[], Iterable[Model]]) -> None:
         if not (0 <= person < PEOPLE and size in SIDES and expression in EXPRESSIONS):
             known = f"0 to {PEOPLE - 1}, of {', '.join(map(str, SIDES))} pixels, {', '.join(EXPRESSIONS)}"
             raise Problem(404, f"There are sample faces {known}.")
-        for model in models():
-            if model.samples and model.editor.size == size and (own := model.samples.png(person, expression)):
-                return Response(own, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
-        file = await asyncio.get_running_loop().run_in_executor(drawing, _sample, person, size, expression)
+
+        def file_of() -> bytes:
+            for model in models():
+                if model.samples and model.editor.size == size and (own := model.samples.png(person, expression)):
+                    return own
+            return _sample(person, size, expression)
+
+        file = await asyncio.get_running_loop().run_in_executor(drawing, file_of)
         return Response(file, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
 
     app.mount("/page", StaticFiles(directory=FOLDER), name="page")
