@@ -39,7 +39,7 @@ class Model:
     @property
     def label(self) -> str:
         """As in the header Visage-Model: name/version, or the name alone of a model that no registry gave."""
-        return self.facts.name if self.facts.version is None else f"{self.facts.name}/{self.facts.version}"
+        return self.facts.label
 
     def reference(self) -> ModelReference:
         """What names the model in an answer."""

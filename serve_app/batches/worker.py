@@ -148,7 +148,7 @@ class Work:
         if bundle is None:
             bundle = Registry(self._serving.tracking_uri).fetch(name)
         facts = bundle.facts
-        fixed = name if facts.version is None else f"{facts.name}/{facts.version}"
+        fixed = name if facts.version is None else facts.label
         self._bundles = {fixed: bundle}
         return bundle, replace(progress, model=asdict(facts), fetched=fixed)
 

@@ -45,11 +45,10 @@ def rollback(
 ) -> None:
     """Make the previous champion the champion again."""
     from visage.registry.models import Registry
+    from visage.workflows.terminal import serving
 
     facts = Registry(registry).rollback(name)
     typer.echo(f"{facts.name}: version {facts.version} is the champion again.")
-    from visage.workflows.terminal import serving
-
     typer.echo(f"next: {serving(registry)}; an endpoint that runs takes it over by itself")
 
 

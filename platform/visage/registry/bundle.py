@@ -53,6 +53,11 @@ class ModelFacts:
     alias: str | None
     run_id: str
 
+    @property
+    def label(self) -> str:
+        """name/version, or the name alone of a model that no registry gave."""
+        return self.name if self.version is None else f"{self.name}/{self.version}"
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -54,6 +54,10 @@ class FaceData(Part):
     people: dict[str, int] = Field(default_factory=dict, description="people of each part")
     judges: str = Sha256
 
+    def judged_as(self, other: "FaceData") -> bool:
+        """Whether figures of both mean the same: of the same faces, by the same judges."""
+        return (self.sha256, self.judges) == (other.sha256, other.judges)
+
 
 class Architecture(Part):
     """What builds each network: the generator, and the self-check's identity encoder and expression classifier."""

@@ -25,10 +25,6 @@ class Sitting(RootModel[list[Choice]]):
     """The choices of one sitting."""
 
 
-def name_of(facts: ModelFacts) -> str:
-    return f"{facts.name}/{facts.version}"
-
-
 def keep(client: "MlflowClient", uri: str, run_id: str, sitting: str, choices: Sequence[Choice]) -> None:
     """Write all choices of a sitting, whose name nobody else has, in place of those of before."""
     with store_faults(uri):
@@ -47,12 +43,12 @@ def between_versions(client: "MlflowClient", uri: str, one: ModelFacts, other: M
                 if PurePosixPath(item.path).suffix == ".json":
                     content = Path(client.download_artifacts(run_id, item.path, folder)).read_bytes()
                     choices += _read(content)
-    return between(choices, name_of(one), name_of(other))
+    return between(choices, one.label, other.label)
 
 
 def note(client: "MlflowClient", uri: str, one: ModelFacts, other: ModelFacts, share: Share) -> None:
     """Write what was chosen between two versions on the pages of both. share: of the first."""
-    told = share.told(name_of(one), name_of(other))
+    told = share.told(one.label, other.label)
     with store_faults(uri):
         for here, there in ((one, other), (other, one)):
             key = f"visage.eyes.{there.name}.{there.version}"

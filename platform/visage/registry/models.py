@@ -206,14 +206,13 @@ class Registry:
         """The gate's verdict, or undecided where there is nothing to compare."""
         try:
             rows = candidate.results()
-            method, asked = candidate.card.method, f"{candidate.facts.name}/{candidate.facts.version}"
+            method, asked = candidate.card.method, candidate.facts.label
             model, floors = rows["model"], floors_of(rows, method, asked)
             if champion is None:
                 trivial = trivial_answers(rows["copy"], rows[method_of(method).measured.wrong])
                 return judge_promotion(model, trivial, floors=floors, opponent_name=TRIVIAL)
             other = self.fetch(champion)
-            here, there = candidate.card.data, other.card.data
-            if (here.sha256, here.judges) != (there.sha256, there.judges):
+            if not candidate.card.data.judged_as(other.card.data):
                 raise UserError(
                     f"{asked} and {champion} were judged on other faces or by other judges; train and evaluate both on "
                     "one face set"

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from visage.config.experiment import Registry
 from visage.errors import StoreRefused, UserError, one_line
 from visage.infra.files import locked
 from visage.infra.signals import uninterrupted
@@ -81,6 +83,12 @@ def absolute(uri: str) -> str:
     raise UserError(
         f"tracking_uri = {uri}: is no store that Visage knows; give sqlite:///PATH or the http address of a server."
     )
+
+
+def in_store(uri: str, option: str = "--registry ") -> str:
+    """What a command needs besides to find this store; nothing where it looks there by itself. option: how it takes
+    it."""
+    return "" if uri == Registry().tracking_uri else f" {option}{shlex.quote(uri)}"
 
 
 def database_of(uri: str) -> Path | None:

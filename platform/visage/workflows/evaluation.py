@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.methods.requests import EXPRESSION
-from visage.workflows.terminal import console, in_store
+from visage.workflows.terminal import console
 from visage.workflows.training import judges_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def evaluate_model(
     from visage.judging.networks.train import stored_networks
     from visage.judging.table import table
     from visage.registry.models import Registry
+    from visage.registry.store import in_store
 
     faces = opened(validated(Preparation, {"data": {"dir": data}}, "visage evaluate").data)
     bundle = Registry(registry).fetch(model)
@@ -46,7 +47,7 @@ def evaluate_model(
     )
     console.print(table(evaluation))
     registered = bundle.facts.version is not None
-    named = f"{bundle.facts.name}/{bundle.facts.version}" if registered else model
+    named = bundle.facts.label if registered else model
     usage = f"promote {named}" if registered else f"{bundle.method.request.command('EXPRESSION')} --model {named}"
     console.print(f"next: visage {usage}{in_store(registry) if registered else ''}")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from visage.workflows.terminal import console, in_store, serving
+from visage.workflows.terminal import console, serving
 
 if TYPE_CHECKING:
     from visage.registry.models import Promotion
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def list_models(registry: str) -> None:
     from visage.registry.models import CHAMPION, Registry
+    from visage.registry.store import in_store
 
     versions = Registry(registry).list()
     if not versions:
@@ -40,15 +41,15 @@ def promote_model(model: str, force: bool, registry: str) -> None:
 
 
 def print_promotion(promotion: "Promotion", registry: str) -> None:
+    from visage.registry.store import in_store
+
     verdict = promotion.verdict
     console.print(f"gate: {verdict.decision}{' (forced)' if promotion.forced else ''}")
     for reason in verdict.reasons:
         console.print(f"  {reason}")
     if promotion.alias:
-        console.print(f"{promotion.facts.name}/{promotion.facts.version} is now {promotion.alias}")
-    force = (
-        f"visage promote {promotion.facts.name}/{promotion.facts.version} --force{in_store(registry)} moves it anyway"
-    )
+        console.print(f"{promotion.facts.label} is now {promotion.alias}")
+    force = f"visage promote {promotion.facts.label} --force{in_store(registry)} moves it anyway"
     console.print(f"next: {serving(registry) if promotion.alias == 'champion' else force}")
 
 

@@ -38,7 +38,7 @@ class Notice:
 
     def judged(self, promotion: "Promotion") -> None:
         facts = promotion.facts
-        self.content |= {"model": f"{facts.name}/{facts.version}", "alias": promotion.alias}
+        self.content |= {"model": facts.label, "alias": promotion.alias}
         self.content |= {"decision": promotion.verdict.decision}
 
 

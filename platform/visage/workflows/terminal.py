@@ -23,16 +23,10 @@ def typed(*further: str) -> str:
     return shlex.join(["visage", *given, *(option for option in further if option not in given)])
 
 
-def in_store(registry: str, option: str = "--registry ") -> str:
-    """What a command needs besides to find this registry; nothing where it looks there by itself. option: how it takes
-    it."""
-    from visage.config.experiment import Registry
-
-    return "" if registry == Registry().tracking_uri else f" {option}{shlex.quote(registry)}"
-
-
 def serving(registry: str) -> str:
     """The command that serves the champion of a registry."""
+    from visage.registry.store import in_store
+
     return f"visage serve{in_store(registry, '--set tracking_uri=')}"
 
 

@@ -8,10 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from visage.errors import UserError
-from visage.workflows.terminal import console, in_store
+from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
-    from visage.registry.bundle import ModelFacts
+    from visage.registry.bundle import Bundle, ModelFacts
     from visage.registry.models import Registry
 
 
@@ -23,15 +23,17 @@ def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int)
     """
     from visage.registry.eyes import between_versions, note
     from visage.registry.models import Registry
+    from visage.registry.store import in_store
 
     registry = Registry(store)
-    facts = registry.find(one), registry.find(other)
+    bundles = registry.fetch(one), registry.fetch(other)
+    facts = bundles[0].facts, bundles[1].facts
     if eyes:
         _choose(registry, *facts, port)
     share = between_versions(registry.client, registry.uri, *facts) if all(each.version for each in facts) else None
     if eyes and share:
         note(registry.client, registry.uri, *facts, share)
-    _print_figures(registry, one, other)
+    _print_figures(*bundles, one, other)
     console.print(share.told(one, other) if share else "eyes: nobody chose between them yet.")
     following = f"promote {one}" if share or eyes else f"compare {one} {other} --eyes"
     console.print(f"next: visage {following}{in_store(store)}")
@@ -39,12 +41,11 @@ def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int)
 
 def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: int) -> None:
     from visage.registry.card import FACES
-    from visage.registry.eyes import name_of
     from visage.registry.reading import Reader
     from visage.search.watch.pairs import VersionPairs
     from visage.search.watch.server import serve_eyes
 
-    models = {name_of(facts): facts.run_id for facts in (one, other) if facts.version}
+    models = {facts.label: facts.run_id for facts in (one, other) if facts.version}
     if len(models) < 2:
         raise UserError(
             "--eyes: needs two versions of a registry, as choices are kept in their runs; write name/version twice."
@@ -57,17 +58,16 @@ def _choose(registry: "Registry", one: "ModelFacts", other: "ModelFacts", port: 
     console.print(f"\n{kept} {'choice' if kept == 1 else 'choices'} of this sitting kept.")
 
 
-def _print_figures(registry: "Registry", one: str, other: str) -> None:
+def _print_figures(here: "Bundle", there: "Bundle", one: str, other: str) -> None:
     from visage.registry.gate import judge_promotion
 
-    here, there = registry.fetch(one), registry.fetch(other)
     table = Table(*(Column(name, no_wrap=True) for name in ("on the test people", one, other)), box=SIMPLE_HEAD)
     for metric, figure in here.card.metrics.items():
         if beside := there.card.metrics.get(metric):
             cells = (f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]" for each in (figure, beside))
             table.add_row(metric, *cells)
     console.print(table)
-    if (here.card.data.sha256, here.card.data.judges) != (there.card.data.sha256, there.card.data.judges):
+    if not here.card.data.judged_as(there.card.data):
         console.print("They were judged on other faces or by other judges, so that these figures say nothing.")
         return
     verdict = judge_promotion(here.results()["model"], there.results()["model"], opponent_name=other)

@@ -41,7 +41,7 @@ def conclude(experiment: Experiment, result: StudyResult, promotion: Promotion) 
     """Add to the study, in its database and in MLflow, what became of its best trial's setting."""
     assert result.best
     facts, verdict, study = promotion.facts, promotion.verdict, result.study
-    model = f"{facts.name}/{facts.version}"
+    model = facts.label
     outcome = {"trial": result.best.number, "model": model, "run_id": facts.run_id, "alias": promotion.alias}
     study.set_user_attr("outcome", outcome | {"decision": verdict.decision, "reasons": list(verdict.reasons)})
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)

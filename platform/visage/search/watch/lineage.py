@@ -56,7 +56,7 @@ def _versions(summary: Summary, method: str) -> list[Station]:
     name = own.partition("/")[0] or f"visage-{method}"
     try:
         facts = Registry(summary.registry).find(f"{name}@{CHAMPION}")
-        champion = f"{facts.name}/{facts.version}"
+        champion = facts.label
         detail = "this study's" if champion == own else f"not this study's; from run {facts.run_id}"
     except NoSuchModel:
         champion, detail = "none yet", f"{name} has no champion"
