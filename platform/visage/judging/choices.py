@@ -12,6 +12,7 @@ from visage.judging.metrics import Estimate, Numbers
 
 Z = 1.96  # of a 95 % interval
 SPREAD = 1.0  # standard deviation of strengths before a choice, in logits: half of all pairs are at least 63 to 37
+WORTH = {"first": 1.0, "same": 0.5, "second": 0.0}  # of a choice, to the first
 STEPS, ENOUGH = 50, 1e-9  # of Newton's method
 
 
@@ -87,8 +88,7 @@ def between(choices: Iterable[Choice], first: str, second: str) -> Share | None:
     own = [choice.seen_from(first) for choice in choices if {choice.first, choice.second} == {first, second}]
     if not own:
         return None
-    worth = {"first": 1.0, "same": 0.5, "second": 0.0}
-    share, count = sum(worth[choice.better] for choice in own) / len(own), len(own)
+    share, count = sum(WORTH[choice.better] for choice in own) / len(own), len(own)
     centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
     reach = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count)) / (1 + Z * Z / count)
     return Share(
@@ -111,10 +111,9 @@ class Strengths:
         self.names = list(names)
         place = {name: at for at, name in enumerate(self.names)}
         known = [choice for choice in choices if choice.first in place and choice.second in place]
-        worth = {"first": 1.0, "same": 0.5, "second": 0.0}
         first = np.array([place[choice.first] for choice in known], int)
         second = np.array([place[choice.second] for choice in known], int)
-        won = np.array([worth[choice.better] for choice in known], float)
+        won = np.array([WORTH[choice.better] for choice in known], float)
         self.mean: Numbers = np.zeros(len(self.names))
         for _ in range(STEPS):
             chance = 1 / (1 + np.exp(self.mean[second] - self.mean[first]))

@@ -44,11 +44,11 @@ def sought(study: "Study") -> "Callable[[FrozenTrial], float]":
     return lambda trial: found.get(trial.number, UNSEEN)
 
 
-def told(choices: Sequence[Choice], leader: int | None) -> list[str]:
-    """In sentences: whom people prefer, and what they say of the study's leader, contradictions among it."""
+def told(choices: Sequence[Choice], found: Mapping[int, float], leader: int | None) -> list[str]:
+    """In sentences: whom people prefer, and what they say of the study's leader, contradictions among it. found: the
+    choices' `preferences`."""
     if not choices:
         return []
-    found = preferences(choices)
     first, *others = sorted(found, key=lambda number: (-found[number], number))
     made = counted(len(choices), len({choice.who for choice in choices}))
     said = [

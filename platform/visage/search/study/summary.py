@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
 from visage.config.aims import PREFERENCE, UNSEEN
-from visage.config.experiment import Registry, Search
+from visage.config.experiment import Search
 from visage.config.stop import Stop
+from visage.registry.store import in_store
 from visage.search.study.budget import LEFT, STOP, Spent
 from visage.search.study.choices import choices_of, preferences, told
 from visage.search.study.endings import CUT_OFF, RUNNING, State
@@ -86,8 +87,7 @@ class Summary:
 
     def repeating(self, line: Line) -> str:
         """The command that trains a trial's setting again; empty of one that MLflow has no run of yet."""
-        option = "" if self.registry == Registry().tracking_uri else f" --registry {shlex.quote(self.registry)}"
-        return f"visage train --from-run {line.run_id}{option}" if line.run_id else ""
+        return f"visage train --from-run {line.run_id}{in_store(self.registry)}" if line.run_id else ""
 
     @property
     def look(self) -> str:
@@ -153,7 +153,10 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         constraints=constraints,
         space={path: _range(dimension) for path, dimension in space.items()},
         lines=tuple(lines),
-        why=(*_why(lines, front, space, constraints, experiment["train"]["seed"], sought), *told(choices, leader)),
+        why=(
+            *_why(lines, front, space, constraints, experiment["train"]["seed"], sought),
+            *told(choices, preferred, leader),
+        ),
         front=front,
         importances=importances_of(study) if weights is None else weights,
         spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),

@@ -51,15 +51,10 @@ class Look:
         with self._lock:
             if time.monotonic() < self._made + FRESH_SECONDS:
                 return self._content, self._tag
-            try:
-                with database_faults(self.storage):
-                    self._study = self._study or load_study(self.name, self.storage)
-                    found = self._summary(self._study)
-                    self.experiment = json.loads(self._study.user_attrs["experiment"])
-                    self._content = document(self._study, found, self.experiment).model_dump_json().encode()
-            except UserError:
-                self._study = None  # opened anew when it is back
-                raise
+            with self._opened() as study:
+                found = self._summary(study)
+                self.experiment = json.loads(study.user_attrs["experiment"])
+                self._content = document(study, found, self.experiment).model_dump_json().encode()
             self.summary, self._tag = found, f'"{sha256(self._content).hexdigest()[:16]}"'
             self._made = time.monotonic()
             return self._content, self._tag
@@ -72,19 +67,24 @@ class Look:
 
     def choices(self) -> list[Choice]:
         """What people chose, read now."""
-        with self._opened() as study:
+        with self._lock, self._opened() as study:
             return choices_of(study.user_attrs)
 
     def keep(self, choice: Choice) -> None:
-        with self._opened() as study:
+        with self._lock, self._opened() as study:
             keep(study, choice)
             self._made = 0.0  # so that the page tells it at once
 
     @contextmanager
     def _opened(self) -> "Iterator[Study]":
-        with self._lock, database_faults(self.storage):
-            self._study = self._study or load_study(self.name, self.storage)
-            yield self._study
+        """The study, for whoever holds the lock."""
+        try:
+            with database_faults(self.storage):
+                self._study = self._study or load_study(self.name, self.storage)
+                yield self._study
+        except UserError:
+            self._study = None  # opened anew when it is back
+            raise
 
     def _summary(self, study: "Study") -> Summary:
         bare = summarise(study, weights=self._importances)

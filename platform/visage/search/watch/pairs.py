@@ -93,7 +93,7 @@ class TrialPairs(Pairs):
         names = list(lines)[:MOST]
         if len(names) < 2:
             raise UserError(f"study {self.name}: has {len(names)} complete trials to choose from yet; two are needed.")
-        strengths = Strengths(self.studies.choices(self.name), names)
+        strengths = Strengths(self.studies.look(self.name).choices(), names)
         for _ in range(TRIES):
             pair = strengths.next_pair(self.random)
             first, second = (self._sheet_of(lines[each]) for each in pair)
@@ -102,10 +102,10 @@ class TrialPairs(Pairs):
         raise UserError(f"study {self.name}: its trials made the same faces, so that there is nothing to choose.")
 
     def keep(self, choice: Choice) -> None:
-        self.studies.keep(self.name, choice)
+        self.studies.look(self.name).keep(choice)
 
     def count(self) -> int:
-        return len(self.studies.choices(self.name))
+        return len(self.studies.look(self.name).choices())
 
     def _sheet_of(self, line: Line) -> Sheeted:
         """The faces that a trial made at its end."""

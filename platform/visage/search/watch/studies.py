@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from visage.errors import UserError
-from visage.judging.choices import Choice
 from visage.registry.reading import Reader
 from visage.search.study.database import database_faults
 from visage.search.study.records import names_in
@@ -62,12 +61,6 @@ class Studies:
             raise UserError(f"trial {trial}: has no run in MLflow; choose another.")
         with self._reader(summary) as reader:
             return reader.face(run, images)
-
-    def choices(self, name: str) -> list[Choice]:
-        return self.look(name).choices()
-
-    def keep(self, name: str, choice: Choice) -> None:
-        self.look(name).keep(choice)
 
     def seeds(self, name: str) -> Seeds:
         look = self.look(name)
