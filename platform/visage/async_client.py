@@ -116,8 +116,7 @@ class AsyncClient(Caller):
     ) -> Batch:
         """As `Client.send_batch`."""
         content = AsyncChunks(photographs) if isinstance(photographs, Path) else addresses_of(photographs)
-        size = len(content) if isinstance(content, bytes) else content.size
-        return await self._ask(send_call(size, content, expression, intensity, view, answers, key))
+        return await self._ask(send_call(content, expression, intensity, view, answers, key))
 
     async def batch(self, id: str) -> Batch:
         """As `Client.batch`."""

@@ -159,8 +159,7 @@ class Client(Caller):
         same request is the same batch; None makes a new one of each call.
         """
         content = SyncChunks(photographs) if isinstance(photographs, Path) else addresses_of(photographs)
-        size = len(content) if isinstance(content, bytes) else content.size
-        return self._ask(send_call(size, content, expression, intensity, view, answers, key))
+        return self._ask(send_call(content, expression, intensity, view, answers, key))
 
     def batch(self, id: str) -> Batch:
         """How far a batch is, and what is wrong with single photographs."""

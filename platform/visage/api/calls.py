@@ -164,11 +164,14 @@ def transfer_call(
 
 
 def send_call(
-    size: int, content: Any, expression: str, intensity: float, view: str, answers: str, key: str | None
+    content: "bytes | Chunks", expression: str, intensity: float, view: str, answers: str, key: str | None
 ) -> Call[Batch]:
-    """What `Client.send_batch` asks for. content: for httpx, of so many bytes; addresses as JSON."""
+    """What `Client.send_batch` asks for. content: a ZIP file, or addresses as JSON."""
     asked = {"expression": expression, "intensity": str(intensity), "view": view, "answers": answers}
-    kind = "application/json" if isinstance(content, bytes) else "application/zip"
+    if isinstance(content, bytes):
+        kind, size = "application/json", len(content)
+    else:
+        kind, size = "application/zip", content.size
     headers = {"Content-Type": kind, "Content-Length": str(size), "Idempotency-Key": key or uuid.uuid4().hex}
     return Call("POST", "/v1/batches", Batch.model_validate, {"params": asked, "headers": headers, "content": content})
 
