@@ -16,7 +16,7 @@ from visage.editing.transfer import tell, transfer
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
 from visage.methods.eft.editor import TransferEditor
-from visage.workflows.pictures import transfer_photo
+from visage.workflows.pictures import edit_photo, transfer_photo
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,26 @@ def test_a_driver_changes_the_face_and_leaves_the_photograph(bundle: Any, photos
     provenance = read_provenance(out)
     assert provenance
     assert provenance.model == "visage-eft"
+
+
+def test_of_several_faces_one_is_named(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
+    """That one alone changes; without a number, or with one beyond, a sentence says which there are."""
+    pair = save(tmp_path / "pair.png", photograph(face(1, "neutral"), face(2, "happy")))
+    before = read(pair)
+    half = before.shape[1] // 2
+    common: Any = {"model": str(bundle.dir), "url": None, "view": "photo", "registry": "sqlite:///none.db"}
+    for number, changed in ((1, slice(None, half)), (2, slice(half, None))):
+        out = tmp_path / f"{number}.png"
+        assert transfer_photo(pair, [photos[1]], out, au=None, face=number, **common) == [out]
+        difference = np.abs(before - read(out))
+        assert difference[:, changed].max() > 0
+        assert difference.sum() == difference[:, changed].sum()
+    for number, words in ((None, "say which is meant, from --face 1 on the left to --face 2"), (3, "none of number 3")):
+        with pytest.raises(UserError, match=words):
+            transfer_photo(pair, [], tmp_path / "none.png", au=["12=1"], face=number, **common)
+    for several in (tmp_path, tmp_path / "clip.mp4"):
+        with pytest.raises(UserError, match="--face 1: is for one photograph"):
+            edit_photo(several, "happy", tmp_path / "none.mp4", 1.0, "", None, "photo", "", face=1)
 
 
 @pytest.mark.slow

@@ -96,13 +96,14 @@ class AsyncClient(Caller):
         au: Mapping[int, float] | None = None,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
+        face: int | None = None,
     ) -> Transfers:
         """As `Client.transfer`."""
         from anyio import to_thread
 
         pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = [await to_thread.run_sync(content_of, picture) for picture in pictures]
-        return await self._ask(transfer_call(content, driving, au, view, aligned))
+        return await self._ask(transfer_call(content, driving, au, view, aligned, face))
 
     async def send_batch(
         self,

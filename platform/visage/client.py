@@ -131,16 +131,17 @@ class Client(Caller):
         au: Mapping[int, float] | None = None,
         view: Literal["face", "photo"] = "face",
         aligned: bool = False,
+        face: int | None = None,
     ) -> Transfers:
         """The face of a picture with the expression of each driver's face, in one pass, or with action units.
 
         au: in place of drivers, intensities (0..1) by FACS number, of the model's `action_units`; what is not named
-        stays as the model reads it in the picture. view: the aligned face alone, or the whole
-        photograph. aligned: all pictures are aligned faces already.
+        stays as the model reads it in the picture. view: the aligned face alone, or the whole photograph. aligned: all
+        pictures are aligned faces already. face: which of several in the first picture, counted from 1 on the left.
         """
         pictures = (image, drivers) if isinstance(drivers, Picture) else (image, *drivers)
         content, *driving = map(content_of, pictures)
-        return self._ask(transfer_call(content, driving, au, view, aligned))
+        return self._ask(transfer_call(content, driving, au, view, aligned, face))
 
     def send_batch(
         self,

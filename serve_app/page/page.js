@@ -313,8 +313,7 @@ at("intensity").addEventListener("input", () => {
 });
 at("intensity").addEventListener("change", () => source && attempt(settle));
 at("mix-with").addEventListener("change", () => {
-  showMix();
-  if (source && at("mix-with").value !== "" && !mixed()) at("mix").value = Math.min(0.5, at("mix").max);
+  if (at("mix-with").value !== "" && !Number(at("mix").value)) at("mix").value = 0.5; // or what its largest allows
   showMix();
   if (source) attempt(settleMix);
 });

@@ -153,13 +153,15 @@ def edit_call(
 
 
 def transfer_call(
-    content: bytes, drivers: Sequence[bytes], au: Mapping[int, float] | None, view: str, aligned: bool
+    content: bytes, drivers: Sequence[bytes], au: Mapping[int, float] | None, view: str, aligned: bool, face: int | None
 ) -> Call[Transfers]:
     """What `Client.transfer` asks for."""
     files = [("image", ("image", content)), *(("driver", ("driver", driver)) for driver in drivers)]
     fields = {"view": view, "aligned": "true" if aligned else "false"}
     if au is not None:
         fields["au"] = json.dumps(au)
+    if face is not None:
+        fields["face"] = str(face)
     return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
 
 

@@ -7,6 +7,11 @@ import typer
 
 from visage.cli.options import LOCAL_STORE, Store
 
+WhichFace = Annotated[
+    int | None,
+    typer.Option("--face", min=1, help="Which of several in the photograph, from 1 on the left", show_default=False),
+]
+
 
 def _by_name() -> str:
     from visage.methods import usual_model
@@ -43,13 +48,14 @@ def edit(
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
     animation: Annotated[bool, typer.Option("--animation", help="From neutral to it, as a moving .webp")] = False,
+    face: WhichFace = None,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph another expression, or in all of a folder, or in a clip."""
     from visage.faces.picture import ENDINGS
     from visage.workflows.pictures import edit_photo
 
-    edit_photo(photo, to, out, intensity, model, url, view, registry, animation)
+    edit_photo(photo, to, out, intensity, model, url, view, registry, animation, face)
     if not photo.is_dir():
         typer.echo(f"{out}: written.")
         if out.suffix.lower() in ENDINGS:
@@ -81,12 +87,13 @@ def transfer(
     ] = None,
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of loading a model")] = None,
     view: Annotated[Literal["photo", "face"], typer.Option(help="The whole photograph, or the aligned face")] = "photo",
+    face: WhichFace = None,
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Give the face in a photograph the expression of a face in another, or action units."""
     from visage.workflows.pictures import transfer_photo
 
-    for written in transfer_photo(photo, drivers or [], out, model, url, view, registry, au):
+    for written in transfer_photo(photo, drivers or [], out, model, url, view, registry, au, face):
         typer.echo(f"{written}: written.")
 
 

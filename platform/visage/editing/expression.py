@@ -92,13 +92,13 @@ def on_the_way(intensity: float) -> list[float]:
 
 def edit(
     photo: Path, out: Path, bundle: Bundle, expression: str, *, intensity: float = 1.0, view: View = "photo",
-    aligned: bool = False, animation: bool = False,
+    aligned: bool = False, animation: bool = False, face: int | None = None,
 ) -> None:  # fmt: skip
     """Write the picture at `photo` with another expression to `out` (.png, .jpg, .jpeg or .webp).
 
     The file says what made it: see `faces.provenance`. view: the whole photograph with the new face blended in, or the
-    aligned face alone. animation: from neutral to the expression, as a WebP. Raises UserError for a picture,
-    expression, intensity or path that does not do.
+    aligned face alone. animation: from neutral to the expression, as a WebP. face: which of several, counted from 1 on
+    the left. Raises UserError for a picture, expression, intensity or path that does not do.
     """
     check_ending(out)
     if animation:
@@ -107,12 +107,12 @@ def edit(
     checked_intensity(intensity)
     picture = read_picture(photo)
     editor = bundle.editor(EXPRESSION)
-    located = locate(picture, editor.size, None if aligned else alignment.Detector().find(picture), str(photo))
+    located = locate(picture, editor.size, None if aligned else alignment.Detector().find(picture), str(photo), face)
     shares = on_the_way(intensity) if animation else [intensity]
     edited = editor.run(np.stack([located.face]), [0] * len(shares), [index] * len(shares), shares)
     facts = bundle.facts
     xmp = xmp_packet(facts.name, facts.version, facts.run_id, view)
-    pictures = (located.view(face, view) for face in edited.faces)
+    pictures = (located.view(made, view) for made in edited.faces)
     if animation:
         write_whole(out, encode_animation(pictures, xmp=xmp))
     else:

@@ -134,8 +134,8 @@ class SeveralFaces(UserError):
     """A picture with more than one face, and nobody said which. faces: from left to right."""
 
     def __init__(self, origin: str, faces: "Sequence[Found]") -> None:
+        self.origin, self.faces = origin, faces
         super().__init__(f"{origin}: {len(faces)} faces were found; crop it to the one that is meant.")
-        self.faces = faces
 
 
 def one_face(found: "Sequence[Found]", origin: str, place: int | None = None) -> Found:

@@ -1,5 +1,7 @@
 """What the commands do that deal with pictures: edit one, or a folder of them, and read what one says of itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -17,21 +19,23 @@ MEANINGS = {
 
 def edit_photo(
     photo: Path, to: str, out: Path, intensity: float, model: str, url: str | None,
-    view: Literal["photo", "face"], registry: str, animation: bool = False,
+    view: Literal["photo", "face"], registry: str, animation: bool = False, face: int | None = None,
 ) -> None:  # fmt: skip
     """Edit in this process with a model, or by an endpoint. animation: from neutral to the expression, as a WebP.
-    Where `photo` is a folder or a clip, so is `out`."""
+    face: which of several, counted from 1 on the left. Where `photo` is a folder or a clip, so is `out`."""
     from visage.editing.film import CLIPS
     from visage.faces.picture import check_animation, check_ending
     from visage.workflows.photographs import edit_film, edit_photos, keep
 
     if photo.is_dir():
+        _one_photograph(photo, face)
         edit_photos(photo, to, out, intensity, model, url, view, registry, animation)
         return
     if photo.suffix.lower() in CLIPS:
         if url or animation:
             unfit = "--url" if url else "--animation"
             raise UserError(f"{unfit}: is for photographs, and {photo} is a clip; leave it out.")
+        _one_photograph(photo, face)
         edit_film(photo, to, out, intensity, model, view, registry)
         return
     check_ending(out)
@@ -42,22 +46,25 @@ def edit_photo(
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
-        edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation)
+        with _of_several():
+            edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation, face=face)
         return
     from visage.client import Client
 
     with Client(url) as client:
-        answer = client.expressions(photo, [to], intensity=intensity, view=view, format="webp" if animation else "png")
+        answer = client.expressions(
+            photo, [to], intensity=intensity, view=view, format="webp" if animation else "png", face=face
+        )
     keep(out, answer.results[0].image, answer.model, view)
 
 
 def transfer_photo(
     photo: Path, drivers: list[Path], out: Path, model: str, url: str | None, view: Literal["photo", "face"],
-    registry: str, au: list[str] | None = None,
+    registry: str, au: list[str] | None = None, face: int | None = None,
 ) -> list[Path]:  # fmt: skip
     """Carry each driver's expression over, in this process with a model, or by an endpoint; with several drivers `out`
-    is a folder. au: action units in place of drivers, each as "12=0.8". Where `photo` is a folder, so is `out`. Returns
-    the files written; none of a folder, which tells of them itself."""
+    is a folder. au: action units in place of drivers, each as "12=0.8". face: as for `edit_photo`. Where `photo` is a
+    folder, so is `out`. Returns the files written; none of a folder, which tells of them itself."""
     from visage.faces.picture import check_ending
     from visage.workflows.photographs import keep, transfer_photos
 
@@ -66,6 +73,7 @@ def transfer_photo(
         raise UserError(f"--from and --au: {what}.")
     units = _units(au) if au else None
     if photo.is_dir():
+        _one_photograph(photo, face)
         transfer_photos(photo, drivers, out, model, url, view, registry, units)
         return []
     outs = [out]
@@ -84,20 +92,41 @@ def transfer_photo(
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
-        if units is None:
-            transfer(photo, drivers, outs, bundle, view=view)
-        else:
-            tell(photo, units, out, bundle, view=view)
+        with _of_several():
+            if units is None:
+                transfer(photo, drivers, outs, bundle, view=view, face=face)
+            else:
+                tell(photo, units, out, bundle, view=view, face=face)
         return outs
     from visage.client import Client
 
     for each in outs:
         check_ending(each)
     with Client(url) as client:
-        answer = client.transfer(photo, drivers, au=units, view=view)
+        answer = client.transfer(photo, drivers, au=units, view=view, face=face)
     for each, result in zip(outs, answer.results, strict=True):
         keep(each, result.image, answer.model, view)
     return outs
+
+
+def _one_photograph(photo: Path, face: int | None) -> None:
+    if face is not None:
+        what = "a folder" if photo.is_dir() else "a clip"
+        raise UserError(f"--face {face}: is for one photograph, and {photo} is {what}; leave it out.")
+
+
+@contextmanager
+def _of_several() -> Iterator[None]:
+    """Where nobody said which face is meant, the option that says it is named."""
+    from visage.faces.align import SeveralFaces
+
+    try:
+        yield
+    except SeveralFaces as error:
+        many = len(error.faces)
+        raise UserError(
+            f"{error.origin}: {many} faces were found; say which is meant, from --face 1 on the left to --face {many}."
+        ) from None
 
 
 def _units(texts: list[str]) -> dict[int, float]:

@@ -137,6 +137,17 @@ def test_a_study_that_seeks_preference_chooses_what_people_prefer(tmp_path: Path
     assert "people prefer" in " ".join(shown.output.split())
 
 
+def test_a_leader_that_nobody_was_shown_is_not_said_to_have_the_highest_score(tmp_path: Path) -> None:
+    """It leads by what it counts as: people liked the one with the highest score less than a pruned one."""
+    study = made(tmp_path, SCORES, objectives={"preference": "max"}, final={"train.images": 900})
+    for number in range(6):
+        choice = Choice(first="3", second="1", better="first", person="both", asked="sad", when=str(number))
+        study.set_user_attr(f"{PREFIX}{number}", choice.model_dump(mode="json"))
+    summary = summarise(load_study("test", f"sqlite:///{tmp_path}/optuna.db"))
+    assert summary.lines[0].number == 2
+    assert summary.why[0].startswith("Trial 2, score 0.5000, was shown to nobody yet and counts as 0.5")
+
+
 def test_what_another_program_wrote_among_the_choices_is_left_out(tmp_path: Path) -> None:
     study = made(tmp_path, SCORES)
     for number, value in enumerate(

@@ -211,6 +211,11 @@ def _why(
     said = [f"Trial {best.number} has the highest score of {among}: {best.score:.4f}."]
     if preferred and best.preference is not None:
         said = [f"Trial {best.number} is what people prefer of {among}: {best.preference:.2f}, score {best.score:.4f}."]
+    elif preferred and any(line.preference is not None for line in others):
+        said = [
+            f"Trial {best.number}, score {best.score:.4f}, was shown to nobody yet and counts as {UNSEEN:g}, above "
+            f"which people prefer none of {among}."
+        ]
     elif others:
         margin = (best.score or 0) - (others[0].score or 0)
         said.append(

@@ -18,7 +18,7 @@ let revision = 0;
 let chosen = new Set(), byHand = false;
 
 const redraw = drawFigures({ study: () => study, curves, revision: () => revision, chosen: () => chosen, choose });
-const showTrials = tabulate({ study: () => study, chosen: () => chosen, choose });
+const showTrials = tabulate({ study: () => study, curves, chosen: () => chosen, choose });
 
 function keep() {
   const fields = new URLSearchParams(location.search);
@@ -161,7 +161,10 @@ async function readCurves() {
     for (const [number, curve] of Object.entries(found.curves)) curves.set(Number(number), curve);
     const changed = found.revision !== revision;
     revision = found.revision;
-    if (changed) redraw();
+    if (changed) {
+      redraw();
+      showTrials(); // how far those are that run
+    }
     if (!found.left) return;
   }
 }

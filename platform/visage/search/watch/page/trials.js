@@ -5,7 +5,7 @@ import { figure } from "./chart.js";
 const at = (id) => document.getElementById(id);
 const PAGE = 50; // rows that stand in the document: a browser lays a table out as a whole
 
-export function tabulate({ study, chosen, choose }) {
+export function tabulate({ study, curves, chosen, choose }) {
   let order = { key: "rank", down: false }, first = 0, ending = "";
   let columns = [], said = "";
   const rows = new Map(); // number -> {line, told: what its cells say}
@@ -22,7 +22,7 @@ export function tabulate({ study, chosen, choose }) {
       ...(found.trials.some((trial) => trial.preference !== null) ? [{ key: "preference", title: "preference", of: (trial) => trial.preference }] : []),
       ...Object.keys(found.objectives).filter((name) => name !== "score" && name !== "preference").map((name) => ({ key: `value ${name}`, title: name.replaceAll("_", " "), of: (trial) => trial.values[name] })),
       ...found.settings.map(({ path }) => ({ key: `param ${path}`, title: path, of: (trial) => trial.params[path] })),
-      { key: "images", title: "images", of: (trial) => trial.images || null },
+      { key: "images", title: "images", of: (trial) => trial.images || curves.get(trial.number)?.at(-1)?.[0] || null },
       { key: "seconds", title: "seconds", of: (trial) => trial.seconds && Math.round(trial.seconds) },
       { key: "reason", title: "why", of: (trial) => trial.reason, text: true },
     ];
