@@ -52,7 +52,7 @@ def test_of_several_faces_one_is_named(bundle: Any, photos: list[Path], tmp_path
     pair = save(tmp_path / "pair.png", photograph(face(1, "neutral"), face(2, "happy")))
     before = read(pair)
     half = before.shape[1] // 2
-    common: Any = {"model": str(bundle.dir), "url": None, "view": "photo", "registry": "sqlite:///none.db"}
+    common: Any = {"model": str(bundle.dir), "url": None, "view": "photo", "registry": f"sqlite:///{tmp_path}/none.db"}
     for number, changed in ((1, slice(None, half)), (2, slice(half, None))):
         out = tmp_path / f"{number}.png"
         assert transfer_photo(pair, [photos[1]], out, au=None, face=number, **common) == [out]
