@@ -3,20 +3,14 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
-from visage.config.data import Data, Shares
-from visage.faces.faceset import write_face_set
-from visage.faces.layouts import Row
+from tests.faces.small import dozen
+from visage.config.data import Data
 from visage.registry.datasets import log_faces
 from visage.registry.tracking import Tracking
 
 
 def test_a_run_names_its_face_set_once_and_is_found_by_it(store: str, tmp_path: Path) -> None:
-    rows = [Row(Path(f"{k}.png"), f"p{k // 2}", ("neutral", "happy")[k % 2]) for k in range(24)]
-    faces = [np.zeros((16, 16, 3), np.uint8)] * 24
-    shares = Shares(train=0.5, validation=0.25, test=0.25)
-    made = write_face_set(tmp_path / "faces", rows, faces, name="a dozen", layout="folder", size=16, shares=shares)
+    made = dozen(tmp_path / "faces")
     tracking = Tracking(store, "visage")
     run = tracking.start_run("one")
     for _ in range(2):  # the second is what a resumed run says

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.faces.small import dozen
+from visage.config.data import Data
 from visage.errors import UserError
 from visage.registry.tracking import Tracking
 from visage.search.trial_runs import Evaluation, Letter, TrialRuns
@@ -18,8 +20,9 @@ def tracking(tmp_path: Path) -> Tracking:
     return Tracking(f"sqlite:///{tmp_path}/mlflow.db", "visage")
 
 
-def runs_of(tracking: Tracking) -> TrialRuns:
-    return TrialRuns(tracking, "test", tracking.start_run("test").run_id, {}, lambda key, run_id: None)
+def runs_of(tracking: Tracking, faces: str = "none") -> TrialRuns:
+    parent = tracking.start_run("test").run_id
+    return TrialRuns(tracking, "test", parent, {}, lambda key, run_id: None, Data(dir=Path(faces)))
 
 
 def ended(place: str = "") -> Letter:
@@ -45,6 +48,14 @@ def test_a_trial_that_ended_meanwhile_is_three_calls(tracking: Tracking, monkeyp
     assert kept.data.params == {"loss.pixel.weight": "3.5"}
     assert kept.data.metrics == {"score": 0.5, "loss/pixel": 0.1}
     assert kept.data.tags["mlflow.note.content"].startswith("Trial 0, complete.")
+
+
+def test_a_trial_s_run_says_which_faces_it_sees(tracking: Tracking, tmp_path: Path) -> None:
+    runs = runs_of(tracking, str(dozen(tmp_path / "faces").dir))
+    runs.send(3, ended())
+    (found,) = tracking.client.search_runs([tracking.experiment_id], "dataset.name = 'a dozen'")
+    assert found.data.tags["visage.trial"] == "3"
+    assert len(found.inputs.dataset_inputs) == 1
 
 
 def test_a_picture_that_cannot_be_had_keeps_the_curve_and_the_ending_waits(tracking: Tracking, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class MLflowCallback(OfTheDriver, Callback):
         page = f"{looking(search.name, search.storage)} --web"
         tags = {"visage.kind": "trial", "visage.study": search.name, "visage.page": without_passwords(page), **tags}
         tags[THREADS] = str(worker_threads(experiment.train))
-        self.runs = TrialRuns(tracking, experiment.search.name, before.run_id, tags, recorder.note_run)
+        self.runs = TrialRuns(tracking, search.name, before.run_id, tags, recorder.note_run, experiment.data)
         self.outbox = Outbox(self._send, 1 if database_of(tracking.uri) else THREADS_OF_A_SERVER)
         self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
         self.best = before.best.score if before.best else None

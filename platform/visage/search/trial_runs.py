@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from visage.config.data import Data
 from visage.infra.remote_store import content
+from visage.registry.datasets import log_faces
 from visage.registry.tracking import NOTE, Point, RunLog, State, Tracking
 from visage.search.study.endings import metrics_of
 from visage.search.trials.trial import results
@@ -66,12 +68,14 @@ class Letter:
 
 class TrialRuns:
     """name, parent: of the study, its name and its run. tags: of every trial's run. note: keeps in the study, by a
-    trial's key, which run is the trial's."""
+    trial's key, which run is the trial's. data: the faces that each of them sees."""
 
     def __init__(
-        self, tracking: Tracking, name: str, parent: str, tags: Mapping[str, str], note: Callable[[int, str], None]
-    ) -> None:
+        self, tracking: Tracking, name: str, parent: str, tags: Mapping[str, str], note: Callable[[int, str], None],
+        data: Data,
+    ) -> None:  # fmt: skip
         self.tracking, self.name, self.parent, self.tags, self.note = tracking, name, parent, tags, note
+        self.data = data
         self.runs: dict[int, RunLog] = {}  # whose ending is not told
         self.reached: dict[int, int] = {}  # images up to which a trial's curve is told
         self.tried: set[int] = set()
@@ -107,6 +111,7 @@ class TrialRuns:
             self.tried.add(number)
             tags = {**self.tags, TRIAL: str(number)}
             run = self.tracking.start_run(f"{self.name}-{number:04d}", self.parent, tags, once=once)
+            log_faces(run, self.data)
             self.reached[number] = 0
         self.note(letter.key, run.run_id)
         self.runs[number] = run
