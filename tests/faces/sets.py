@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from visage.config.data import Data, Shares
@@ -38,6 +39,13 @@ def report_of(faces: FaceSet) -> str:
 def data(folder: Path, **settings: object) -> Data:
     few = {"people": 10, "pictures": 1} if settings.get("layout") == "synthetic" else {}
     return Data.model_validate({"dir": folder, "size": 32, "shares": SHARES} | few | settings)
+
+
+def dozen(folder: Path) -> FaceSet:
+    """Twelve people, black pictures of 16 px."""
+    rows = [Row(Path(f"{k}.png"), f"p{k // 2}", ("neutral", "happy")[k % 2]) for k in range(24)]
+    faces = [np.zeros((16, 16, 3), np.uint8)] * 24
+    return write_face_set(folder, rows, faces, name="a dozen", layout="folder", size=16, shares=SHARES)
 
 
 def in_shards(faces: FaceSet, out: Path, megabytes: float) -> FaceSet:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.faces.small import dozen
+from tests.faces.sets import dozen
 from visage.config.data import Data
 from visage.registry.datasets import log_faces
 from visage.registry.tracking import Tracking

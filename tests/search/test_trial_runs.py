@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faces.small import dozen
+from tests.faces.sets import dozen
 from visage.config.data import Data
 from visage.errors import UserError
 from visage.registry.tracking import Tracking
