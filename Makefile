@@ -16,9 +16,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(RUN)visage demo
 
-# A Ray of three nodes, MLflow, PostgreSQL and an object store on this machine, until Ctrl-C.
+# A Ray of three nodes, MLflow, PostgreSQL and an object store on this machine, until Ctrl-C. JOB_PORT, MLFLOW_PORT: others.
 cluster: setup
-	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py
+	PYTHONPATH=.:platform $(RUN)python k8s/one_machine.py --job-port $(or $(JOB_PORT),8265) --mlflow-port $(or $(MLFLOW_PORT),5000)
 
 # The image of the pods, by docker or podman: `make image TARGETS=gpu`, and BASE=debian where no registry is reached.
 image:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from k8s.servers import HOST, USER, Server, answer, mlflow, objects, postgres
-from serve_app.ingress import free_ports
+from serve_app.ingress import free_ports, require_free
 from visage.errors import UserError
 
 NODES = 2
@@ -44,9 +44,11 @@ class Parts:
 def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> Iterator[Parts]:
     """All parts, for as long as the block lasts. What they keep lies in `folder`, for the next time.
 
-    cpus: of each worker node, and one more of the first. Raises UserError for what is not installed, and for a part
-    that does not come up.
+    cpus: of each worker node, and one more of the first. Raises UserError for what is not installed, a port that is in
+    use, and a part that does not come up.
     """
+    require_free(HOST, job_port, "JOB_PORT")
+    require_free(HOST, mlflow_port, "MLFLOW_PORT")
     folder = folder.absolute()
     shared = folder / "shared"
     shared.mkdir(parents=True, exist_ok=True)
@@ -75,23 +77,30 @@ def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> 
             nodes = found.json()["data"]["result"]["result"] if found else []
             return sum(node["state"] == "ALIVE" for node in nodes)
 
-        def node(name: str, *options: object) -> Server:
+        def node(name: str, *options: object, head: Server | None = None) -> Server:
             """A node of Ray, when it has joined; it ends with its children."""
             before, [agent] = alive(), free_ports(1)
+
+            def joined() -> bool:
+                if head:
+                    head.require()
+                return alive() > before
+
             # Ray's ranges of ports may hold one of the others here.
             ports = ("--min-worker-port", 0, "--max-worker-port", 0, "--dashboard-agent-listen-port", agent)
             place = ("--node-ip-address", HOST, "--disable-usage-stats", *ports)
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options, *place]
             known = environment | s3  # for faces and checkpoints in the bucket
-            return parts.enter_context(Server(folder, name, command, lambda: alive() > before, known))
+            return parts.enter_context(Server(folder, name, command, joined, known))
 
         work = ("--num-cpus", 0, "--dashboard-host", HOST, "--dashboard-port", job_port)
-        node("head", "--head", "--port", gcs, "--ray-client-server-port", client, "--temp-dir", session, *work)
+        own_ports = ("--port", gcs, "--ray-client-server-port", client)
+        head = node("head", "--head", *own_ports, "--temp-dir", session, *work)
         nodes: list[Server] = []
 
         def add_node() -> Server:
             own = cpus + (not nodes)  # a job's driver holds one
-            nodes.append(node(f"node-{len(nodes) + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", own))
+            nodes.append(node(f"node-{len(nodes) + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", own, head=head))
             return nodes[-1]
 
         for _ in range(NODES):
@@ -118,6 +127,7 @@ def main() -> None:
     given: Any = words.parse_args()
     cpus = max(1, (os.cpu_count() or 1) // NODES)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped either way
+    print(f"PostgreSQL, an object store, MLflow and Ray's three nodes start; logs: {given.folder}", flush=True)
     try:
         with cluster(given.folder, job_port=given.job_port, mlflow_port=given.mlflow_port, cpus=cpus) as parts:
             env = given.folder / "env"

@@ -54,7 +54,7 @@ class Server:
         self.environment = {**kept, **(environment or {})}
 
     def start(self) -> None:
-        """Raises UserError when it ends at once or does not answer in time; then it does not run."""
+        """Raises UserError when it ends by itself or does not answer in time; then it does not run."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True, **self.options
@@ -62,14 +62,18 @@ class Server:
         deadline = time.monotonic() + WAIT_SECONDS
         try:
             while not self.ready():
-                if self.process.poll() is not None:
-                    raise UserError(f"{self.log.stem}: ended at once; {self.log} says why.")
+                self.require()
                 if time.monotonic() > deadline:
                     raise UserError(f"{self.log.stem}: does not answer in {WAIT_SECONDS} s; {self.log} may say why.")
                 time.sleep(0.5)
         except BaseException:
             self.stop()
             raise
+
+    def require(self) -> None:
+        """Raises UserError when it has ended."""
+        if self.process.poll() is not None:
+            raise UserError(f"{self.log.stem}: ended by itself; {self.log} says why.")
 
     def stop(self, by: int | None = None) -> None:
         """by: another signal than its own."""

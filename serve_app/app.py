@@ -183,7 +183,7 @@ def serve(serving: Serving, *, block: bool) -> str:
     url = address(serving)
     rolls = is_served(url)
     if not rolls:
-        require_free(serving.host, serving.port)
+        require_free(serving.host, serving.port, "--set port")
     settings = environment(serving)
     os.environ.update(settings)  # before Ray Serve is imported, which reads them once
 

@@ -147,12 +147,14 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def require_free(host: str, port: int) -> None:
-    """Raise UserError when somebody listens on the port."""
+def require_free(host: str, port: int, setting: str) -> None:
+    """Raise UserError when somebody listens on the port. setting: what gives another one, as the user writes it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             reason = error.strerror.lower() if error.strerror else "cannot be had"
-            raise UserError(f"port {port}: {reason}; stop what uses it or choose another port.") from None
+            raise UserError(
+                f"port {port}: {reason}; stop what uses it, or choose another with {setting}={port + 1}."
+            ) from None
