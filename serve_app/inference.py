@@ -160,10 +160,12 @@ class Opening:
         self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str, face: int | None = None
     ) -> Located:
         """The face of what `read` has read, in pixels of the file. found: the faces in it, None of an aligned one.
-        face: which of several. Raises Problem 422, which says where the faces are if there are several."""
+        face: which of several. Raises Problem 422, which says where the faces are if `image` has several."""
         try:
             located = locate(photo, self.size, found, origin, face)
         except SeveralFaces as error:
+            if origin != ORIGIN:  # a driver, of which none can be named
+                raise Problem(422, str(error)) from None
             places = [place_of(each.box, each.landmarks, header.times).model_dump() for each in error.faces]
             detail = f"{str(error).rstrip('.')}, or name it in the field face, from 1 on the left."
             raise Problem(422, detail, more={"faces": places}) from None

@@ -62,6 +62,8 @@ def test_of_several_faces_one_is_named(bundle: Any, photos: list[Path], tmp_path
     for number, words in ((None, "say which is meant, from --face 1 on the left to --face 2"), (3, "none of number 3")):
         with pytest.raises(UserError, match=words):
             transfer_photo(pair, [], tmp_path / "none.png", au=["12=1"], face=number, **common)
+    with pytest.raises(UserError, match=r"pair\.png: 2 faces were found; crop it to the one that is meant\.$"):
+        transfer_photo(photos[1], [pair], tmp_path / "none.png", au=None, **common)
     for several in (tmp_path, tmp_path / "clip.mp4"):
         with pytest.raises(UserError, match="--face 1: is for one photograph"):
             edit_photo(several, "happy", tmp_path / "none.mp4", 1.0, "", None, "photo", "", face=1)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.faces.photos import face as drawn
+from tests.faces.photos import photograph
 from tests.serve_app.samples import EXPRESSIONS, face, held, opened, png, run_alone
 from tests.servers import running
 from visage.client import AsyncClient, Client, ClientError, KeyRate
@@ -63,6 +65,21 @@ def test_its_faults_are_sentences(url: str) -> None:
             with pytest.raises(ClientError, match=r"\.$") as fault:
                 client.expressions(content, aligned=True, **more)
             assert fault.value.status == status
+
+
+def test_of_several_faces_the_option_is_named(url: str, tmp_path: Path) -> None:
+    from visage.errors import UserError
+    from visage.workflows.pictures import edit_photo
+
+    pair = tmp_path / "pair.png"
+    pair.write_bytes(png(photograph(drawn(1, "neutral"), drawn(2, "happy"))))
+    with Client(url, timeout=300) as client, pytest.raises(ClientError, match="field face") as fault:
+        client.expressions(pair, ["happy"])
+    left, right = fault.value.faces
+    assert left.box[2] < right.box[0]
+    with pytest.raises(UserError, match=rf"^{pair}: 2 faces were found; .* from --face 1 on the left to --face 2\.$"):
+        edit_photo(pair, "happy", tmp_path / "out.png", 1.0, "", url, "photo", "")
+    edit_photo(pair, "happy", tmp_path / "out.png", 1.0, "", url, "photo", "", face=2)
 
 
 def test_they_see_what_is_left_of_a_key_s_rate(bundle: Any, url: str) -> None:

@@ -180,6 +180,14 @@ def test_a_picture_without_a_face_is_named(transfer: Post, place: int) -> None:
     assert answer.json()["detail"].startswith(("image: no face", "driver 1: no face")[place])
 
 
+def test_of_a_driver_with_several_faces_none_can_be_named(transfer: Post) -> None:
+    pair = png(photograph(drawn(1, "neutral"), drawn(2, "happy")))
+    answer = transfer(png(photograph(drawn(1, "neutral"))), [pair], fields={})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "driver 1: 2 faces were found; crop it to the one that is meant."
+    assert "faces" not in answer.json()
+
+
 def test_without_a_model_of_transfers_that_route_alone_says_so(
     transfer: Post, request_app: Callable[..., httpx.Response], carrier: Any
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
-from visage.api.schema import Batch, Comparison, Expressions, ModelDescription, Transfers
+from visage.api.schema import Batch, Comparison, Expressions, FacePlace, ModelDescription, Transfers
 from visage.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ class ClientError(UserError):
     """A fault that the endpoint reports, or that it cannot be reached (`status` is None then).
 
     retry_after: the seconds to wait that the endpoint asked for. passing: whether the same request may succeed later.
+    faces: of a picture with several, where they are, from left to right.
     """
 
     def __init__(
-        self, detail: str, status: int | None = None, *, retry_after: float | None = None, passing: bool = False
-    ) -> None:
+        self, detail: str, status: int | None = None, *, retry_after: float | None = None, passing: bool = False,
+        faces: Sequence[FacePlace] = (),
+    ) -> None:  # fmt: skip
         super().__init__(detail)
-        self.status, self.retry_after, self.passing = status, retry_after, passing
+        self.status, self.retry_after, self.passing, self.faces = status, retry_after, passing, tuple(faces)
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,15 @@ class Caller:
             raise ClientError(
                 f"{self._url}: answers, but not as Visage's endpoint does; give the address that `visage serve` prints."
             ) from None
+        faces: Sequence[FacePlace] = ()
         try:
-            detail = str(answer.json()["detail"])
+            problem = answer.json()
+            detail = str(problem["detail"])
+            faces = [FacePlace.model_validate(each) for each in problem.get("faces") or ()]
         except (ValueError, KeyError, TypeError):
             detail = f"{self._url}{call.path}: answered {answer.status_code} {answer.reason_phrase}; try again later."
-        status = answer.status_code
-        raise ClientError(
-            detail, status, retry_after=_seconds(answer.headers.get("retry-after")), passing=status in BUSY
-        )
+        status, later = answer.status_code, _seconds(answer.headers.get("retry-after"))
+        raise ClientError(detail, status, retry_after=later, passing=status in BUSY, faces=faces)
 
     def unreachable(self, error: Exception) -> ClientError:
         import httpx

@@ -28,9 +28,7 @@ def _by_driver() -> str:
 
 
 def edit(
-    photo: Annotated[
-        Path, typer.Argument(help="Photograph with one face, a folder of them, or a clip", show_default=False)
-    ],
+    photo: Annotated[Path, typer.Argument(help="Photograph, a folder of them, or a clip", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="Expression, such as happy", show_default=False)],
     out: Annotated[
         Path,
@@ -63,9 +61,7 @@ def edit(
 
 
 def transfer(
-    photo: Annotated[
-        Path, typer.Argument(help="Photograph with one face: whose face it is; or a folder of them", show_default=False)
-    ],
+    photo: Annotated[Path, typer.Argument(help="Photograph whose face it is, or a folder of them", show_default=False)],
     out: Annotated[
         Path, typer.Option(help="Picture to write; a folder of a folder, or with several --from", show_default=False)
     ],

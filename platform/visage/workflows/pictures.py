@@ -46,12 +46,12 @@ def edit_photo(
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
-        with _of_several():
+        with _of_several(photo):
             edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation, face=face)
         return
     from visage.client import Client
 
-    with Client(url) as client:
+    with Client(url) as client, _of_several(photo):
         answer = client.expressions(
             photo, [to], intensity=intensity, view=view, format="webp" if animation else "png", face=face
         )
@@ -92,7 +92,7 @@ def transfer_photo(
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
-        with _of_several():
+        with _of_several(photo):
             if units is None:
                 transfer(photo, drivers, outs, bundle, view=view, face=face)
             else:
@@ -102,7 +102,7 @@ def transfer_photo(
 
     for each in outs:
         check_ending(each)
-    with Client(url) as client:
+    with Client(url) as client, _of_several(photo):
         answer = client.transfer(photo, drivers, au=units, view=view, face=face)
     for each, result in zip(outs, answer.results, strict=True):
         keep(each, result.image, answer.model, view)
@@ -116,16 +116,19 @@ def _one_photograph(photo: Path, face: int | None) -> None:
 
 
 @contextmanager
-def _of_several() -> Iterator[None]:
-    """Where nobody said which face is meant, the option that says it is named."""
+def _of_several(photo: Path) -> Iterator[None]:
+    """Where nobody said which of the photograph's faces is meant, the option that says it is named."""
+    from visage.client import ClientError
     from visage.faces.align import SeveralFaces
 
     try:
         yield
-    except SeveralFaces as error:
+    except (SeveralFaces, ClientError) as error:
         many = len(error.faces)
+        if not many or (isinstance(error, SeveralFaces) and error.origin != str(photo)):
+            raise  # of a driver, none can be named
         raise UserError(
-            f"{error.origin}: {many} faces were found; say which is meant, from --face 1 on the left to --face {many}."
+            f"{photo}: {many} faces were found; say which is meant, from --face 1 on the left to --face {many}."
         ) from None
 
 
