@@ -156,7 +156,7 @@ export function drawFigures({ study, curves, revision, chosen, choose }) {
     const found = study(), front = found.trials.filter((trial) => trial.front).map((trial) => trial.number);
     const more = Object.keys(found.objectives).length > 2 ? " The first two objectives are drawn; the front is of all." : "";
     if (!sought().up || sought().up === "score") return "The line is the best score so far.";
-    return front.length ? `On the Pareto front, as none is better in all: trials ${front.join(", ")}.${more}` : "No trial is complete yet.";
+    return front.length ? `On the Pareto front, as none is better in all: trial${front.length > 1 ? "s" : ""} ${front.join(", ")}.${more}` : "No trial is complete yet.";
   };
 
   return () => {
