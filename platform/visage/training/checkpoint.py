@@ -4,15 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment, validated
 from visage.errors import NotWritten, UserError, one_line
 from visage.methods import method_of
-from visage.models.generator import Network
 from visage.training.progress import Progress
+
+if TYPE_CHECKING:
+    from visage.models.generator import Network
 
 FILE = "state.pt"
 REMOVED = "removed.txt"  # in its place: the sentence that says why it is there no more
@@ -21,6 +21,8 @@ FORMAT = 1
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; the one before stays until the new one is whole. Raises NotWritten when the disk refuses."""
+    import torch
+
     temporary = folder / f"{FILE}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,6 +39,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 def load(folder: Path) -> dict[str, Any]:
     """The checkpoint in `folder`, on the CPU. Raises UserError when there is none or it is damaged."""
+    import torch
+
     try:
         state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -69,7 +73,7 @@ def evaluation_in(state: dict[str, Any]) -> Progress | None:
     return Progress.from_json(line) if line else None
 
 
-def load_generator(folder: Path) -> tuple[Network, Experiment, tuple[str, ...]]:
+def load_generator(folder: Path) -> tuple["Network", Experiment, tuple[str, ...]]:
     """The averaged generator of a checkpoint in eval mode, its experiment and the names of its expressions."""
     state = load(folder)
     experiment = experiment_of(state, folder)

@@ -5,22 +5,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visage.config import Experiment
 from visage.config.experiment import Train
 from visage.errors import NotWritten, UserError
-from visage.faces.faceset import FaceSet
-from visage.judging.judges import Judges
-from visage.judging.networks.train import FaceNetworks
 from visage.training.progress import Progress, Report
 from visage.training.resources import worker_threads
 from visage.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
+    from visage.judging.judges import Judges
+    from visage.judging.networks.train import FaceNetworks
 
 POLL_SECONDS = 0.5
 
 
 def run(
-    experiment: Experiment, faces: FaceSet, networks: FaceNetworks, folder: RunFolder, report: Report, *,
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", folder: RunFolder, report: Report, *,
     resume: bool = False,
 ) -> Progress:  # fmt: skip
     """Train and return the last evaluation: in this process, or on a Ray for several workers or at a RAY_ADDRESS.
@@ -38,8 +41,8 @@ def run(
 
 
 def run_here(
-    experiment: Experiment, faces: FaceSet, networks: FaceNetworks, folder: RunFolder, report: Report, *,
-    resume: bool, judges: Judges | None = None,
+    experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", folder: RunFolder, report: Report, *,
+    resume: bool, judges: "Judges | None" = None,
 ) -> Progress:  # fmt: skip
     """Train in this process and return the last evaluation.
 
