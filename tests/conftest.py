@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from visage.faces.faceset import FaceSet
     from visage.judging.networks.train import FaceNetworks
 
@@ -35,6 +37,34 @@ def ctrl_c() -> None:
     """Ctrl-C interrupts, also behind a shell's `&` or nohup, which have it ignored here and in all that starts here."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mlflow_schema_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new SQLite store of this process is a copy of the first: MLflow's migrations take a second or two each time.
+
+    Those of the processes that tests start make their own.
+    """
+    import shutil
+
+    from visage.registry import store
+
+    fresh, client = tmp_path_factory.mktemp("schema") / "mlflow.db", store._client
+
+    def copied(address: str, uri: str) -> "MlflowClient":
+        database = store.database_of(address)
+        if database and not database.stat().st_size:
+            if not fresh.exists():
+                client(f"{store.SQLITE}{fresh}", uri)
+            try:
+                shutil.copyfile(fresh, database)
+            except OSError:  # a full disk is MLflow's to find
+                os.truncate(database, 0)
+        return client(address, uri)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_client", copied)
+        yield
 
 
 @pytest.fixture(scope="session")

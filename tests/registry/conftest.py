@@ -1,6 +1,5 @@
-"""Small bundles, and one schema of MLflow's store for all tests of the room: making it takes a second."""
+"""Small bundles, and a store for all tests of the room."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,28 +88,21 @@ def make_bundle() -> Callable[..., Any]:
     return make
 
 
-@pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with a store's schema and nothing in it, which nobody writes to."""
+def _empty(folder: Path) -> str:
     from visage.registry.store import open_store
 
-    file = tmp_path_factory.mktemp("fresh") / "runs" / "mlflow.db"
-    open_store(f"sqlite:///{file}")
-    return file
-
-
-def _copy(fresh: Path, folder: Path) -> str:
-    (folder / "runs").mkdir()
-    return f"sqlite:///{shutil.copy(fresh, folder / 'runs' / 'mlflow.db')}"
+    address = f"sqlite:///{folder}/runs/mlflow.db"
+    open_store(address)
+    return address
 
 
 @pytest.fixture(scope="session")
-def store(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of an SQLite store that the room's tests share."""
-    return _copy(fresh_database, tmp_path_factory.mktemp("store"))
+    return _empty(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def empty_store(fresh_database: Path, tmp_path: Path) -> str:
+def empty_store(tmp_path: Path) -> str:
     """A store of its own for one test."""
-    return _copy(fresh_database, tmp_path)
+    return _empty(tmp_path)
