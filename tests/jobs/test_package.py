@@ -55,3 +55,18 @@ def test_a_job_s_name_is_two_words_that_nobody_has_yet() -> None:
     free = {name_for("visage-tune", ()) for _ in range(50)}
     assert len(free) > 40
     assert all(name.count("-") == 3 for name in free)
+
+
+def test_a_list_shows_each_job_s_name_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal: it is what the other commands take."""
+    from types import SimpleNamespace
+
+    from visage.cli.jobs import _list
+    from visage.workflows.terminal import console
+
+    monkeypatch.setattr(console, "_width", 60)
+    name = "visage-tune-synthetic-search-lively-kestrel"
+    _list([SimpleNamespace(submission_id=name, status="RUNNING", start_time=1_700_000_000_000, end_time=None)])  # type: ignore[list-item]
+    assert name in capsys.readouterr().out

@@ -37,18 +37,22 @@ def doctor(
     conclude(found, as_json)
 
 
-def conclude(found: "Examination", as_json: bool = False) -> None:
-    """Print what was found; ends with status 1 where something would fail."""
+def conclude(
+    found: "Examination",
+    as_json: bool = False,
+    following: str = "visage tune CONFIG, or visage submit tune CONFIG for a cluster",
+) -> None:
+    """Print what was found, and what to do next; ends with status 1 where something would fail."""
     if as_json:
         typer.echo(found.model_dump_json())
     else:
-        show(found)
+        show(found, following)
     if found.first():
         raise typer.Exit(1)
 
 
-def show(found: "Examination") -> None:
-    """The table, what would fail first, and what it would take."""
+def show(found: "Examination", following: str) -> None:
+    """The table, what would fail first, what it would take, and what to do next where nothing would."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -65,4 +69,4 @@ def show(found: "Examination") -> None:
         console.print(f"would fail first: {first.subject} of {first.place}: {first.found}; {first.mend}")
     else:
         console.print("nothing here would fail.")
-        console.print("next: visage tune CONFIG, or visage submit tune CONFIG for a cluster")
+        console.print(f"next: {following}")

@@ -53,7 +53,7 @@ def submit(
         from jobs.examination import examine_cluster
 
         found = examine_cluster(address, config, settings, variables or (), image=image, command=typed())
-        return conclude(found)
+        return conclude(found, following="the same without --dry-run")
     arguments = [config.name if config and Path(each) == config else each for each in given]
     entrypoint = shlex.join(["python", "-m", "jobs.run", command, *arguments])
     name = re.sub(r"[^\w-]+", "-", f"visage-{command}" + (f"-{config.stem}" if config else ""))
@@ -131,14 +131,15 @@ def _follow(cluster: Any, job: str) -> None:
 
 def _list(found: "list[JobDetails]") -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from visage.workflows.terminal import console
 
     if not found:
         console.print("no job was submitted yet; submit one with `visage submit`.")
         return
-    table = Table("job", "state", "begun", "how long", box=SIMPLE_HEAD, pad_edge=False)
+    whole = Column("job", no_wrap=True)  # as `visage jobs status` takes it
+    table = Table(whole, "state", "begun", "how long", box=SIMPLE_HEAD, pad_edge=False)
     for job in found:
         begun = f"{datetime.fromtimestamp(job.start_time / 1000):%Y-%m-%d %H:%M}" if job.start_time else ""
         table.add_row(job.submission_id, job.status.lower(), begun, _lasted(job))
