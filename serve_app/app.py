@@ -184,6 +184,8 @@ def serve(serving: Serving, *, block: bool) -> str:
     rolls = is_served(url)
     if not rolls:
         require_free(serving.host, serving.port, "--set port")
+    if block:
+        print(f"{serving.model}: Ray and the first replica start; then {url} answers.", flush=True)
     settings = environment(serving)
     os.environ.update(settings)  # before Ray Serve is imported, which reads them once
 

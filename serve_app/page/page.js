@@ -105,6 +105,7 @@ async function open(image, aligned, face = null) {
     if (error.faces && (bitmap = await createImageBitmap(image).catch(() => null))) {
       source = null;
       at("work").hidden = true;
+      at("empty").textContent = "Choose one of the faces.";
       at("empty").hidden = false;
       showChoice(error.faces, bitmap, image);
       return;
@@ -113,6 +114,7 @@ async function open(image, aligned, face = null) {
       at("found-text").textContent = "No result for this picture.";
       source = null;
       at("work").hidden = true;
+      at("empty").textContent = "Choose a picture to begin.";
       at("empty").hidden = false;
     }
     throw error;

@@ -51,7 +51,8 @@ def start_ray(*, dashboard: bool = True) -> bool:
         if address:
             fault = f"RAY_ADDRESS = {address}: no Ray answers ({one_line(error)}); start one there, or unset it."
         else:
-            fault = f"Ray does not start on this machine ({one_line(error)}); free memory and disk for it."
+            mend = "free memory and disk for it, or try again when the machine has less to do"
+            fault = f"Ray does not start on this machine ({one_line(error)}); {mend}."
         raise UserError(fault) from None
     return True
 

@@ -69,6 +69,7 @@ def test_of_several_faces_one_is_chosen(page: "Page") -> None:
     both = png(photograph(drawn(1, "neutral"), drawn(2, "happy")))
     page.set_input_files("#file", {"name": "two.png", "mimeType": "image/png", "buffer": both})
     says(page, "#found-text", "2 faces were found. Choose one.")
+    says(page, "#empty", "Choose one of the faces.")
     assert page.locator("#fault").inner_text() == ""
     left, right = (page.get_by_role("button", name=f"Face {number} of 2") for number in (1, 2))
     boxes = left.bounding_box(), right.bounding_box()

@@ -64,6 +64,7 @@ async function take(found) {
   const idle = !study.runs && study.counts.running + study.counts["cut off"] ? "No process works at it; `visage tune CONFIG --resume` goes on." : "";
   at("spending").textContent = [study.spending, idle].filter(Boolean).join(". ");
   at("look").textContent = study.look;
+  at("looked").hidden = false;
   at("eyes").href = `eyes?${new URLSearchParams({ study: study.name })}`;
   at("main").hidden = false;
   showLeader();
