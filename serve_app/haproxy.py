@@ -20,6 +20,8 @@ SLEEPS, UPLOAD_SECONDS = "VISAGE_SLEEPS", "VISAGE_UPLOAD_SECONDS"
 HEADERS_SECONDS = 10
 # Where the rules go, and at how many places of that kind.
 PLACES = {"defaults": 1, "frontend http_frontend": 1, "ports of metrics and statistics": 2}
+# When a request came here: t= and microseconds since 1970. The replica's trace of it begins there.
+RECEIVED = "x-request-start"
 # Headers by which a caller could steer Serve itself, which takes - and _ for one in some of them. Bytes that are no
 # UTF-8 in them would be faults of the server.
 STEERING = (
@@ -88,6 +90,7 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
     busy = f'status 429 content-type {PROBLEM} hdr Retry-After 1 string "{_quoted(problem(429, *BUSY))}"'
     rules = [
         *awake,
+        f"http-request set-header {RECEIVED} t=%[date(0,us)]",  # before the body is waited for
         f"http-request return {looked} if {{ path /healthz }} !awake",
         *(f"http-request del-header ^{name.replace('-', '[-_]')}$ -m reg" for name in STEERING),
         "http-request del-header x-request-id unless { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._-]{1,100}$ }",

@@ -6,10 +6,9 @@ their batch: a change of threads costs more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,17 @@ from starlette.responses import Response
 from serve_app.admission import Pixels, Share
 from serve_app.finder import finding
 from serve_app.loaded_model import Model
+from serve_app.opening import ORIGIN, Opening
 from serve_app.problems import Problem
 from serve_app.request_form import Form
-from serve_app.responses import document, encode, place_of, require_few_pixels, transfer_document
-from visage.editing.expression import Located, expression_index, locate, not_square, on_the_way
+from serve_app.responses import document, encode, transfer_document
+from visage.editing.expression import Located, expression_index, on_the_way
 from visage.errors import UserError
-from visage.faces.align import DETECTION_SIDES, SMALLEST_FACE, Found, SeveralFaces
 from visage.faces.facs import AUS
-from visage.faces.picture import Announced, TooManyPixels, announced, read_picture
+from visage.infra import traces
 from visage.methods.base import Edited, Editor
 from visage.methods.requests import DRIVER
 
-ORIGIN = "image"
 SMALL_SIDE = 128
 # Of one request, in its one forward pass: what a replica's memory must hold, and what others wait for.
 MOST_FACES = 64
@@ -41,7 +39,7 @@ class Job:
     from the end, get self-check values. Of a transfer, `wanted` names places of `drivers`, uint8 N,S,S,3, or there are
     none and `units`, float32 1,len(AUS), are asked for in their place, where NaN is a unit that stays. mixed: float32
     len(wanted),K, how much of each expression is asked for in place of `wanted`. small: its faces are encoded with the
-    batch.
+    batch. asked: the trace of the request that waits for it.
     """
 
     model: Model
@@ -53,6 +51,7 @@ class Job:
     units: np.ndarray | None = None
     mixed: np.ndarray | None = None
     small: bool = False
+    asked: traces.Asked | None = field(default_factory=traces.asked)
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,25 @@ Seen = Callable[[Form, tuple[tuple[int, float], ...], Done], None]
 
 def run_jobs(jobs: Sequence[Job]) -> list[Done]:
     """All jobs in one forward pass, or one for each model when a batch falls into a change of models."""
-    results: list[Done | None] = [None] * len(jobs)
     groups: dict[int, list[tuple[int, Job]]] = {}
     for number, job in enumerate(jobs):
         groups.setdefault(id(job.model), []).append((number, job))
-    for group in groups.values():
-        edited = _run([job for _, job in group])
+    faces, asked = sum(map(faces_of, jobs)), [job.asked for job in jobs]
+    with traces.batch("networks", asked, requests=len(jobs), faces=faces):
+        return _run_groups(len(jobs), groups.values())
+
+
+def _run_groups(count: int, groups: Iterable[list[tuple[int, Job]]]) -> list[Done]:
+    results: list[Done | None] = [None] * count
+    for group in groups:
+        with traces.span("forward"):
+            edited = _run([job for _, job in group])
         start = 0
         for number, job in group:
             part = slice(start, start := start + len(job.wanted))
             mine = edited.take(part)
-            files = encode(job.form, job.model, job.located, mine) if job.small else None
+            with traces.span("encode") if job.small else traces.NOTHING:
+                files = encode(job.form, job.model, job.located, mine) if job.small else None
             results[number] = Done(job.located, mine, files)
     return results  # type: ignore[return-value]  # every job has got its own by now
 
@@ -121,68 +128,6 @@ def _run_transfers(
 def faces_of(job: Job) -> int:
     """A job's weight in a batch: the faces that come out of the networks for it."""
     return len(job.wanted)
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """Turns what is wrong with a picture into Problem 400, 413 or, of its face, 422."""
-    try:
-        yield
-    except TooManyPixels as error:
-        raise Problem(413, str(error)) from None
-    except UserError as error:
-        raise Problem(400, str(error)) from None
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How the pictures of a request are opened. size: the model's side. megapixels: the most of one picture. share:
-    what they are counted in. count: the whole photographs that are written; 0 where the face alone is shown, of which
-    the photograph is then forgotten, and a JPEG is decoded no larger than its face needs."""
-
-    size: int
-    megapixels: float
-    share: Share
-    count: int = 0
-
-    def read(self, form: Form, origin: str) -> tuple[np.ndarray, Announced]:
-        """The form's picture, uint8 H,W,3. Raises Problem, which names it by `origin`."""
-        with faults():
-            how: dict[str, Any] = {"megapixels": self.megapixels, "name": origin, "enough": self._enough(form.aligned)}
-            header = announced(form.image, **how)
-            if form.aligned and header.width != header.height:
-                raise Problem(422, not_square(origin, header.width, header.height))
-            require_few_pixels(form, header.width, header.height, self.count)
-            self.share.take(header.megapixels * (1 + self.count))
-            return read_picture(form.image, **how), header
-
-    def locate(
-        self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str, face: int | None = None
-    ) -> Located:
-        """The face of what `read` has read, in pixels of the file. found: the faces in it, None of an aligned one.
-        face: which of several. Raises Problem 422, which says where the faces are if `image` has several."""
-        try:
-            located = locate(photo, self.size, found, origin, face)
-        except SeveralFaces as error:
-            if origin != ORIGIN:  # a driver, of which none can be named
-                raise Problem(422, str(error)) from None
-            places = [place_of(each.box, each.landmarks, header.times).model_dump() for each in error.faces]
-            detail = f"{str(error).rstrip('.')}, or name it in the field face, from 1 on the left."
-            raise Problem(422, detail, more={"faces": places}) from None
-        except UserError as error:
-            raise Problem(422, str(error)) from None
-        if self.count:
-            return located
-        self.share.give_back(header.megapixels)
-        x0, y0, x1, y1 = (float(side) * header.times for side in located.box)
-        return replace(located, photo=located.face, box=(x0, y0, x1, y1), landmarks=located.landmarks * header.times)
-
-    def _enough(self, aligned: bool) -> int | None:
-        """Pixels of the longer side: those with which the smallest face that is found has the model's side."""
-        if self.count:
-            return None
-        searched = DETECTION_SIDES[1]
-        return 2 * self.size if aligned else max(2 * searched, self.size * searched // SMALLEST_FACE)
 
 
 class Answers:
@@ -237,7 +182,6 @@ class Answers:
         if form.format == "webp":
             ((index, intensity),) = wanted
             frames = tuple((index, share) for share in on_the_way(intensity))
-        loop = asyncio.get_running_loop()
         whole = form.view == "photo"
         located = await self._located(form, self._opening(editor.size, share, len(frames) if whole else 0))
         small = editor.size <= SMALL_SIDE and not whole
@@ -250,9 +194,9 @@ class Answers:
         if alone:
             files = done.files
             if files is None:
-                files = await loop.run_in_executor(self._pictures, encode, form, model, done.located, done.edited)
+                files = await self._run("encode", encode, form, model, done.located, done.edited)
             return Response(files[0], headers=headers, media_type=f"image/{form.format}")
-        body = await loop.run_in_executor(self._pictures, document, form, model, wanted, done)
+        body = await self._run("encode", document, form, model, wanted, done)
         return Response(body, headers=headers, media_type="application/json")
 
     async def _transfer(self, form: Form, model: Model, share: Share, *, as_image: bool) -> Response:
@@ -273,8 +217,8 @@ class Answers:
         checked = len(wanted) if self._self_check and not alone else 0
         faces = np.stack([driver.face for driver in driving]) if driving else None
         done = await self._forward(Job(model, form, wanted, checked, located, faces, units))
-        loop, headers = asyncio.get_running_loop(), {"Visage-Model": model.label}
-        files = await loop.run_in_executor(self._pictures, encode, form, model, done.located, done.edited)
+        headers = {"Visage-Model": model.label}
+        files = await self._run("encode", encode, form, model, done.located, done.edited)
         if alone:
             return Response(files[0], headers=headers, media_type="image/png")
         body = transfer_document(model, carrier.action_units, driving, files, done)
@@ -285,14 +229,14 @@ class Answers:
 
     async def _located(self, form: Form, opening: Opening, origin: str = ORIGIN) -> Located:
         """The face of the form's picture. Raises Problem 400, 413, 422 or 429, which name the picture by `origin`."""
-        run = asyncio.get_running_loop().run_in_executor
         if form.aligned:
-            return await run(self._pictures, _open_aligned, form, opening, origin)
-        photo, header = await run(self._pictures, opening.read, form, origin)
-        found = await self._find(photo)
-        return await run(self._pictures, opening.locate, photo, header, found, origin, form.face)
+            return await self._run("picture", opening.open_aligned, form, origin)
+        photo, header = await self._run("picture", opening.read, form, origin)
+        with traces.span("face"):
+            found = await self._find(photo)
+        return await self._run("align", opening.locate, photo, header, found, origin, form.face)
 
-
-def _open_aligned(form: Form, opening: Opening, origin: str) -> Located:
-    photo, header = opening.read(form, origin)
-    return opening.locate(photo, header, None, origin)
+    async def _run(self, name: str, work: Callable[..., Any], *given: Any) -> Any:
+        """What the work returns, done in a thread of the pictures; a span of this name."""
+        with traces.span(name):
+            return await asyncio.get_running_loop().run_in_executor(self._pictures, work, *given)

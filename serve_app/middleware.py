@@ -1,8 +1,11 @@
 """What stands around the routes: request ids, log and metrics, other addresses' pages, keys and limits."""
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -12,14 +15,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.access import CALLER, OPEN_FOLDERS, Guard, is_open
 from serve_app.api_keys import Keys
+from serve_app.haproxy import RECEIVED
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
 from serve_app.problems import Problem
 from serve_app.rate_limit import FIELDS, Limiter
+from visage.infra import traces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 # What nginx calls it when the caller has gone before there was an answer.
 GONE = 499
 OTHER = "other"
+METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
+TRACED = "/v1/"  # not what asks every few seconds whether there is an answer
+MOST_NS = 3600 * 10**9  # between HAProxy and a replica; more is a clock that is wrong
 
 
 @dataclass(frozen=True)
@@ -75,16 +86,39 @@ class Watch:
 
         if self._meters:
             self._meters.began()
-        try:
-            await self._app(scope, receive, count)
-        except Exception:
-            logger().exception("A fault of the server", extra={"request_id": scope[REQUEST_ID]})
-            if status != GONE:
-                raise
-            detail = f"The server met a fault of its own; its log tells of it under {scope[REQUEST_ID]}."
-            await Problem(500, detail).response()(scope, receive, count)
-        finally:
-            self._note(scope, status, sent, time.perf_counter() - started)
+        with self._traced(scope) as span:
+            try:
+                await self._app(scope, receive, count)
+            except Exception:
+                logger().exception("A fault of the server", extra={"request_id": scope[REQUEST_ID]})
+                if status != GONE:
+                    raise
+                detail = f"The server met a fault of its own; its log tells of it under {scope[REQUEST_ID]}."
+                await Problem(500, detail).response()(scope, receive, count)
+            finally:
+                self._note(scope, status, sent, time.perf_counter() - started)
+                if span:
+                    self._describe(span, scope, status)
+
+    @contextmanager
+    def _traced(self, scope: Scope) -> Iterator["Span | None"]:
+        """A span of the request from HAProxy on, in the caller's own trace where it has one."""
+        if not traces.is_on() or not scope["path"].startswith(TRACED):
+            yield None
+            return
+        headers = Headers(scope=scope)
+        since = _received(headers)
+        with traces.root("request", headers.get("traceparent"), since=since, served=True) as span:
+            if since:
+                traces.past("ingress", since)
+            yield span
+
+    def _describe(self, span: "Span", scope: Scope, status: int) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        path = self._label(scope)
+        span.update_name(f"{method} {path}")
+        fields = {"http.request.method": method, "http.route": path, "http.response.status_code": status}
+        span.set_attributes(fields | ({"error.type": str(status)} if status >= 500 else {}))
 
     def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         path, caller = self._label(scope), scope.get(CALLER, "")
@@ -111,6 +145,13 @@ class Watch:
         if "{" in (route := getattr(scope.get("route"), "path", "")):  # what stands in the braces is the caller's
             return str(route)
         return next((folder for folder in OPEN_FOLDERS if path.startswith(folder)), OTHER)
+
+
+def _received(headers: Headers) -> int | None:
+    """When HAProxy had the request's headers, in nanoseconds; None where it does not say, or its clock is ahead."""
+    given = re.fullmatch(r"t=(\d{16})", headers.get(RECEIVED, ""))
+    since = int(given[1]) * 1000 if given else 0
+    return since if 0 < time.time_ns() - since < MOST_NS else None
 
 
 def _length(headers: Headers) -> int | None:

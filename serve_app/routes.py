@@ -26,6 +26,7 @@ from serve_app.problems import Problem
 from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
 from visage.api.schema import Comparison, Expressions, ModelDescription, Schema, Transfers
 from visage.config.serving import Limits
+from visage.infra import traces
 from visage.methods import answering, usual_model
 from visage.methods.requests import DRIVER
 
@@ -72,7 +73,8 @@ def build_app(
         with gate.body(None if caller == ANYBODY else caller) as arrived:
             try:
                 async with asyncio.timeout(limits.upload_seconds):
-                    form = await read_form(request, limits.megabytes, fields, arrived)
+                    with traces.span("form"):
+                        form = await read_form(request, limits.megabytes, fields, arrived)
             except TimeoutError:
                 detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
                 raise Problem(408, detail, {"Connection": "close"}) from None

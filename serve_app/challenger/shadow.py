@@ -119,7 +119,8 @@ class Watch:
 
     async def _unseen(self, later: Later, model: Model) -> Values | None:
         wanted = later.wanted
-        done = await self._quiet.unseen(Job(model, later.form, wanted, len(wanted), later.face))
+        # Nobody waits for it: this task's context is that of whichever request came first.
+        done = await self._quiet.unseen(Job(model, later.form, wanted, len(wanted), later.face, asked=None))
         return _values(done.edited, len(wanted))
 
     async def _send_on(self) -> None:

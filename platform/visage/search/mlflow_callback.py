@@ -13,6 +13,7 @@ from ray.tune import Callback, Stopper
 from visage.config import Experiment
 from visage.config.read import without_passwords
 from visage.errors import Overtaken, UserError
+from visage.infra import traces
 from visage.infra.patience import patiently
 from visage.registry.record import THREADS
 from visage.registry.store import database_of
@@ -72,6 +73,7 @@ class MLflowCallback(OfTheDriver, Callback):
         self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
         self.best = before.best.score if before.best else None
         self.running: set[int] = set()
+        self.traces: dict[int, str] = {}  # of trials, where traces are on
         self.cut_off = {trial.number for trial in unfinished(recorder.study)}  # with an earlier part of the study
         self.described = time.monotonic()
         self.known = patiently(lambda: tracking.children(before.run_id, TRIAL))
@@ -87,6 +89,8 @@ class MLflowCallback(OfTheDriver, Callback):
         if number in self.running:  # it goes on: its process died
             return
         begun = self.recorder.noted(trial.trial_id, "run_id") or self.known.get(str(number), ("", ""))[0]
+        if "traceparent" in trial.config:
+            self.traces[number] = trial.config["traceparent"]
         key, folder, tags = self.recorder.trials[trial.trial_id].key, None, dict[str, str]()
         if number in self.cut_off:
             self.recorder.note(trial.trial_id, "state", RUNNING)
@@ -149,6 +153,7 @@ class MLflowCallback(OfTheDriver, Callback):
         A driver whose place was taken tells nothing more: the runs are the other's. Of a study that was cut off only
         what the stores take at once is told; its next part tells the rest. budget: the one that ended the study.
         """
+        self.recorder.cut_off()
         if isinstance(self.recorder.fault, Overtaken):
             self.outbox.stop()
             return
@@ -177,7 +182,8 @@ class MLflowCallback(OfTheDriver, Callback):
 
     def _send(self, number: int, letter: Letter) -> None:
         if number != STUDY:
-            self.runs.send(number, letter)
+            with traces.within("mlflow", self.traces.get(number)):
+                self.runs.send(number, letter)
             return
         with database_faults(self.recorder.storage):
             summary = summarise(self.recorder.study, weights={})

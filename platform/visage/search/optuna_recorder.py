@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from visage.config.aims import UNSEEN
 from visage.config.experiment import Search
 from visage.errors import UserError
+from visage.infra import traces
 from visage.infra.patience import Answer, patiently
+from visage.infra.traces import Long
 from visage.search.optuna_private import begun_trial, id_of_trial, storage_of
 from visage.search.strategy import sampler
 from visage.search.study import transactions
@@ -31,13 +33,15 @@ STATES = {
 
 @dataclass
 class Begun:
-    """A trial of the study that runs. key: its own in the database. attributes: the user attributes that it has."""
+    """A trial of the study that runs. key: its own in the database. attributes: the user attributes that it has.
+    trace: of it, where traces are on."""
 
     number: int
     key: int
     values: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     attributes: dict[str, Any]
+    trace: Long | None = None
 
 
 class OptunaRecorder:
@@ -89,6 +93,12 @@ class OptunaRecorder:
         """What a trial is told of its study: {"study": its run_id, "place": of its trials in a bucket}."""
         return {"study": self.run_id, "place": self.place}
 
+    def trace(self, trial_id: str) -> dict[str, str]:
+        """Begin a trial's trace; what the trial is told of it, which is nothing where traces are off."""
+        trial = self.trials[trial_id]
+        trial.trace = traces.begin("trial", number=trial.number, study=self.run_id)
+        return {"traceparent": trial.trace.traceparent} if trial.trace else {}
+
     def ended(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Record a trial that did not crash. result: its last one; a trial that halted goes on later."""
         if HALTED not in result:
@@ -104,7 +114,10 @@ class OptunaRecorder:
         complete = ending.state is State.COMPLETE
         values = [float(result.get(name, UNSEEN)) for name in self.objectives] if complete else []
         bounds = {str(bound): bound.violation(result[bound.metric]) for bound in self.constraints if complete}
-        self.ask(lambda: transactions.end(self.study, trial.key, state, values, attributes, bounds))
+        with traces.within("ending", trial.trace.traceparent if trial.trace else None):
+            self.ask(lambda: transactions.end(self.study, trial.key, state, values, attributes, bounds))
+        if trial.trace:
+            trial.trace.end(state=str(ending.state))
         del self.trials[trial_id]
         self.endings[trial.number] = ending
         ended = create_trial(
@@ -116,6 +129,12 @@ class OptunaRecorder:
         )
         ended.number = trial.number
         self.suggestions.ended(ended)
+
+    def cut_off(self) -> None:
+        """End the traces of the trials that still run."""
+        for trial in self.trials.values():
+            if trial.trace:
+                trial.trace.end(state="cut off")
 
     def noted(self, trial_id: str, name: str) -> Any:
         """A user attribute of a trial that runs, None without it."""

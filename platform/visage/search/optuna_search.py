@@ -15,8 +15,8 @@ from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 
 
 class StudySearch(OfTheDriver, Searcher):
-    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, and what says whose trial it is}, and
-    tells the four endings.
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, and what says whose trial it is and in
+    which trace}, and tells the four endings.
 
     begun: trials that were cut off, which go on before new ones start.
     """
@@ -34,7 +34,8 @@ class StudySearch(OfTheDriver, Searcher):
         except UserError as error:
             self.recorder.fault = error
             return None
-        return {"number": self.recorder.trials[trial_id].number, "values": values, **self.recorder.identity()}
+        number, told = self.recorder.trials[trial_id].number, self.recorder.trace(trial_id)
+        return {"number": number, "values": values, **self.recorder.identity(), **told}
 
     @guarded
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -9,6 +9,7 @@ import torch
 from visage.config import Experiment
 from visage.errors import UserError, one_line
 from visage.faces.faceset import FaceSet
+from visage.infra import traces
 from visage.infra.signals import uninterrupted
 from visage.judging.judges import Judges
 from visage.judging.networks.train import FaceNetworks
@@ -104,14 +105,16 @@ def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, 
     """The point with metrics, a picture of faces and a checkpoint; on other workers than the first, with none."""
     if validation is None:
         return replace(point, metrics={})
-    generator = trainer.averaged()
-    metrics = validation.metrics(generator)
-    picture = out / "faces" / f"{point.images:08d}.png"
-    with suppress(OSError):  # writing says why
-        picture.parent.mkdir(parents=True, exist_ok=True)
-    validation.picture(generator, picture)
+    with traces.span("evaluation", images=point.images):
+        generator = trainer.averaged()
+        metrics = validation.metrics(generator)
+        picture = out / "faces" / f"{point.images:08d}.png"
+        with suppress(OSError):  # writing says why
+            picture.parent.mkdir(parents=True, exist_ok=True)
+        validation.picture(generator, picture)
     trainer.evaluation = replace(point, metrics=metrics, faces=picture, checkpoint=out / "checkpoint")
-    trainer.save(out / "checkpoint")
+    with traces.span("checkpoint"):
+        trainer.save(out / "checkpoint")
     return trainer.evaluation
 
 

@@ -12,6 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from visage.config import Experiment
 from visage.config.experiment import Train
+from visage.infra import traces
 from visage.infra.remote_store import local
 from visage.training.progress import Diverged, Progress
 from visage.training.resources import worker_threads
@@ -64,7 +65,7 @@ def train_on_ray(
     Raises Diverged.
     """
     start = folder.place(CHECKPOINT) if resume else None
-    settings = {"experiment": experiment.model_dump_json(), "resume": start}
+    settings = {"experiment": experiment.model_dump_json(), "resume": start, "traceparent": traces.here()}
     storage = (folder.remote / RAY).uri if folder.remote else folder.path / RAY
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -109,9 +110,12 @@ def _worker(settings: dict[str, Any]) -> str | None:
             resume = local(settings["resume"], Path(folder) / "earlier")
         networks = face_networks(faces, experiment.judge)
         try:
-            train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)
+            with traces.within("worker", settings["traceparent"], rank=place.rank):
+                train(experiment, faces, Path(folder), _report, networks=networks, place=place, resume=resume)
         except Diverged as diverged:
             return str(diverged)
+        finally:
+            traces.flush()
     return None
 
 

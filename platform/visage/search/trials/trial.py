@@ -12,6 +12,7 @@ from visage.config import Experiment, replaced
 from visage.config.data import Data
 from visage.config.experiment import Judge, Train
 from visage.errors import NotWritten, one_line
+from visage.infra import traces
 from visage.infra.patience import patiently
 from visage.infra.ray_session import root
 from visage.search.study.endings import DIVERGED, FAILED, HALTED, reason_of
@@ -40,9 +41,10 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
         from visage.training.run import run_here
         from visage.training.trainer import here
 
-        faces, networks, judges = _loaded(
-            experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
-        )
+        with traces.span("load"):
+            faces, networks, judges = _loaded(
+                experiment.data, experiment.judge, here(chosen.train).device, paired=experiment.method.paired
+            )
         run_here(chosen, faces, networks, folder, report, resume=folder.resumable(), judges=judges)
 
     def trial(config: dict[str, Any]) -> None:
@@ -127,7 +129,8 @@ def tell_tune(folder: RunFolder) -> Report:
         result["faces"] = [] if folder.behind else waiting.copy()
         if not folder.behind:
             waiting.clear()
-        tune.report(result | ({"warning": point.warning} if point.warning else {}))
+        with traces.span("report"):
+            tune.report(result | ({"warning": point.warning} if point.warning else {}))
 
     return tell
 
@@ -142,13 +145,19 @@ def with_endings(work: Work, experiment: Experiment, study: Path, config: Mappin
     folder = folder_of(experiment, study, config)
 
     def attempt() -> None:
-        restore_or_reset(folder, study, config)
+        with traces.span("start"):
+            restore_or_reset(folder, study, config)
         work(replaced(experiment, config["values"]), folder, tell_tune(folder))
 
     try:
-        ending = _ending(attempt)
-    finally:  # also of a trial that Tune stops
-        folder.release()
+        with traces.within("process", config.get("traceparent")):
+            try:
+                ending = _ending(attempt)
+            finally:  # also of a trial that Tune stops
+                with traces.span("release"):
+                    folder.release()
+    finally:
+        traces.flush()  # Tune ends this process at once
     if ending:
         name, reason = ending
         last = results(folder, folder.points())[-1:] if _of_study(folder.path, config) else []
