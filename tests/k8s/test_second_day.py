@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import typer
 import yaml
 
-from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running
+from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running, selects
 from tests.k8s.test_manifests import CHECK
 from tests.k8s.test_reach import reached
 from visage.cli import app
@@ -299,3 +300,106 @@ def test_the_gateway_takes_the_place_of_the_ingress(rendered: Documents, tmp_pat
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
     longest = float(variables(endpoint(documents))["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]["value"])
     assert float(rule["timeouts"]["request"].removesuffix("s")) > longest
+
+
+def test_traces_go_to_the_collector_alone(rendered: Documents, tmp_path: Path) -> None:
+    documents, before = with_component(tmp_path, "traces"), rendered["overlays/production"]
+    told, was = (named(each, "ConfigMap")["visage"]["data"] for each in (documents, before))
+    more = {name: value for name, value in told.items() if name not in was}
+    assert all(name.startswith("OTEL_") for name in more)
+    url = urllib.parse.urlsplit(more["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    [way] = named(documents, "NetworkPolicy")["traces"]["spec"]["egress"]
+    home = (url.hostname or "").split(".")[1]
+    assert way["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": home}}}]
+    assert [each["port"] for each in way["ports"]] == [url.port]
+    assert reached(documents, rendered["jobs"]) == reached(before, rendered["jobs"])
+    senders = {pod.name for pod in running(documents) if "configMapRef" in str(pod.spec)}
+    selector = named(documents, "NetworkPolicy")["traces"]["spec"]["podSelector"]
+    assert senders == {pod.name for pod in running(documents) if selects(selector, pod.labels)}
+    assert not any("OTEL_" in str(each) for each in rendered["overlays/production"])
+
+
+def test_a_queued_study_is_one_that_kueue_lets_in(rendered: Documents, tmp_path: Path) -> None:
+    """By Kueue's page on RayJobs: no webhook of it has seen this."""
+
+    def amount(quantity: Any) -> float:
+        found = re.fullmatch(r"(\d+)(m|Mi|Gi)?", str(quantity))
+        assert found, quantity
+        return int(found[1]) * {None: 1.0, "m": 1e-3, "Mi": 2.0**20, "Gi": 2.0**30}[found[2]]
+
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    above = tmp_path / "k8s" / "overlays" / "queued"
+    above.mkdir()
+    component = ROOT / "k8s" / "components" / "kueue" / "kustomization.yaml"
+    lines = re.findall(r"^#   (resources: .*|components: .*)$", component.read_text(), re.MULTILINE)
+    kind = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
+    (above / "kustomization.yaml").write_text("\n".join([*kind, *lines]))
+    done = subprocess.run(["kubectl", "kustomize", above], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    documents = list(yaml.safe_load_all(done.stdout))
+    [job], [cluster] = named(documents, "RayJob").values(), named(documents, "RayCluster").values()
+    spec, standing = job["spec"], cluster["spec"]
+    own = spec["rayClusterSpec"]
+    assert spec["suspend"] is spec["shutdownAfterJobFinishes"] is True
+    assert "clusterSelector" not in spec
+    assert "enableInTreeAutoscaling" not in own
+    [group] = own["workerGroupSpecs"]
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
+    # Its pods are those of the jobs' cluster, and so are the policies that hold for them.
+    assert own["headGroupSpec"] == standing["headGroupSpec"]
+    assert group["template"] in [each["template"] for each in standing["workerGroupSpecs"]]
+    assert {name: own[name] for name in ("rayVersion", "authOptions")} == {
+        name: standing[name] for name in ("rayVersion", "authOptions")
+    }
+    # From its label to the machines by names, and whatever a pod asks for has a quota, in which one study fits.
+    local = named(documents, "LocalQueue")[job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]]
+    assert local["metadata"]["namespace"] == job["metadata"]["namespace"]
+    queue = named(documents, "ClusterQueue")[local["spec"]["clusterQueue"]]
+    assert not any("namespace" in each["metadata"] for each in named(documents, "ClusterQueue").values())
+    assert queue["spec"]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "visage"}}
+    [covered] = queue["spec"]["resourceGroups"]
+    [flavor] = covered["flavors"]
+    assert flavor["name"] in named(documents, "ResourceFlavor")
+    quota = {each["name"]: amount(each["nominalQuota"]) for each in flavor["resources"]}
+    assert set(quota) == set(covered["coveredResources"])
+    asked: dict[str, float] = {}
+    submitter = spec["submitterPodTemplate"]
+    for count, template in (
+        (1, own["headGroupSpec"]["template"]),
+        (group["replicas"], group["template"]),
+        (1, submitter),
+    ):
+        for container in template["spec"]["containers"]:
+            # What a container is bound to and does not ask for, it asks for as much of.
+            needs = container["resources"]["limits"] | container["resources"]["requests"]
+            for name, value in needs.items():
+                asked[name] = asked.get(name, 0) + count * amount(value)
+    assert set(asked) <= set(quota)
+    assert all(asked[name] <= quota[name] for name in asked)
+    if CHECK.is_file():  # which knows KubeRay's schemas and not Kueue's
+        said = subprocess.run([sys.executable, CHECK, above], capture_output=True, text=True).stdout
+        *faults, total = said.splitlines()
+        assert "documents" in total
+        assert {line.split()[1].partition("/")[0] for line in faults} == {
+            "ClusterQueue",
+            "LocalQueue",
+            "ResourceFlavor",
+        }
+
+
+def test_an_image_may_be_named_by_its_digest(tmp_path: Path) -> None:
+    digest = f"sha256:{'0' * 64}"
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    file = tmp_path / "k8s" / "overlays" / "gpu" / "kustomization.yaml"
+    own = yaml.safe_load(file.read_text())
+    page = (ROOT / "docs" / "kubernetes.md").read_text().partition("## Digests")[2].partition("\n## ")[0]
+    own["images"] = yaml.safe_load(
+        page[page.index("    images:") :].partition("\n\n")[0].replace("sha256:...", digest)
+    )["images"]
+    file.write_text(yaml.safe_dump(own, sort_keys=False))
+    done = subprocess.run(["kubectl", "kustomize", file.parent], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    images = re.findall(r"image: (\S+)", done.stdout)
+    assert len(set(images)) == 4  # both of Visage have one name here, and one digest
+    assert {image.partition("@")[2] for image in images} == {digest}
+    assert len({each["name"] for each in own["images"]}) == 5

@@ -28,14 +28,16 @@ tune(read_config(Experiment, Path("study.yaml")))
 """
 
 
-def tune(faces: FaceSet, folder: Path, workers: int = 1, **more: str) -> subprocess.CompletedProcess[str]:
-    """A real study of two trials in a process of its own, with a Ray of its own."""
+def tune(
+    faces: FaceSet, folder: Path, trials: int = 1, workers: int = 1, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """A real study in a process of its own, with a Ray of its own."""
     settings: dict[str, Any] = {
         "data": {"dir": str(faces.dir)},
         "method": {"width": 8, "discriminator_width": 8},
         "train": {"images": 32, "batch": 8, "evaluate_every": 16, "evaluate_pairs": 8, "workers": workers},
         "judge": {"images": 4_000, "bootstrap": 100},
-        "search": {"name": "anna-smith", "trials": 2, "space": SPACE, "scheduler": "none", "concurrency": 1},
+        "search": {"name": "anna-smith", "trials": trials, "space": SPACE, "scheduler": "none", "concurrency": 1},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(settings))
     gone = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
@@ -47,13 +49,13 @@ def tune(faces: FaceSet, folder: Path, workers: int = 1, **more: str) -> subproc
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_trial_is_a_tree_of_its_stages(judged: Judged, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("count", "workers"), [(2, 1), (1, 2)])
+def test_a_trial_is_a_tree_of_its_stages(judged: Judged, tmp_path: Path, count: int, workers: int) -> None:
     with receiver() as received:
-        done = tune(judged[0], tmp_path, workers, OTEL_SERVICE_NAME="studies", **received.variables)
+        done = tune(judged[0], tmp_path, count, workers, OTEL_SERVICE_NAME="studies", **received.variables)
     assert done.returncode == 0, done.stderr
     trials = received.named("trial")
-    assert [trial.attributes["visage.number"] for trial in trials] == [0, 1]
+    assert [trial.attributes["visage.number"] for trial in trials] == list(range(count))
     assert {trial.attributes["visage.state"] for trial in trials} == {"complete"}
     assert {trial.service for trial in trials} == {"studies"}
     for trial in trials:
