@@ -1,15 +1,14 @@
-"""What an address must not cost: a folder of one's own, progress that no copy has, a name with a space."""
+"""What a run keeps at an address must not cost: progress that no copy has, a record, a folder of one's own."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from visage.config import Experiment, replaced
-from visage.config.data import Data
-from visage.errors import NotWritten, UserError
+from visage.errors import UserError
 from visage.faces.faceset import FaceSet
-from visage.faces.shared import opened, upload
 from visage.infra.remote_store import Store
 from visage.judging.networks.train import FaceNetworks
 from visage.registry.record import check_faces, read_record
@@ -40,23 +39,33 @@ def experiment(judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def trained(
-    experiment: Experiment, judged: Judged, *, resume: bool | None, until: int = 0, away: bool = False
-) -> list[int]:
-    """The images of the evaluations of a training that Ctrl-C ends at so many images; with `away` no copy is made."""
-    folder, points = RunFolder.of(Path("run"), experiment.train), list[int]()
+    experiment: Experiment, judged: Judged, *, resume: bool | None, until: int = 0,
+    meanwhile: AbstractContextManager[None] | None = None,
+) -> list[int]:  # fmt: skip
+    """Train in the folder `run` until Ctrl-C comes at so many images; returned are the images of the evaluations."""
+    folder, evaluated = RunFolder.of(Path("run"), experiment.train), list[int]()
 
     def report(point: Progress) -> None:
         if point.metrics is not None:
-            points.append(point.images)
+            evaluated.append(point.images)
         if point.images == until:
             raise KeyboardInterrupt
 
-    with folder.lock(resume=resume) as resumed, pytest.MonkeyPatch.context() as patch:
-        if away:
-            gone = property(lambda self: (_ for _ in ()).throw(OSError("no route to it")))
-            patch.setattr(Store, "_place", gone)
+    with folder.lock(resume=resume) as resumed, meanwhile or nullcontext():
         run(experiment, *judged, folder, report, resume=resumed)
-    return points
+    return evaluated
+
+
+@contextmanager
+def bucket_away() -> Iterator[None]:
+    """No bucket is reached."""
+
+    def refuse(store: Store) -> None:
+        raise OSError("no route to it")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "_place", property(refuse))
+        yield
 
 
 def reached(folder: Path) -> int:
@@ -69,7 +78,7 @@ def test_what_no_copy_has_is_gone_on_with(experiment: Experiment, judged: Judged
     with pytest.raises(KeyboardInterrupt):
         trained(experiment, judged, resume=False, until=16)
     with pytest.raises(KeyboardInterrupt, match=r"kept/run: is away or refuses \(no route to it\)"):
-        trained(experiment, judged, resume=True, until=32, away=True)
+        trained(experiment, judged, resume=True, until=32, meanwhile=bucket_away())
     assert (reached(tmp_path / "run"), reached(tmp_path / "kept" / "run")) == (32, 16)
     assert trained(experiment, judged, resume=True) == [16, 32, 48]
     assert reached(tmp_path / "kept" / "run") == 48
@@ -140,104 +149,22 @@ def test_a_run_that_is_refused_stays_what_it_is(experiment: Experiment, judged: 
     assert reached(tmp_path / "run") == 24
 
 
-def test_another_folder_is_no_copy_of_the_address(judged: Judged, tmp_path: Path) -> None:
-    """As a run's record names an address, and `--from-run RUN --set data.dir=DIR` lays a folder over it."""
-    place = f"file://{tmp_path}/there"
-    upload(replace(judged[0], address=place))
-    recorded = Data.model_validate({"dir": place})
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "photo.jpg").write_bytes(b"the only one")
-    laid = Data.model_validate({**recorded.model_dump(), "dir": mine})
-    assert laid.address is None
-    with pytest.raises(UserError, match=r"mine.*holds no face set|mine.*no face set"):
-        opened(laid)
-    assert (mine / "photo.jpg").read_bytes() == b"the only one"
-    worker = Data.model_validate({**recorded.model_dump(), "dir": recorded.dir.absolute()})
-    assert worker.address == place
-
-
-def test_another_address_takes_the_place_of_the_recorded_one() -> None:
-    recorded = Data.model_validate({"dir": "s3://bucket/one"})
-    assert Data.model_validate({**recorded.model_dump(), "dir": "s3://bucket/two"}).address == "s3://bucket/two"
-
-
-@pytest.mark.parametrize("name", ["a b", "Müller", "50%25", "[x]"])
-@pytest.mark.parametrize("kind", ["s3", "file"])
-def test_any_name_that_a_folder_has_an_address_has(
-    kind: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "one").write_text("1")
-    base = request.getfixturevalue("bucket") if kind == "s3" else f"file://{tmp_path}/kept"
-    store = Store(base) / name
-    store.push(folder)
-    assert store.read("one") == b"1"
-    assert store.get(tmp_path / "got")
-    if kind == "file":
-        assert (tmp_path / "kept" / name / "one").is_file()
-
-
-def test_half_a_set_is_no_set(judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another set takes the place of the one at an address, and the bucket goes away between two files."""
-    store = Store(f"file://{tmp_path}/there")
-    upload(replace(judged[0], address=store.address))
-    (tmp_path / "there" / "set.json").write_text("{}")  # another one
-    (tmp_path / "there" / "inner").mkdir()
-    (tmp_path / "there" / "inner" / "set.json").write_text("of a set below")
-    send, sends = Store._send, []
-
-    def away(self: Store, path: Path, name: str) -> None:
-        sends.append(name)
-        if len(sends) > 3:
-            raise NotWritten("is away.")
-        send(self, path, name)
-
-    monkeypatch.setattr(Store, "_send", away)
-    with pytest.raises(NotWritten):
-        upload(replace(judged[0], address=store.address))
-    assert store.read("set.json") is None
-    assert store.read("inner/set.json") == b"of a set below"
-
-
-def test_a_copy_is_of_one_set(judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another set takes the place of the one at an address while it is copied."""
-    monkeypatch.chdir(tmp_path)
-    there = tmp_path / "there"
-    upload(replace(judged[0], address=f"file://{there}"))
-    asked = Data.model_validate({"dir": f"file://{there}"})
-    get = Store.get
-
-    def replacing(self: Store, folder: Path, **skipped: tuple[str, ...]) -> bool:
-        done = get(self, folder, **skipped)
-        (there / "set.json").write_text("{}")
-        return done
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "get", replacing)
-        with pytest.raises(UserError, match=f"^file://{there}: another set took its place meanwhile; run"):
-            opened(asked)
-    assert not asked.dir.exists()
-    (there / "set.json").write_bytes((judged[0].dir / "set.json").read_bytes())
-    assert opened(asked).sha256 == judged[0].sha256
-
-
 def test_an_ablation_of_other_settings_stays_what_it_is(
     experiment: Experiment, judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visage.search.ablation.run._on_ray", lambda *_: None)
-    several = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
+    """In a folder of this machine, and at an address where a folder of the same name has its copy."""
+    monkeypatch.setattr("visage.search.ablation.run._on_ray", lambda *_: None)  # no run comes to a result
+    whole = Experiment.model_validate({**experiment.model_dump(), "ablation": VARIANTS})
+    alone, longer = replaced(whole, {"train.storage": None}), replaced(whole, {"train.images": 64})
 
-    def ablated(out: Path, path: str, value: object) -> None:
-        asked = replaced(several, {path: value})
-        ablate(asked, judged[0], judged[1], out, lambda *_: None)
+    def ablated(asked: Experiment, out: str) -> None:
+        ablate(asked, *judged, Path(out), lambda *_: None)
 
     with pytest.raises(UserError, match="all runs of whole diverged"):
-        ablated(Path("mine/weights"), "train.storage", None)
+        ablated(alone, "mine/weights")
     with pytest.raises(UserError, match="all runs of whole diverged"):
-        ablated(Path("theirs/weights"), "train.images", 64)
+        ablated(longer, "theirs/weights")
     before = Path("mine/weights/whole-0/settings.json").read_text()
     with pytest.raises(UserError, match="holds a run of other settings"):
-        ablated(Path("mine/weights"), "train.images", 64)
+        ablated(longer, "mine/weights")
     assert Path("mine/weights/whole-0/settings.json").read_text() == before

@@ -96,6 +96,16 @@ def test_a_bucket_that_refuses_or_is_away_is_one_sentence(
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a b", "Müller", "50%25", "[x]"])
+def test_any_name_that_a_folder_has_an_address_has(store: Store, folder: Path, name: str, tmp_path: Path) -> None:
+    place = store / name
+    place.push(folder)
+    assert place.read("two") == b"2"
+    assert place.get(tmp_path / "got")
+    if store.address.startswith("file:"):
+        assert (tmp_path / "kept" / name / "two").is_file()
+
+
 @pytest.mark.parametrize(
     "address",
     [
