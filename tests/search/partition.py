@@ -18,7 +18,7 @@ import ray
 
 from k8s.servers import Server, listens
 from serve_app.ingress import free_ports
-from tests.search.fakes import experiment, trials
+from tests.search.fakes import GOAL, experiment, trials
 from visage.search.tune import tune
 
 HEAD, NODES, TRIALS = "10.99.0.1", ("10.99.0.2", "10.99.0.3"), 12
@@ -41,24 +41,46 @@ def living() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
+class Steps:
+    """What the trials did, in a file: a line for each step of a trial, with the address of its node."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "steps"
+        self.file.touch()
+
+    def note(self, trial: int, images: int) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{trial} {images} {ray.util.get_node_ip_address()}\n")
+
+    def done(self) -> list[tuple[str, str]]:
+        """The trial and the node of each step."""
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        return [(trial, node) for trial, _, node in lines]
+
+
 class Node:
     """A node with a network of its own. plug joins it to the switch; pull parts it, and neither end is told."""
 
     def __init__(self, parts: ExitStack, folder: Path, number: int, gcs: int) -> None:
+        """parts: ends what this starts. gcs: the port of the head that it joins."""
         self.parts, self.folder, self.gcs = parts, folder, gcs
         self.port, self.address, self.starts = f"port{number}", NODES[number], 0
-        holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        parts.callback(holder.kill)
-        here = os.readlink("/proc/self/ns/net")
-        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != here)
-        self.inside = ["nsenter", "--target", str(holder.pid), "--net"]
-        ip("link", "add", self.port, "type", "veth", "peer", "name", "eth", "netns", holder.pid)
-        own = ("link set lo up", f"addr add {self.address}/24 dev eth", "link set eth up")
-        for words in own:
-            subprocess.run([*self.inside, "ip", *words.split()], check=True)
-        ip("link", "set", self.port, "up")
+        self.inside = self._network()
         self.plug()
         self.start()
+
+    def _network(self) -> list[str]:
+        """A network with a cable to the switch, which is not plugged in yet; what a command in it begins with."""
+        holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self.parts.callback(holder.kill)
+        here = os.readlink("/proc/self/ns/net")
+        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != here)
+        ip("link", "add", self.port, "type", "veth", "peer", "name", "eth", "netns", holder.pid)
+        ip("link", "set", self.port, "up")
+        inside = ["nsenter", "--target", str(holder.pid), "--net"]
+        for words in ("link set lo up", f"addr add {self.address}/24 dev eth", "link set eth up"):
+            subprocess.run([*inside, "ip", *words.split()], check=True)
+        return inside
 
     def plug(self) -> None:
         ip("link", "set", self.port, "master", "switch")
@@ -67,18 +89,21 @@ class Node:
         ip("link", "set", self.port, "nomaster")
 
     def start(self) -> None:
-        """A raylet, when it has joined."""
+        """Start a raylet and wait until it has joined."""
         self.starts, before = self.starts + 1, living()
-        place = ("--address", f"{HEAD}:{self.gcs}", "--node-ip-address", self.address)
-        command = [*self.inside, *START, 1, *place]
+        command = [*self.inside, *START, 1, "--address", f"{HEAD}:{self.gcs}", "--node-ip-address", self.address]
         log = f"{self.port}-{self.starts}"
         self.raylet = self.parts.enter_context(Server(self.folder, log, command, lambda: living() > before, TOKEN))
 
 
-def parted(seconds: float) -> Callable[[Node, Path], None]:
+Mode = Callable[[Node, Path, Steps], None]
+"""Parts the node, which is in the middle of a trial; given the study's folder and what its trials did."""
+
+
+def parted(seconds: float) -> Mode:
     """For so long."""
 
-    def part(node: Node, folder: Path) -> None:
+    def part(node: Node, folder: Path, steps: Steps) -> None:
         node.pull()
         time.sleep(seconds)
         node.plug()
@@ -86,14 +111,12 @@ def parted(seconds: float) -> Callable[[Node, Path], None]:
     return part
 
 
-def lost(node: Node, folder: Path) -> None:
+def lost(node: Node, folder: Path, steps: Steps) -> None:
     """Until Ray takes the node for dead and its trial goes on elsewhere; then the others wait until it is back."""
-    steps = folder / "steps"
-    [cut] = {line.split()[0] for line in steps.read_text().splitlines() if node.address in line}
+    [cut] = {trial for trial, at in steps.done() if at == node.address}
     node.pull()
-    until(lambda: living() == len(NODES))
-    until(lambda: any(line.startswith(f"{cut} ") and node.address not in line
-                      for line in steps.read_text().splitlines()))  # fmt: skip
+    until(lambda: living() == len(NODES))  # the head and the other one
+    until(lambda: any(trial == cut and at != node.address for trial, at in steps.done()))
     (folder / "moved").touch()
     assert node.raylet.process.poll() is None  # it hears of nothing
     node.plug()
@@ -105,41 +128,52 @@ def lost(node: Node, folder: Path) -> None:
 MODES = {"shortly": parted(10), "longer": parted(40), "lost": lost}
 
 
-def main(folder: Path, mode: Callable[[Node, Path], None]) -> None:
-    steps = folder / "steps"
-    steps.touch()
+def switched() -> None:
+    """The head's network: itself and a switch at which it has its address."""
     ip("link", "set", "lo", "up")
     ip("link", "add", "switch", "type", "bridge")
     ip("addr", "add", f"{HEAD}/24", "dev", "switch")
     ip("link", "set", "switch", "up")
 
+
+def head(parts: ExitStack, folder: Path) -> int:
+    """Start a head without CPUs and join it; returned is its port for the nodes."""
+    gcs, dashboard = free_ports(2)
+    # Short, as a socket's path may have a hundred letters.
+    session = parts.enter_context(tempfile.TemporaryDirectory(prefix="visage-ray-", ignore_cleanup_errors=True))
+    place = ("--node-ip-address", HEAD, "--port", gcs, "--dashboard-port", dashboard, "--temp-dir", session)
+    parts.enter_context(Server(folder, "head", [*START, 0, "--head", *place], lambda: listens(dashboard), TOKEN))
+    parts.callback(ray.shutdown)
+    ray.init(address=f"{HEAD}:{gcs}", log_to_driver=False)
+    return gcs
+
+
+def main(folder: Path, mode: Mode) -> None:
+    """Run the study, and part the first node when it has done three steps. Leaves in the folder: `steps`, `healed` when
+    the node is back or the parting failed, and `living`, how many nodes Ray has at the end."""
+    steps = Steps(folder)
+
     def behaviour(number: int, values: dict[str, float], images: int) -> float:
-        with steps.open("a") as file:
-            file.write(f"{number} {images} {ray.util.get_node_ip_address()}\n")
+        steps.note(number, images)
         time.sleep(1)
         while (folder / "moved").exists() and not (folder / "healed").exists():
             time.sleep(0.2)
-        return images / 900
+        return images / GOAL
 
-    def change() -> None:
+    def part(node: Node) -> None:
         try:
-            until(lambda: steps.read_text().count(nodes[0].address) >= 3)
-            mode(nodes[0], folder)
+            until(lambda: [at for _, at in steps.done()].count(node.address) >= 3)
+            mode(node, folder, steps)
         finally:
             (folder / "healed").touch()
 
-    gcs, dashboard = free_ports(2)
+    switched()
     with ExitStack() as parts:
-        # Short, as a socket's path may have a hundred letters.
-        session = parts.enter_context(tempfile.TemporaryDirectory(prefix="visage-ray-", ignore_cleanup_errors=True))
-        place = ("--node-ip-address", HEAD, "--port", gcs, "--dashboard-port", dashboard, "--temp-dir", session)
-        parts.enter_context(Server(folder, "head", [*START, 0, "--head", *place], lambda: listens(dashboard), TOKEN))
-        parts.callback(ray.shutdown)
-        ray.init(address=f"{HEAD}:{gcs}", log_to_driver=False)
+        gcs = head(parts, folder)
         nodes = [Node(parts, folder, number, gcs) for number in range(len(NODES))]
-        changing = parts.enter_context(ThreadPoolExecutor(1)).submit(change)
+        parting = parts.enter_context(ThreadPoolExecutor(1)).submit(part, nodes[0])
         tune(experiment(folder, f"sqlite:///{folder}/mlflow.db", trials=TRIALS), trials=trials(behaviour))
-        changing.result()
+        parting.result()
         (folder / "living").write_text(f"{living()}")
 
 
