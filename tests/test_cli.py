@@ -200,7 +200,9 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_that_takes_a_registry_heeds_the_environment(tmp_path: Path) -> None:
+def test_every_command_that_takes_a_registry_heeds_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from typer.main import get_command
 
     from visage.cli import app
@@ -212,9 +214,8 @@ def test_every_command_that_takes_a_registry_heeds_the_environment(tmp_path: Pat
     assert len(stores) > 7
     assert set(stores.values()) == {"MLFLOW_TRACKING_URI"}, stores
     arguments = ("transfer", "photo.jpg", "--from", "driver.jpg", "--out", "a.png")
-    assert_one_sentence(
-        visage(*arguments, folder=tmp_path, MLFLOW_TRACKING_URI="sqlite:///elsewhere.db"), "elsewhere.db"
-    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    assert_one_sentence(visage_here(*arguments, folder=tmp_path), "elsewhere.db")
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_final_training_that_was_cut_off_goes_on(
     monkeypatch.chdir(tmp_path)
     # A study that its budget ended before its last trial goes the same road.
     ends = {"trials": 9, "concurrency": 1, "stop": {"goal": {"score": ">= 0"}}}
-    asked = experiment(judged[0], tmp_path, final={"train.images": 1_600, "train.evaluate_every": 400}, **ends)
+    asked = experiment(judged[0], tmp_path, final={"train.images": 800, "train.evaluate_every": 200}, **ends)
 
     def interrupt() -> None:
         for _ in range(6_000):
@@ -155,9 +155,9 @@ def test_a_final_training_that_was_cut_off_goes_on(
     with pytest.raises(UserError, match=r"cut off; go on with: .*--resume"):
         tune_and_publish(asked, resume=False)
     (folder,) = tmp_path.glob("runs/tune/short/final-*")
-    assert load(folder / "checkpoint")["images"] < 1_600
+    assert load(folder / "checkpoint")["images"] < 800
     tune_and_publish(asked, resume=True)
-    assert load(folder / "checkpoint")["images"] == 1_600
+    assert load(folder / "checkpoint")["images"] == 800
 
     client = MlflowClient(asked.registry.tracking_uri)
     study = load_study("short", asked.search.storage)
