@@ -46,6 +46,7 @@ def test_another_program_s_answer_is_one_sentence(foreign: str) -> None:
             client.model()
 
 
+@pytest.mark.slow
 def test_it_installs_alone(tmp_path: Path) -> None:
     """The package of `client/` is whole, and small: of what Visage needs it imports nothing heavy."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]

@@ -131,6 +131,7 @@ def test_eyes_on_their_way_are_not_held_back_and_cuts_are_kept() -> None:
     assert np.isnan(smoothed(nothing, 25)).all()
 
 
+@pytest.mark.slow
 @with_ffmpeg
 def test_what_is_no_clip_is_one_sentence(film: Callable[..., Path], tmp_path: Path, bundle: Any) -> None:
     clip = film("clip.mp4")
@@ -155,6 +156,7 @@ def test_what_is_no_clip_is_one_sentence(film: Callable[..., Path], tmp_path: Pa
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 def test_without_ffmpeg_it_says_so(tmp_path: Path, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "clip.mp4").write_bytes(b"x")

@@ -65,6 +65,7 @@ def test_what_the_pages_name_is_there(page: Path) -> None:
         assert (ROOT / path).exists() or (ROOT / "k8s" / path).exists(), f"{page.name}: {path}"
 
 
+@pytest.mark.slow
 def test_mlflow_takes_the_searches_of_the_pages(tmp_path: Path) -> None:
     from visage.registry.tracking import Tracking
 

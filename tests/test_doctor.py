@@ -97,6 +97,7 @@ def test_a_home_that_cannot_be_written_is_said(config: Path, monkeypatch: pytest
     assert "VISAGE_HOME" in of(found, "folder").mend
 
 
+@pytest.mark.slow
 def test_what_does_not_answer_is_given_up(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket that takes the connection and says nothing."""
     monkeypatch.setattr(machine, "SECONDS", 2.0)

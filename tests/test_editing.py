@@ -87,6 +87,7 @@ def test_the_fast_number_format_keeps_the_faces(editor: ExpressionEditor, bundle
     assert np.abs(exact - quick).mean() <= 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "generator",
     [

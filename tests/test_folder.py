@@ -77,6 +77,7 @@ def stamps(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*.*") if path.suffix in ENDINGS}
 
 
+@pytest.mark.slow
 def test_every_photograph_becomes_a_picture_or_a_line(
     source: Path, tmp_path: Path, way: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_every_photograph_becomes_a_picture_or_a_line(
     assert "torn.jpg" in said
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_taken_over_and_what_changed_is_made_again(
     source: Path, tmp_path: Path, way: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +118,7 @@ def test_what_is_whole_is_taken_over_and_what_changed_is_made_again(
         edit(source, out, way, to="sad")
 
 
+@pytest.mark.slow
 def test_both_roads_make_the_same(source: Path, tmp_path: Path, bundle: Any, url: str) -> None:
     """And a single photograph's road makes it too."""
     for name in ("nobody.png", "torn.jpg"):
@@ -128,6 +131,7 @@ def test_both_roads_make_the_same(source: Path, tmp_path: Path, bundle: Any, url
     assert np.abs(here.astype(int) - alone).max() <= 2
 
 
+@pytest.mark.slow
 def test_animations_of_a_folder(source: Path, tmp_path: Path, way: dict[str, Any]) -> None:
     from visage.editing.expression import FRAMES
 
@@ -137,6 +141,7 @@ def test_animations_of_a_folder(source: Path, tmp_path: Path, way: dict[str, Any
         assert image.n_frames == FRAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["driver", "units"])
 def test_transfers_of_a_folder(source: Path, tmp_path: Path, asked: str) -> None:
     bundle = make_bundle(tmp_path / "bundle", method="eft")
@@ -151,6 +156,7 @@ def test_transfers_of_a_folder(source: Path, tmp_path: Path, asked: str) -> None
         transfer_photo(source, [source / "a.png"] * 2, tmp_path / "out2", au=None, **common)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_meant_is_refused_before_a_picture(source: Path, tmp_path: Path, bundle: Any) -> None:
     way = {"model": str(bundle.dir), "url": None}
     for out in (source, source / "inner" / "out", tmp_path):

@@ -124,6 +124,7 @@ def test_answers_are_typed_and_unknown_fields_do_no_harm(ask: Ask, script: Scrip
     assert model.expressions == ("neutral", "happy")
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("status", [429, 503])
 def test_it_waits_as_long_as_it_is_told(ask: Ask, script: Script, url: str, status: int) -> None:
@@ -135,6 +136,7 @@ def test_it_waits_as_long_as_it_is_told(ask: Ask, script: Script, url: str, stat
     assert script.bodies[0].count(b"picture") == script.bodies[2].count(b"picture") == 1
 
 
+@pytest.mark.slow
 @both
 def test_retry_after_may_be_a_date(ask: Ask, script: Script, url: str) -> None:
     # Dates have whole seconds, so this is more than one away.
@@ -160,6 +162,7 @@ def test_a_wait_beyond_its_patience_is_the_fault_itself(ask: Ask, script: Script
     assert len(script.times) == 1
 
 
+@pytest.mark.slow
 @both
 def test_patience_bounds_all_attempts_together(ask: Ask, script: Script, url: str) -> None:
     script.steps = [problem(503, "1")]

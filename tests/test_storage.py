@@ -79,6 +79,7 @@ def test_a_path_is_its_own_copy(folder: Path, tmp_path: Path) -> None:
     assert content(str(folder / "two")) == b"2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("AWS_SECRET_ACCESS_KEY", "of-somebody-else"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")],

@@ -86,6 +86,7 @@ def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: lis
         )
 
 
+@pytest.mark.slow
 def test_action_units_take_the_place_of_a_driver(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/mlflow.db"
     made = {}
@@ -119,6 +120,7 @@ def test_what_is_not_named_stays_as_the_model_reads_it(bundle: Any) -> None:
     assert np.abs(with_driver[1] - made[0]).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drivers", "au", "words"),
     [
@@ -150,6 +152,7 @@ def test_bad_action_units_are_one_sentence(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_without_the_map_says_that_it_cannot(photos: list[Path], tmp_path: Path) -> None:
     older = make_bundle(tmp_path / "older", method="eft", units=())
     out = tmp_path / "out.png"

@@ -33,6 +33,7 @@ def unit(row: object, au: int) -> float:
     return row.aus[AUS.index(au)]  # type: ignore[attr-defined, no-any-return]
 
 
+@pytest.mark.slow
 def test_procedural_faces_turn_and_are_fine_where_it_is_asked_for(tmp_path: Path) -> None:
     made = prepare_if_absent(data(tmp_path / "set", layout="synthetic", turn=15, fine=True))
     assert made.aus is not None
@@ -159,6 +160,7 @@ def test_nobody_needs_two_expressions_in_an_unpaired_folder(tmp_path: Path) -> N
     assert len({row.identity for row in read_layout("unpaired", tmp_path).rows}) == 8
 
 
+@pytest.mark.slow
 def test_further_people_show_units_and_are_in_no_part_that_is_judged(tmp_path: Path) -> None:
     plain = prepare_if_absent(data(tmp_path / "plain", layout="synthetic", turn=15))
     made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15, units=4))
@@ -187,6 +189,7 @@ def test_further_people_show_units_and_are_in_no_part_that_is_judged(tmp_path: P
         prepare_if_absent(data(tmp_path / "units", layout="synthetic", turn=15))
 
 
+@pytest.mark.slow
 def test_neighbours_who_show_units_show_the_same_ones(tmp_path: Path) -> None:
     made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", units=8))
     others, practice = shown_by_another(made), made.part(PRACTICE)
@@ -201,6 +204,7 @@ def test_neighbours_who_show_units_show_the_same_ones(tmp_path: Path) -> None:
     np.testing.assert_array_equal(others[rest], rest)
 
 
+@pytest.mark.slow
 def test_the_judge_keeps_no_more_people_than_it_can_learn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering, "READING_MOST", 2)
     made = prepare_if_absent(data(tmp_path / "units", layout="synthetic", units=10))

@@ -71,6 +71,7 @@ def test_eyes_on_one_another_are_refused() -> None:
         align(scene(320, 240, 0), np.array([[50.0, 50.0], [51.0, 50.0]]), 64)
 
 
+@pytest.mark.slow
 @given(eyes(), sizes, st.integers(0, 100), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_an_unchanged_face_gives_the_photograph_back(
@@ -82,6 +83,7 @@ def test_an_unchanged_face_gives_the_photograph_back(
     assert np.abs(pasted.astype(int) - picture).max() <= 1
 
 
+@pytest.mark.slow
 @given(eyes(), sizes, st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 def test_outside_the_face_every_pixel_stays(landmarks: np.ndarray, size: int, seed: int) -> None:
@@ -96,6 +98,7 @@ def test_outside_the_face_every_pixel_stays(landmarks: np.ndarray, size: int, se
     assert (picture == before).all()
 
 
+@pytest.mark.slow
 @given(eyes(), sizes, st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 def test_a_changed_mouth_arrives_in_the_photograph(landmarks: np.ndarray, size: int, seed: int) -> None:

@@ -85,6 +85,7 @@ def test_optional_columns_appear_where_they_say_something(tmp_path: Path) -> Non
     assert rich.sha256 == plain.sha256
 
 
+@pytest.mark.slow
 @given(st.lists(names, min_size=24, max_size=40, unique=True))
 @settings(max_examples=15, deadline=None)
 def test_any_printable_name_survives(tmp_path_factory: pytest.TempPathFactory, people: list[str]) -> None:
@@ -100,6 +101,7 @@ def test_any_printable_name_survives(tmp_path_factory: pytest.TempPathFactory, p
         shutil.rmtree(root)
 
 
+@pytest.mark.slow
 @given(st.integers(6, 40), st.integers(1, 4))
 @settings(max_examples=15, deadline=None)
 def test_nobody_is_in_two_parts(tmp_path_factory: pytest.TempPathFactory, people: int, pictures: int) -> None:

@@ -246,6 +246,7 @@ def test_chosen_expressions_are_kept_and_missing_ones_refused(layout: str, tmp_p
         read_layout(layout, tmp_path, expressions=("happy", "bored"))
 
 
+@pytest.mark.slow
 @layouts
 def test_preparing_gives_a_face_set_that_opens(layout: str, tmp_path: Path) -> None:
     source, names = tmp_path / "photographs", NAMES[layout]

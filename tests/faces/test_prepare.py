@@ -79,6 +79,7 @@ def test_what_cannot_work_is_refused_before_anything_is_aligned(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 
 
+@pytest.mark.slow
 def test_too_little_left_says_what_was_left_out_and_keeps_what_was_aligned(photographs: Path, tmp_path: Path) -> None:
     source = tmp_path / "photographs"
     shutil.copytree(photographs, source)
@@ -140,6 +141,7 @@ def test_a_layout_of_photographs_without_a_source_is_told_how(tmp_path: Path) ->
         prepare("london", None, tmp_path / "set", 64, SHARES)
 
 
+@pytest.mark.slow
 def test_procedural_people_with_exact_action_units(tmp_path: Path) -> None:
     faces = prepare("synthetic", None, tmp_path / "set", 32, SHARES, people=10, pictures=2, seed=3)
     assert faces.faces.shape == (10 * 2 * 8, 32, 32, 3)
@@ -153,6 +155,7 @@ def test_procedural_people_with_exact_action_units(tmp_path: Path) -> None:
     assert len(set(faces.identity)) == 10
 
 
+@pytest.mark.slow
 def test_many_cores_render_the_same_set_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = prepare("synthetic", None, tmp_path / "alone", 32, SHARES, people=12, pictures=1)
     monkeypatch.setattr(rendering, "FEW_RENDERINGS", 0)
@@ -194,6 +197,7 @@ def test_an_absent_set_that_cannot_be_made_names_the_command(settings: dict[str,
         prepare_if_absent(data(tmp_path / "set", **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -209,6 +213,7 @@ def test_a_set_of_other_settings_is_refused(settings: dict[str, object], said: s
         prepare_if_absent(data(tmp_path / "set", **settings))
 
 
+@pytest.mark.slow
 def test_an_existing_set_needs_its_photographs_no_more(photographs: Path, tmp_path: Path) -> None:
     source = tmp_path / "photographs"
     shutil.copytree(photographs, source)
@@ -229,6 +234,7 @@ def test_progress_bar_counts_to_the_end() -> None:
     assert "3/3" in out.getvalue()
 
 
+@pytest.mark.slow
 def test_real_photographs(london: Path, tmp_path: Path) -> None:
     source = tmp_path / "london"
     for folder in ("neutral_front", "smiling_front"):

@@ -84,6 +84,7 @@ def test_the_sample_is_packed_and_the_others_stand_beside_it(packed: FaceSet, ma
     assert f"{len(packed.part('train'))} faces of 12 people in {len(made.shards)} shards" in report_of(made)
 
 
+@pytest.mark.slow
 def test_the_sample_is_whole_people_and_no_other_of_the_shards_is_named(
     made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_set_is_of_the_form_that_it_was_made_in(packed: FaceSet, made: FaceSet
         prepare(data(made.dir.parent / "other", **DRAWN, split_as=str(made.dir)))
 
 
+@pytest.mark.slow
 def test_people_of_action_units_alone_stay_packed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.shards\.mb = 0\.05: the set has practice people, .* stay in a packed"):
         prepare(data(tmp_path / "set", **DRAWN, units=8, shards=IN_SHARDS))
@@ -204,6 +206,7 @@ def test_a_spoilt_list_of_shards_is_one_sentence(faces: FaceSet, spoil: Callable
         FaceSet.open(faces.dir)
 
 
+@pytest.mark.slow
 def test_labels_of_another_set_are_refused(faces: FaceSet, packed: FaceSet, tmp_path: Path) -> None:
     other = prepare(data(tmp_path / "other", **DRAWN, seed=1, shards=IN_SHARDS))
     for name in ("faces.csv", "shards/00001.parquet"):
@@ -276,6 +279,7 @@ ShardFiles(faces, 0).read(faces.shards[0])
 """
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_machine_take_turns_at_a_shard(made: FaceSet, tmp_path: Path) -> None:
     """By one lock, whatever Python's hashes are in each."""
     address = f"file://{tmp_path}/kept"
@@ -300,6 +304,7 @@ def test_a_shard_that_is_not_at_the_address_is_one_sentence(fresh: FaceSet) -> N
         ShardFiles(fresh, 1e9)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_for_a_while_costs_time_alone(
     made: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def counts(people: list[str], shares: Shares) -> tuple[int, ...]:
     return tuple(dealt[part] for part in PARTS)
 
 
+@pytest.mark.slow
 @given(people, any_shares())
 def test_the_shares_hold_to_a_person_and_everybody_has_a_part(people: set[str], shares: Shares) -> None:
     parts = split_people(people, shares)
@@ -50,6 +51,7 @@ def test_the_shares_hold_to_a_person_and_everybody_has_a_part(people: set[str], 
         assert abs(dealt[part] - due[part]) <= 1 + lent
 
 
+@pytest.mark.slow
 @given(st.sets(names, min_size=6, max_size=12), st.floats(0.02, 0.9), st.floats(0.02, 0.9))
 def test_any_shares_of_few_people_leave_two_in_every_part(people: set[str], train: float, validation: float) -> None:
     assume(train + validation < 0.98)
@@ -65,6 +67,7 @@ def test_few_people_leave_every_part_enough_to_judge(people: set[str]) -> None:
     assert dealt["train"] >= min(0.7 * len(people), len(people) - 4) - 1
 
 
+@pytest.mark.slow
 @given(st.lists(names, min_size=20, max_size=80, unique=True), any_shares(), st.randoms())
 def test_the_order_of_the_names_is_of_no_account(people: list[str], shares: Shares, random: object) -> None:
     before = split_people(people, shares)
@@ -72,6 +75,7 @@ def test_the_order_of_the_names_is_of_no_account(people: list[str], shares: Shar
     assert split_people(people * 2, shares) == before
 
 
+@pytest.mark.slow
 @given(people, st.sets(names, max_size=80), any_shares(), any_shares())
 def test_adding_people_moves_nobody_and_fills_what_is_behind(
     people: set[str], more: set[str], then: Shares, now: Shares
@@ -111,6 +115,7 @@ def test_of_a_published_split_only_the_training_people_are_dealt() -> None:
     assert Counter(more.values()) == Counter(parts.values())
 
 
+@pytest.mark.slow
 @given(st.sets(names, min_size=20), st.sets(names, min_size=1, max_size=5), any_shares())
 def test_a_training_person_of_the_protocol_is_never_tested(
     learners: set[str], testers: set[str], shares: Shares
@@ -158,6 +163,7 @@ def test_more_photographs_are_prepared_without_moving_anybody(tmp_path: Path) ->
     assert again.parts() == grown.parts()
 
 
+@pytest.mark.slow
 def test_more_procedural_people_move_nobody_and_change_no_face(tmp_path: Path) -> None:
     few = prepare("synthetic", None, tmp_path / "few", 32, SHARES, people=10, pictures=1)
     more = prepare("synthetic", None, tmp_path / "more", 32, SHARES, people=14, pictures=1, split_as=str(few.dir))
@@ -166,6 +172,7 @@ def test_more_procedural_people_move_nobody_and_change_no_face(tmp_path: Path) -
     assert (more.faces[: len(few.identity)] == few.faces).all()
 
 
+@pytest.mark.slow
 def test_a_set_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:
     dealt = prepare_if_absent(data(tmp_path / "dealt", layout="synthetic"))
     shutil.copytree(dealt.dir, tmp_path / "old")

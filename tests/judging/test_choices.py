@@ -84,6 +84,7 @@ def test_whom_to_show_next_is_whose_order_is_open_among_the_best() -> None:
     assert set(Strengths([], "ab").next_pair(random)) == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_sixty_choices_find_a_good_setting_through_a_chooser_s_noise() -> None:
     """A short form of benchmarks/eyes.py: ten settings, a chooser who errs as often as the settings differ."""
     better = 0

@@ -26,6 +26,7 @@ def test_the_schemas_accept_every_document(rendered: Documents, folder: str) -> 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_no_field_has_a_rule_that_only_an_api_server_would_apply(rendered: Documents) -> None:
     """The schemas' rules in CEL (x-kubernetes-validations), which the check above does not evaluate."""
     folder = CHECK.parents[1] / "kuberay-crds"

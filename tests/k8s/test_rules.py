@@ -67,6 +67,7 @@ def test_drift_is_told_from_what_was_at_registration(tmp_path: Path) -> None:
     assert not firing(tmp_path, ranks(lower, a_minute=1), "VisageDrift", 7)  # too few values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alert", "calm", "bad"),
     [

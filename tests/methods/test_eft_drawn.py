@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.faces.sets import data
 from visage.faces.faceset import PROTOTYPE, FaceSet
@@ -19,6 +20,7 @@ def made(faces: FaceSet, source: np.ndarray, driver: np.ndarray) -> np.ndarray:
     return make(Pairings(source, driver, source)).permute(0, 2, 3, 1).numpy()
 
 
+@pytest.mark.slow
 def test_the_true_answer_is_the_source_under_the_driver_s_units(tmp_path: Path) -> None:
     faces = prepare_if_absent(data(tmp_path / "faces", layout="synthetic", turn=15, fine=True))
     kinds = {Path(str(path)).stem.rpartition("_")[2] for path in faces.path}

@@ -120,6 +120,7 @@ def test_a_judged_pair_does_not_depend_on_its_batch() -> None:
         torch.testing.assert_close(whole.scores[i : i + 1], alone.scores, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_norm_s_own_gradient_is_the_gradient() -> None:
     torch.manual_seed(0)
     x, scale, shift = (torch.randn(2, 16, *side, dtype=torch.float64) for side in ((5, 6), (1, 1), (1, 1)))
@@ -211,6 +212,7 @@ def test_an_embedding_s_features_come_with_the_embedding() -> None:
         assert sides == sorted(sides, reverse=True)
 
 
+@pytest.mark.slow
 def test_facenet_loads_from_a_file_and_refuses_others(tmp_path: Path) -> None:
     from facenet_pytorch import InceptionResnetV1
 

@@ -95,6 +95,7 @@ def test_what_others_left_in_the_folder_is_left_out(registry: Registry) -> None:
     assert found.choices == 2
 
 
+@pytest.mark.slow
 def test_compare_shows_figures_and_eyes_of_two_versions(registry: Registry, tmp_path: Path) -> None:
     def compared(*arguments: str) -> str:
         found = CliRunner().invoke(app, ["compare", *arguments, "--registry", registry.uri])

@@ -158,6 +158,7 @@ def test_what_a_server_has_is_fetched_by_a_process_whose_folder_is_read_only(
     assert bundle.dir.is_relative_to(tmp_path / "home" / "runs" / "cache")
 
 
+@pytest.mark.slow
 def test_a_store_that_others_fill_too(registry: Registry, add):
     for number in range(100):  # a page of MLflow's, and all before `visage-`
         registry.client.create_registered_model(f"theirs-{number:03d}")
@@ -238,6 +239,7 @@ def test_a_champion_must_beat_the_arithmetic(registry: Registry, add, result_ent
     assert "mean change" in tags["visage.gate.reasons"]
 
 
+@pytest.mark.slow
 def test_results_without_floors_say_what_to_do(registry: Registry, add, result_entries):
     old = [entry for row in ({**BETTER, "verified": 0.95},) for entry in result_entries("model", **row)]
     old += result_entries("copy", 0.85, 0.05, 0.95) + result_entries("mean_face", 0.1, 0.9, 0.05)
@@ -251,6 +253,7 @@ def test_results_without_floors_say_what_to_do(registry: Registry, add, result_e
     assert registry.promote(f"{NAME}/2").verdict.decision == "promote"  # its own row can be compared
 
 
+@pytest.mark.slow
 def test_transfers_that_were_measured_the_old_way_are_not_compared(registry: Registry, add, result_entries):
     old = [entry for row in ("model", "copy", "driver") for entry in result_entries(row, 0.8, 0.5, 0.9)]
     floors = [entry for row in method_of("eft").measured.floors for entry in result_entries(row, 0.8, 0.1, 0.9)]
@@ -262,6 +265,7 @@ def test_transfers_that_were_measured_the_old_way_are_not_compared(registry: Reg
     assert "visage-eft/1: its results are of an older Visage" in promotion.verdict.reasons[0]
 
 
+@pytest.mark.slow
 def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry, add):
     add(**WORSE)
     add(**BETTER)
@@ -276,6 +280,7 @@ def test_a_better_candidate_takes_over_and_can_be_rolled_back(registry: Registry
     assert aliases(registry) == {"champion": 2, "previous": 1}
 
 
+@pytest.mark.slow
 def test_a_rejected_candidate_is_never_the_challenger_that_callers_may_get(registry: Registry, add):
     add(**BETTER)
     add(**WORSE)
@@ -292,6 +297,7 @@ def test_a_rejected_candidate_is_never_the_challenger_that_callers_may_get(regis
     assert aliases(registry) == {"champion": 2, "previous": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probability", "decision", "after"),
     [(0.7, "reject", {"champion": 2, "previous": 1}), (0.97, "promote", {"champion": 3, "previous": 2})],
@@ -318,6 +324,7 @@ def test_who_became_champion_meanwhile_is_judged_against(
     assert registry.client.get_model_version(NAME, "3").tags["visage.gate.against"] == "version 2"
 
 
+@pytest.mark.slow
 def test_a_champion_that_came_meanwhile_is_not_rolled_back(registry: Registry, add, monkeypatch: pytest.MonkeyPatch):
     for figures in (WORSE, BETTER, BETTER | {"probability": 0.97}):
         add(**figures)
@@ -348,6 +355,7 @@ def test_the_verdict_is_written_on_the_version(registry: Registry, add):
     assert '"low"' in tags["visage.gate.intervals"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -375,6 +383,7 @@ def test_few_test_people_leave_it_to_force(registry: Registry, add):
     assert aliases(registry) == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_a_damaged_champion_can_only_be_replaced_by_force(registry: Registry, add):
     add(**WORSE)
     registry.promote(f"{NAME}/1")

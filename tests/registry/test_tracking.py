@@ -139,6 +139,7 @@ def test_several_points_go_in_one_call(tracking: Tracking):
     assert tracking.history(run.run_id, "score") == [(step, step / 10) for step in range(1_200)]
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_experiment_without_passwords(tracking: Tracking, store: str):
     asked = Experiment.model_validate(
         {

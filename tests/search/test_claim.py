@@ -56,6 +56,7 @@ def told(address: str, statement: str) -> Sequence[Any]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_driver_whose_place_was_taken_writes_nothing(asked: Experiment) -> None:
     first = open_study(asked, resume=False)
     with driver.claimed(first, None, shared=False):
@@ -87,6 +88,7 @@ def test_the_claim_that_was_taken_stays_when_the_first_driver_ends(asked: Experi
     assert study_of(asked).user_attrs[driver.CLAIM] == ANOTHER
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_and_told_who_is_the_first(
     tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_second_driver_is_refused_and_told_who_is_the_first(
         pass
 
 
+@pytest.mark.slow
 def test_a_database_that_starts_anew_gives_the_lock_back_to_its_driver_or_to_whoever_came_first(
     tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_halted_trial_has_no_ending_and_a_failed_one_has(tmp_path: Path) -> No
     assert (failed.user_attrs["images"], failed.user_attrs["score"]) == (300, 0.5)
 
 
+@pytest.mark.slow
 def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     """What Tune calls, in its order: a process that dies and is started again, then a driver that is cut off."""
     from mlflow import MlflowClient
@@ -111,6 +112,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
     assert [step for step, _ in tracking.history(run.info.run_id, "score")] == [100, 200, GOAL]
 
 
+@pytest.mark.slow
 def test_what_a_killed_driver_had_not_told_is_told_by_the_next(tmp_path: Path) -> None:
     """Of a trial that ended and one that ran nothing reached MLflow; of a third the run was made, and no more."""
     from mlflow import MlflowClient

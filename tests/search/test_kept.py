@@ -178,6 +178,7 @@ def test_checkpoints_go_as_the_study_goes_and_never_one_that_goes_on(tmp_path: P
     del running
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_small_is_said_before_it_is_full(tmp_path: Path) -> None:
     """Five to keep, two at work, two that wait to be removed, and two that are written beside the ones before them."""
     part = Part(experiment(tmp_path, "", trials=100), at_once=2, free=10_000)

@@ -125,6 +125,7 @@ def test_what_is_shown_stays_bounded_and_keeps_what_runs(tmp_path: Path) -> None
     assert set(suggestions.running) == set(range(first, 4 * SHOWN, 50))
 
 
+@pytest.mark.slow
 def test_a_thousand_that_run_at_once_are_carried_over_rarely(tmp_path: Path) -> None:
     suggestions = Suggestions(made(0), experiment(tmp_path, "", sampler="random").search)
     copies = set()

@@ -236,6 +236,7 @@ class Counting:
         return await self._found()
 
 
+@pytest.mark.slow
 def test_an_overloaded_count_refuses_soon_and_then_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a flood neither waits for long nor gets through uncounted."""
     monkeypatch.setattr(rates, "PATIENCE_SECONDS", 2.0)

@@ -89,6 +89,7 @@ async def proxied(folder: Path, port: int) -> AsyncIterator[int]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [False, BEHIND], ids=["to the server", "through HAProxy"])
 def test_a_request_whose_caller_has_gone_is_not_run_and_leaves_its_place(
     bundle: Any, tmp_path: Path, behind: bool

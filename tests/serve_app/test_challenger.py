@@ -121,6 +121,7 @@ def test_a_challenger_that_is_the_champion_is_none(models: list[Model]) -> None:
             client.comparison()
 
 
+@pytest.mark.slow
 def test_a_share_of_the_requests_goes_to_the_challenger_and_each_is_recorded(models: list[Model]) -> None:
     with served(*models, share=0.5) as (client, sent):
         answers = [client.expressions(png(face(seed)), ["happy", "sad"], aligned=True) for seed in range(40)]
@@ -138,6 +139,7 @@ def test_a_share_of_the_requests_goes_to_the_challenger_and_each_is_recorded(mod
         assert found.difference is None
 
 
+@pytest.mark.slow
 def test_in_shadow_mode_the_challenger_runs_what_the_champion_answers(models: list[Model]) -> None:
     with served(*models, shadow=1) as (client, sent):
         for seed in range(5):
@@ -157,6 +159,7 @@ def test_in_shadow_mode_the_challenger_runs_what_the_champion_answers(models: li
         assert all(len(pickle.dumps(record)) < 300 for record in sent)
 
 
+@pytest.mark.slow
 def test_an_answer_does_not_wait_for_the_challenger(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
     champion, challenger = models
     go_on, begun = threading.Event(), threading.Event()
@@ -176,6 +179,7 @@ def test_an_answer_does_not_wait_for_the_challenger(models: list[Model], monkeyp
         until(lambda: len(sent) == 1)
 
 
+@pytest.mark.slow
 def test_unseen_runs_wait_for_a_quiet_moment_and_those_without_one_are_skipped(models: list[Model]) -> None:
     champion, challenger = models
     somebodys: Any = object()
@@ -234,6 +238,7 @@ def test_other_checks_and_other_expressions_are_not_compared(models: list[Model]
             assert words in shown.output
 
 
+@pytest.mark.slow
 def test_compare_shows_the_difference_its_interval_and_what_it_rests_on(models: list[Model]) -> None:
     def show(name: str = "visage-ucgan") -> Any:
         return CliRunner().invoke(commands, ["compare", name, "--url", client._url])

@@ -142,6 +142,7 @@ def test_a_fault_of_the_server_shows_no_inside(request_app: Callable[..., httpx.
     assert "secret" not in answer.text
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.one_of(st.binary(max_size=400), st.binary(max_size=60).map(lambda tail: png(face())[:80] + tail)))
 def test_arbitrary_bytes_are_refused_or_answered(post: Post, content: bytes) -> None:
@@ -149,6 +150,7 @@ def test_arbitrary_bytes_are_refused_or_answered(post: Post, content: bytes) -> 
     assert answer.status_code in (200, 400, 413, 422), answer.text
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300), boundary=st.text("abc-\"';= ", max_size=8))
 def test_arbitrary_forms_are_refused(request_app: Callable[..., httpx.Response], body: bytes, boundary: str) -> None:

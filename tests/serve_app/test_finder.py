@@ -51,6 +51,7 @@ def asked(bundle: Any, photographs: Sequence[np.ndarray], cores: int = 1) -> lis
     return asyncio.run(all_of_them())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, 2])
 def test_photographs_that_wait_are_searched_together(bundle: Any, searched: list[tuple[str, int]], cores: int) -> None:
     alone = [asked(bundle, [photo])[0] for photo in PHOTOGRAPHS]

@@ -63,6 +63,7 @@ def test_nothing_is_decoded_where_networks_or_the_network_run(bundle: Any, decod
     assert {thread.split("_")[0] for thread, _ in decoding} == {"pictures"}
 
 
+@pytest.mark.slow
 def test_all_requests_together_hold_so_many_pixels(bundle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each holds two megapixels, of its photograph and of its answer's, as long as it waits; three fit."""
     monkeypatch.setattr(gate, "MOST_MEGAPIXELS", 6.0)
@@ -118,6 +119,7 @@ def test_an_aligned_picture_that_is_not_square_is_not_decoded(post: Ask, decodin
     assert not decoding
 
 
+@pytest.mark.slow
 def test_a_jpeg_is_decoded_no_larger_than_its_face_needs() -> None:
     smooth = io.BytesIO()
     Image.fromarray(face(size=800)).resize((4000, 3000)).save(smooth, "JPEG", quality=95)
@@ -133,6 +135,7 @@ def test_a_jpeg_is_decoded_no_larger_than_its_face_needs() -> None:
     assert read_picture(packed(4000, 3000), enough=1280).shape == (3000, 4000, 3)
 
 
+@pytest.mark.slow
 def test_a_jpeg_that_was_decoded_smaller_says_where_the_face_is_in_the_file(
     bundle: Any, decoding: list[tuple[str, int]]
 ) -> None:

@@ -128,6 +128,7 @@ def test_the_alias_is_followed_there_and_back_and_there_is_always_a_model(regist
     assert holder.refused is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(4, 4 + len(DAMAGES)), ids=list(DAMAGES))
 def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     registry: Registry, holder: Holder, told: list[tuple[str, int | None]], number: int
@@ -157,6 +158,7 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
     wait_for(lambda: told[-1] == ("loaded", 2))
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_tried_again_ever_more_rarely(
     registry: Registry,
     holder: Holder,

@@ -120,6 +120,7 @@ def pictures(answer: httpx.Response) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+@pytest.mark.slow
 def test_a_zip_becomes_a_zip(served: Served, anna: Caller) -> None:
     nobody = png(np.full((200, 200, 3), 128, np.uint8))
     sent = {
@@ -172,6 +173,7 @@ def test_a_batch_is_its_callers_alone(served: Served, anna: Caller, ben: Caller)
     assert anna.ask(id).status_code == 200
 
 
+@pytest.mark.slow
 def test_an_idempotency_key_is_one_batch(served: Served, anna: Caller) -> None:
     body = packed({"a.png": photo()})
     first = anna.send(body, Idempotency_Key="mine")
@@ -323,6 +325,7 @@ def test_a_damaged_member_is_a_fault_of_its_own(served: Served, anna: Caller, da
     assert "good.png" in pictures(anna.ask(f"{id}/result"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_goes_on_where_it_was(served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "SLICE", 2)
     id = anna.send(packed({f"{n}.png": photo(n % 3) for n in range(7)})).json()["id"]
@@ -347,6 +350,7 @@ def test_a_worker_that_dies_goes_on_where_it_was(served: Served, anna: Caller, m
     assert len(pictures(anna.ask(f"{id}/result"))) == 7
 
 
+@pytest.mark.slow
 def test_a_second_worker_while_the_code_is_rolled_spoils_nothing(
     served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +369,7 @@ def test_a_second_worker_while_the_code_is_rolled_spoils_nothing(
     assert set(pictures(anna.ask(f"{id}/result"))) == {"a.png", "b.png"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_at_the_end_leaves_no_photograph(
     served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +389,7 @@ def test_a_worker_that_dies_at_the_end_leaves_no_photograph(
     assert kept == {"batch.json", "progress.json", "result.zip"}
 
 
+@pytest.mark.slow
 def test_a_photograph_that_ends_the_worker_ends_no_batch(
     served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +412,7 @@ def test_a_photograph_that_ends_the_worker_ends_no_batch(
     assert "ended several times" in shown["faults"][0]["fault"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_waits_and_spoils_nothing(served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     from visage.errors import NotWritten
 
@@ -425,6 +432,7 @@ def test_a_full_disk_waits_and_spoils_nothing(served: Served, anna: Caller, monk
     assert anna.ask(id).json()["done"] == 1
 
 
+@pytest.mark.slow
 def test_batches_take_turns_and_one_that_waits_keeps_nobody(
     served: Served, anna: Caller, ben: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +449,7 @@ def test_batches_take_turns_and_one_that_waits_keeps_nobody(
     assert anna.ask(long).json()["state"] == "done"
 
 
+@pytest.mark.slow
 def test_one_that_is_removed_in_work_leaves_nothing(
     served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,6 +467,7 @@ def test_one_that_is_removed_in_work_leaves_nothing(
     assert not served.work.step()
 
 
+@pytest.mark.slow
 def test_pictures_that_grow_too_large_are_faults(served: Served, anna: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "SLICE", 1)
     monkeypatch.setattr(worker, "GROWTH", 0.1)
@@ -525,6 +535,7 @@ def test_many_that_arrive_at_once_are_held_off(bundle: Any, tmp_path: Path) -> N
             thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_clients_send_ask_fetch_and_delete(served: Served, tmp_path: Path, kind: str) -> None:
     from visage.client import AsyncClient, Client, ClientError
@@ -567,6 +578,7 @@ def test_the_clients_send_ask_fetch_and_delete(served: Served, tmp_path: Path, k
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+@pytest.mark.slow
 def test_the_page_s_example_runs(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
     (example,) = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "send_batch" in each]

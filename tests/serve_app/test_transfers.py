@@ -157,6 +157,7 @@ def test_action_units_in_place_of_a_driver(transfer: Post, carrier: Any) -> None
     assert driven["read"] == result["read"]
 
 
+@pytest.mark.slow
 def test_a_model_says_which_action_units_it_can_be_told(
     transfer: Post, request_app: Callable[..., httpx.Response], tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_transfer_s_pictures_are_mirrored_with_their_units_and_never_those_of_
     assert (drawn.sides[:, AUS.index(14)] == 0).all()  # on the left
 
 
+@pytest.mark.slow
 def test_another_person_who_shows_the_same_units_is_changed_as_the_face_is(faces: FaceSet, tmp_path: Path) -> None:
     drawn = {"layout": "synthetic", "people": 14, "pictures": 1, "size": 32, "units": 8}
     made = prepare_if_absent(Data.model_validate({"dir": tmp_path / "units", **drawn}))
