@@ -50,7 +50,8 @@ class Guard:
         name = self._keys.name_of(given) if given else None
         if name is None:
             what = "is none that this endpoint knows" if given else "is missing"
-            detail = f"The API key {what}; send yours in the header Authorization: Bearer KEY."
+            how = "send yours in the header Authorization: Bearer KEY (`visage` and its clients: VISAGE_API_KEY)"
+            detail = f"The API key {what}; {how}."
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
         return name
 

@@ -47,7 +47,9 @@ def test_only_the_page_the_documentation_and_health_are_open(request_app: Ask, f
         assert request_app("GET", path, around=around).status_code == 200, path
     files = {"image": ("face.png", png(face()))}
     answer = request_app("POST", "/v1/expressions", files=files, around=around)
-    assert "Authorization: Bearer KEY" in problem_of(answer, 401)
+    detail = problem_of(answer, 401)
+    assert "Authorization: Bearer KEY" in detail
+    assert "VISAGE_API_KEY" in detail
     assert answer.headers["www-authenticate"] == "Bearer"
     for path in ("/v1/model", "/nothing", "//v1/model", "/v1/model/", "/healthz/", "/page", "/V1/model", "/v1%2Fmodel"):
         problem_of(request_app("GET", path, around=around), 401)
