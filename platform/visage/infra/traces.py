@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -143,8 +143,9 @@ def flush() -> None:
     tracers = _tracers()
     if tracers is not None:
         sender = threading.Thread(target=tracers.flush, daemon=True)
-        sender.start()
-        sender.join(LAST_SECONDS)
+        with suppress(RuntimeError):  # Python 3.12 starts none at its own end
+            sender.start()
+            sender.join(LAST_SECONDS)
 
 
 @cache

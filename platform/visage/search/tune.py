@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from visage.config import Experiment, replaced
 from visage.config.aims import PREFERENCE
 from visage.errors import NotWritten, Overtaken, StoreRefused, UserError
+from visage.infra import traces
 from visage.infra.patience import patiently
 from visage.infra.ray_session import local_ray
 from visage.search.study.budget import STOP, Budget, Spent, announced, told_as_stopped
@@ -210,6 +211,7 @@ def _run(
         except UserError:
             pass
         log.close(keeper.stopped)
+        traces.flush()
     if recorder.fault:
         if not isinstance(recorder.fault, Overtaken):
             with suppress(UserError):
