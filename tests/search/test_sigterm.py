@@ -23,7 +23,10 @@ Judged = tuple[FaceSet, FaceNetworks]
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("command", "ignored"), [("train", False), ("train", True), ("tune", False)])
+@pytest.mark.parametrize(
+    ("command", "ignored"),
+    [pytest.param("train", False, marks=pytest.mark.soak), ("train", True), ("tune", False)],
+)
 def test_a_command_ends_and_says_how_to_go_on(judged: Judged, tmp_path: Path, command: str, ignored: bool) -> None:
     """ignored: Ctrl-C is, as by a shell's `&`."""
     settings = {

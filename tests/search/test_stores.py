@@ -17,17 +17,19 @@ from visage.search.tune import tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 ALL = list(range(100, GOAL + 1, 100))
+STORES = ("optuna.db", "mlflow.db")
 
 
-def losing(folder: Path, name: str) -> Callable[[Experiment, Path], Any]:
-    """Trials of which the second moves a database away, once, in its middle, before it tells what it reached."""
+def losing(folder: Path, *names: str) -> Callable[[Experiment, Path], Any]:
+    """Trials that move a database away, each once and in its middle, before it tells what it reached: the second trial
+    the first database, and so on."""
 
     def behaviour(number: int, values: dict[str, float], images: int) -> float:
         with (folder / "steps").open("a") as steps:
             steps.write(f"{number} {images}\n")
-        if number == 1 and images == 300 and not (folder / "once").exists():
-            (folder / "once").touch()
-            (folder / name).rename(folder / "moved")
+        if number and number <= len(names) and images == 300 and not (folder / f"once-{number}").exists():
+            (folder / f"once-{number}").touch()
+            (folder / names[number - 1]).rename(folder / f"moved-{number}")
         return images / GOAL
 
     return trials(behaviour)
@@ -51,19 +53,22 @@ def whole(folder: Path, asked: Experiment) -> None:
         assert sorted(point.step for point in curve) == ALL
 
 
-@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
-def test_a_store_that_comes_back_costs_nothing(tmp_path: Path, name: str) -> None:
+def test_stores_that_come_back_cost_nothing(tmp_path: Path) -> None:
+    """First the database of the study, then that of its runs."""
+
     def bring_back() -> None:
-        for _ in range(6_000):
-            if (tmp_path / "moved").exists():
-                time.sleep(3)
-                (tmp_path / "moved").replace(tmp_path / name)
-                return
-            time.sleep(0.05)
+        for number, name in enumerate(STORES, 1):
+            moved = tmp_path / f"moved-{number}"
+            for _ in range(6_000):
+                if moved.exists():
+                    time.sleep(3)
+                    moved.replace(tmp_path / name)
+                    break
+                time.sleep(0.05)
 
     threading.Thread(target=bring_back, daemon=True).start()
     asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
-    assert tune(asked, trials=losing(tmp_path, name)).complete == 3
+    assert tune(asked, trials=losing(tmp_path, *STORES)).complete == 3
     whole(tmp_path, asked)
 
 
@@ -108,18 +113,18 @@ def test_a_server_that_is_stopped_and_started_again(
     whole(tmp_path, asked)
 
 
-@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
 def test_a_store_that_stays_away_stops_the_study_which_goes_on_later(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Twice: for the study's database, and when it goes on for that of its runs."""
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
     asked = experiment(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", trials=3, concurrency=1)
-    fault = "search.storage" if name == "optuna.db" else "tracking_uri"
-    with pytest.raises(UserError, match=rf"^{fault} = sqlite:.*; then go on with --resume\.$") as stopped:
-        tune(asked, trials=losing(tmp_path, name))
-    assert "\n" not in str(stopped.value)
-    (tmp_path / "moved").replace(tmp_path / name)
-    assert tune(asked, trials=losing(tmp_path, name), resume=True).complete == 3
+    for number, (name, fault) in enumerate(zip(STORES, ("search.storage", "tracking_uri"), strict=True), 1):
+        with pytest.raises(UserError, match=rf"^{fault} = sqlite:.*; then go on with --resume\.$") as stopped:
+            tune(asked, trials=losing(tmp_path, *STORES), resume=number > 1)
+        assert "\n" not in str(stopped.value)
+        (tmp_path / f"moved-{number}").replace(tmp_path / name)
+    assert tune(asked, trials=losing(tmp_path, *STORES), resume=True).complete == 3
     whole(tmp_path, asked)
 
 

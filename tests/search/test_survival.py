@@ -51,6 +51,7 @@ def started(folder: Path) -> "subprocess.Popen[str]":
     """The study in a process group of its own, in the middle of its second trial."""
     script = textwrap.dedent(STUDY).format(folder=folder)
     environment = os.environ | {"PYTHONPATH": f"platform{os.pathsep}."}
+    environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = "15"  # a killed Ray is waited for a minute otherwise
     environment.pop("RAY_ADDRESS", None)
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True

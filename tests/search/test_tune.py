@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.search.conftest import INSTALLED
 from tests.search.fakes import GOAL, experiment, trials
 from visage.errors import UserError
 from visage.registry.record import read_record
@@ -42,7 +43,11 @@ def runs(tracking: str, run_id: str) -> dict[str, Any]:
     return {run.data.tags["visage.trial"]: run for run in found}
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+# SQLite has its turn in all other tests.
+INSTEAD = [pytest.mark.soak] if Path(INSTALLED).is_dir() else []
+
+
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=INSTEAD), "postgresql"])
 def test_all_four_endings_are_told_truthfully(
     tmp_path: Path, tracking: str, database: str, request: pytest.FixtureRequest
 ) -> None:
