@@ -95,7 +95,7 @@ PLACEMENT = """
             raise TimeoutError("the other trial did not run beside this one")
         return images / 900
 
-    ray.init(address="local", num_cpus=4, num_gpus=2, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     asked = experiment(Path("{folder}"), "sqlite:///{folder}/mlflow.db", trials=2)
     asked = asked.model_copy(update={{"train": asked.train.model_copy(update={{"gpus_per_worker": 1}})}})
     tune(asked, trials=trials(behaviour))
