@@ -33,6 +33,7 @@ def main() -> None:
                 page.locator("#samples button").nth(SAMPLE).click()
                 page.locator("#grid button[aria-pressed=true]").wait_for()
                 page.locator("#status", has_text="Shown").wait_for(state="attached")
+                page.locator("#strip img").last.wait_for()
                 keep(page, f"page-{width}-{scheme}")
                 if scheme == "light" and page.locator("#units input").count():
                     page.get_by_role("radio", name="By face or muscle").check()
