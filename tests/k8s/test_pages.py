@@ -49,7 +49,8 @@ def test_every_label_that_a_command_selects_by_is_there(rendered: Documents) -> 
         if label in LABELS:
             assert value in named(rendered["base"], LABELS[label])
         else:
-            assert (label, value) == ("ray.io/node-type", "head")  # as the policies and budgets have it
+            # KubeRay's own, as the policies and budgets have them, and tests/k8s/documents.py.
+            assert (label, value) in {("ray.io/node-type", "head"), ("ray.io/is-ray-node", "yes")}
 
 
 def test_every_secret_that_is_rotated_has_the_keys_that_are_read(rendered: Documents) -> None:
