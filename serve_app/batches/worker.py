@@ -2,7 +2,8 @@
 
 One, with cores of its own, and not the replicas in their idle moments: a photograph takes a tenth of a second of a
 core, and no live request is to wait for that in the replica that it came to. Its threads run only where nobody else
-wants a core (SCHED_IDLE), so that where replicas have no core to spare it is the batches that wait. It goes through
+wants a core (SCHED_IDLE), so that where replicas have no core to spare it is the batches that wait; and where they had
+to, they wait once more, as cores that share memory slow each other down (`give_way`). It goes through
 all unfinished batches in turn, a slice of each: nobody waits for another's thousand. Ray Serve starts it anew where it
 dies, and it goes on at the slice that it had begun.
 """
@@ -25,9 +26,14 @@ from visage.errors import NotWritten, UserError
 from visage.infra.remote_store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from visage.editing.many import Change
+    from visage.methods.base import Editor
     from visage.registry.bundle import Bundle
 
 POLL_SECONDS, PAUSE_SECONDS, SWEEP_SECONDS = 3.0, 15.0, 3600.0
+SPARE, LONGEST_REST = 0.1, 10.0  # of a thread's time, and seconds
 TRIES = 3  # of a slice at which the process dies
 GROWTH = 4  # times what a batch may weigh, that its pictures may: a small file may be a very large photograph
 DEADLY = "the worker ended several times at this photograph or one of its neighbours; leave out the one that does it."
@@ -73,6 +79,22 @@ def stand_back() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except (AttributeError, OSError) as error:
         logger().warning("Batches take the cores as live requests do: %s", error)
+
+
+def give_way(change: "Change") -> "Change":
+    """`change`, before which a thread rests for as long as it took since the last one, where others kept it waiting for
+    more than a share SPARE of that."""
+    last = threading.local()
+
+    def after(editor: "Editor", faces: "np.ndarray") -> "np.ndarray":
+        if hasattr(last, "clock"):
+            took, worked = time.monotonic() - last.clock, time.thread_time() - last.cpu
+            if worked < (1 - SPARE) * took:
+                time.sleep(min(took, LONGEST_REST))
+        last.clock, last.cpu = time.monotonic(), time.thread_time()
+        return change(editor, faces)
+
+    return after
 
 
 class Work:
@@ -170,6 +192,7 @@ class Work:
                 change = to_expression(bundle.card.expressions, asked["expression"], asked["intensity"], False)
             except UserError as error:  # of a model that took the other one's place since
                 return dict.fromkeys(names, str(error))
+            change = give_way(change)
             done = edit_all(
                 items, bundle, EXPRESSION, change, view=asked["view"], megapixels=self._serving.limits.megapixels,
                 threads=max(1, int(self._settings.num_cpus)), device="cuda" if self._settings.num_gpus else "cpu",

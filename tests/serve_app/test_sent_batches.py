@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ import pytest
 from serve_app.batches import desk, records, worker
 from serve_app.batches.archive import look
 from serve_app.batches.desk import Desk
-from serve_app.batches.worker import Work
+from serve_app.batches.worker import Work, give_way
 from tests.faces.photos import face, photograph
 from tests.serve_app.samples import held, opened, png, run_alone
 from tests.serve_app.test_faults import problem_of
@@ -478,6 +479,24 @@ def test_pictures_that_grow_too_large_are_faults(served: Served, anna: Caller, m
     shown = anna.ask(id).json()
     assert shown["state"] == "done"
     assert "more than 0.2 megabytes" in shown["faults"][-1]["fault"]
+
+
+@pytest.mark.parametrize(("took", "worked", "rests"), [(1.0, 0.95, []), (1.0, 0.5, [1.0]), (60.0, 0.5, [10.0])])
+def test_a_thread_that_others_kept_waiting_gives_way_once_more(
+    monkeypatch: pytest.MonkeyPatch, took: float, worked: float, rests: list[float]
+) -> None:
+    clock, rested = SimpleNamespace(wall=5.0, cpu=1.0), list[float]()
+    times = {"monotonic": lambda: clock.wall, "thread_time": lambda: clock.cpu, "sleep": rested.append}
+    monkeypatch.setattr("serve_app.batches.worker.time", SimpleNamespace(**times))
+
+    def change(editor: Any, faces: np.ndarray) -> np.ndarray:
+        clock.wall, clock.cpu = clock.wall + took, clock.cpu + worked
+        return faces
+
+    slowly: Any = give_way(change)
+    for _ in range(2):
+        assert slowly(None, np.zeros(1)) == 0
+    assert rested == rests
 
 
 def test_what_is_old_goes(served: Served, anna: Caller, ben: Caller) -> None:
