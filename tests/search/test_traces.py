@@ -1,4 +1,4 @@
-"""Traces of trials: a real study by the command, and a receiver that reads what it is sent."""
+"""Traces of trials: a real study in a process of its own, and a receiver that reads what it is sent."""
 
 import os
 import subprocess
@@ -16,7 +16,6 @@ from visage.faces.faceset import FaceSet
 from visage.judging.networks.train import FaceNetworks
 
 Judged = tuple[FaceSet, FaceNetworks]
-
 
 # Not the command, which would also judge and register the best one.
 STUDY = """
@@ -49,7 +48,7 @@ def tune(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "workers"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("count", "workers"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.soak)])
 def test_a_trial_is_a_tree_of_its_stages(judged: Judged, tmp_path: Path, count: int, workers: int) -> None:
     with receiver() as received:
         done = tune(judged[0], tmp_path, count, workers, OTEL_SERVICE_NAME="studies", **received.variables)
