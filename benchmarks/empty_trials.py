@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1, sampler: 
             }
         )
         clock: list[tuple[float, float]] = []  # at each point of the study, in seconds and in seconds of the CPU
+        thousands: list[float] = []  # the CPU's clock at the end of each thousand trials
 
         def note(point: StudyProgress) -> None:
             clock.append((time.perf_counter(), time.process_time()))
+            if point.finished >= 1_000 * len(thousands):
+                thousands.append(clock[-1][1])
 
         began = time.perf_counter()
         result = tune(experiment, trials=empty, progress=note)
@@ -80,6 +84,7 @@ def main(trials: int = 1_000, side_by_side: int = os.cpu_count() or 1, sampler: 
                 "sampler": sampler,
                 "milliseconds_of_a_trial": round(1_000 * seconds / trials, 1),
                 "milliseconds_of_the_drivers_cpu": round(1_000 * cpu / trials, 1),
+                "the_same_by_thousand": [round(after - before, 1) for before, after in pairwise(thousands)],
                 "seconds_before": round(clock[0][0] - began, 1),
                 "seconds_after": round(ended - clock[-1][0], 1),
                 **measured_with("ray", "optuna", "mlflow"),
