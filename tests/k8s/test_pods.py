@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 MIB = 2**20
 SHARE = 0.8  # of its limit, that a pod's working set stays below
+LONGEST_LOAD = 900.0  # seconds, also where a test fails before it ends its callers
 SMALL = {
     "data.dir": "runs/faces",
     "data.size": "32",
@@ -285,8 +286,10 @@ class Load:
         self.seen: list[tuple[float, int]] = []  # when it was answered, and how; 0: not at all
         self.over = threading.Event()
 
+        last = time.monotonic() + LONGEST_LOAD
+
         def ask() -> None:
-            while not self.over.is_set():
+            while not self.over.is_set() and time.monotonic() < last:
                 try:
                     status = cluster.expressions(pod, face, expression="happy", aligned="true").status_code
                 except httpx.HTTPError:
