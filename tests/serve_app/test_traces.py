@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from test_cli import ROOT
+from test_cli import ROOT, visage
 
+from k8s.servers import Server
 from serve_app.ingress import free_ports, haproxy_available
 from tests.faces.photos import face as drawn
 from tests.faces.photos import photograph
@@ -22,8 +22,6 @@ from tests.otlp import Receiver, receiver
 from tests.serve_app.samples import face, make_bundle, png
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SECONDS = 300  # a start on a machine that is busy otherwise
-GONE = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
 
 
 @contextmanager
@@ -36,21 +34,12 @@ def served(folder: Path, *, needs_key: bool = False, **more: str) -> Iterator[st
     if needs_key:
         settings["access"] = {"keys": str(folder / "keys")}
     (folder / "serve.yaml").write_text(yaml.safe_dump(settings))
-    environment = {name: value for name, value in os.environ.items() if name not in GONE}
-    environment |= {"PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}", **more}
-    command = [sys.executable, "-m", "visage.cli", "serve", "serve.yaml"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + SECONDS
-    try:
-        while "answers at" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(120)
+    log, command = folder / "serve.log", [sys.executable, "-m", "visage.cli", "serve", "serve.yaml"]
+    own = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    own.pop("RAY_ADDRESS", None)
+    environment = own | {"PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}", **more}
+    with Server(folder, "serve", command, lambda: "answers at" in log.read_text(), environment, cwd=folder):
+        yield f"http://127.0.0.1:{port}"
 
 
 def ask(url: str, image: bytes, aligned: str = "false", **headers: str) -> httpx.Response:
@@ -62,9 +51,7 @@ def ask(url: str, image: bytes, aligned: str = "false", **headers: str) -> httpx
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Receiver, str, str]]:
     """What was received, the endpoint's address and a key that opens it."""
     folder = tmp_path_factory.mktemp("traced")
-    command = [sys.executable, "-m", "visage.cli", "key", "anna-smith", "--keys", "keys"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"}
-    made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    made = visage("key", "anna-smith", "--keys", "keys", folder=folder)
     key = next(word for word in made.stdout.split() if word.startswith("visage_"))
     with receiver() as received, served(folder, needs_key=True, **received.variables) as url:
         yield received, url, key
