@@ -7,6 +7,8 @@ from visage.config.data import Data
 from visage.registry.store import store_faults
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
     from visage.registry.tracking import RunLog
 
 DIGEST = 12  # letters of the hash, as Visage's sentences have them; MLflow keeps 36
@@ -15,12 +17,24 @@ DIGEST = 12  # letters of the hash, as Visage's sentences have them; MLflow keep
 def log_faces(run: "RunLog", data: Data) -> None:
     """Note the face set of a data section as the dataset of a run: its name, hash, size and counts. Nothing where there
     is no face set, and nothing twice."""
+    log_dataset(run, dataset_of(data))
+
+
+def log_dataset(run: "RunLog", dataset: "DatasetInput | None") -> None:
+    """The same, of a face set that `dataset_of` has read."""
+    if dataset is not None:
+        with store_faults(run.uri):
+            run.client.log_inputs(run.run_id, [dataset])
+
+
+def dataset_of(data: Data) -> "DatasetInput | None":
+    """The face set of a data section, as MLflow has it. None where there is no face set."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     try:
         facts: dict[str, Any] = json.loads((data.dir / "set.json").read_text())
     except FileNotFoundError:
-        return
+        return None
     dataset = Dataset(
         name=facts["name"],
         digest=facts.get("shards", facts)["sha256"][:DIGEST],
@@ -28,8 +42,7 @@ def log_faces(run: "RunLog", data: Data) -> None:
         source=json.dumps({"uri": data.address or str(data.dir.absolute())}),
         profile=json.dumps(_profile(facts)),
     )
-    with store_faults(run.uri):
-        run.client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 def _profile(facts: dict[str, Any]) -> dict[str, Any]:

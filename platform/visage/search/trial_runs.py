@@ -11,7 +11,7 @@ from typing import Any
 
 from visage.config.data import Data
 from visage.infra.remote_store import content
-from visage.registry.datasets import log_faces
+from visage.registry.datasets import dataset_of, log_dataset
 from visage.registry.tracking import NOTE, Point, RunLog, State, Tracking
 from visage.search.study.endings import metrics_of
 from visage.search.trials.trial import results
@@ -75,7 +75,7 @@ class TrialRuns:
         data: Data,
     ) -> None:  # fmt: skip
         self.tracking, self.name, self.parent, self.tags, self.note = tracking, name, parent, tags, note
-        self.data = data
+        self.faces = dataset_of(data)
         self.runs: dict[int, RunLog] = {}  # whose ending is not told
         self.reached: dict[int, int] = {}  # images up to which a trial's curve is told
         self.tried: set[int] = set()
@@ -111,7 +111,7 @@ class TrialRuns:
             self.tried.add(number)
             tags = {**self.tags, TRIAL: str(number)}
             run = self.tracking.start_run(f"{self.name}-{number:04d}", self.parent, tags, once=once)
-            log_faces(run, self.data)
+            log_dataset(run, self.faces)
             self.reached[number] = 0
         self.note(letter.key, run.run_id)
         self.runs[number] = run
