@@ -12,12 +12,13 @@ from serve_app.rate_limit import Limiter, Standing
 # The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
 OPEN_FOLDERS = ("/page/", "/docs/assets/")
+WEBHOOK = "/webhook"  # whose letters are signed
 ANYBODY = "anybody"
 CALLER = "visage.caller"
 
 
 def is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+    return path in OPEN_PATHS or path == WEBHOOK or path.startswith(OPEN_FOLDERS)
 
 
 class Guard:

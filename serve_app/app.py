@@ -54,8 +54,9 @@ class Endpoint:
         from serve_app.logs import configure
         from serve_app.metrics import Meters
         from serve_app.middleware import Around
-        from serve_app.model_reloader import Holder
+        from serve_app.model_reloader import POLL_SECONDS, SELDOM_SECONDS, Holder
         from serve_app.rate_limit import SharedLimiter
+        from serve_app.webhook import Webhook, secret
         from visage.methods.requests import DRIVER
 
         serving = Serving.model_validate(settings)
@@ -68,7 +69,11 @@ class Endpoint:
         begin()
         self._limits = limits = serving.limits
         self._desk = Desk(serving.batches, worker.look.remote) if serving.batches and worker else None
-        self._held = Holder(serving, tell=meters.heard)
+        signed = secret()
+        self._webhook = Webhook(signed) if signed else None
+        hold = partial(Holder, poll_seconds=SELDOM_SECONDS if signed else POLL_SECONDS)
+        self._held = hold(serving, tell=meters.heard)
+        self._holders = [self._held]
         batching = serving.batching
         self._health = Health(self._held, limits.seconds)
         run = meters.measured(self._health.watched(run_jobs))
@@ -80,10 +85,12 @@ class Endpoint:
         self._transfers = None
         if serving.transfer:
             carrying = serving.model_copy(update={"model": serving.transfer})
-            self._transfers = Holder(carrying, leaves=True, request=DRIVER)
+            self._transfers = hold(carrying, leaves=True, request=DRIVER)
+            self._holders.append(self._transfers)
         self._contest = Contest(self._held)
         if serving.challenger and records:
-            rival = Holder(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
+            rival = hold(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
+            self._holders.append(rival)
             watch = Watch(quiet, records.add.remote, batching.size)
             self._contest = Contest(self._held, rival, serving.challenger, watch, records.compared.remote)
         self._answers = Answers(quiet, megapixels=limits.megapixels, self_check=serving.self_check, cores=cores)
@@ -93,8 +100,13 @@ class Endpoint:
 
         return build_app(
             self._held, self._answers, self._limits, self._contest, self._around, self._transfers, self._health,
-            self._desk,
+            self._desk, self._webhook,
         )  # fmt: skip
+
+    async def look_now(self) -> None:
+        """A letter of MLflow's webhook came to one of the replicas; see `serve_app.webhook`."""
+        for holder in self._holders:
+            holder.look_now()
 
     async def check_health(self) -> None:
         """Serve asks every ten seconds. At the first no HAProxy hands this replica no more requests, at the third in a

@@ -17,6 +17,7 @@ from serve_app.haproxy import BINARY
 from visage.config import Serving
 from visage.errors import UserError
 
+SECRET = "VISAGE_WEBHOOK_SECRET"  # see serve_app.webhook
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")  # what the system hands out by itself
 # Between the ports of Ray's workers and those of Ray Serve's replicas.
 OWN_FIRST, OWN_LAST, TRIES = 20_000, 29_999, 1_000
@@ -43,8 +44,8 @@ def environment(serving: Serving) -> dict[str, str]:
     # An earlier endpoint of this process has left its own settings there.
     given = {name: os.environ[name] for name in settings if os.environ.get(name) not in (None, _left.get(name))}
     _left.update(settings)
-    # Hashes, for replicas of a Ray that was started without them.
-    keys = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+    # For replicas of a Ray that was started without them: hashes, and a secret that has them look and do no more.
+    keys = {name: os.environ[name] for name in (VARIABLE, SECRET) if name in os.environ}
     return settings | given | keys
 
 

@@ -19,6 +19,7 @@ from visage.registry.following import follow
 from visage.registry.models import NoSuchModel, Registry
 
 POLL_SECONDS = 2.0
+SELDOM_SECONDS = 30.0  # where MLflow's webhook says that an alias was moved: a letter that is lost is only late
 # A refused version may only have met a full disk or a store that was away, so it is tried again: soon where there is no
 # other model, and twice as late each time, as each try loads it and warms it up.
 REFUSED_SECONDS, PATIENCE_SECONDS = 60.0, 3600.0
@@ -40,7 +41,8 @@ class Refusal:
 class Holder:
     """Holds the model of a replica: `model` is None while there is none, and `fault` then says why.
 
-    A thread asks every few seconds what the model's name means, and the registry once for all replicas of a machine.
+    A thread asks every `poll_seconds` what the model's name means, and the registry once for all replicas of a machine.
+    It asks at once when `look_now` is called, but no more often than every POLL_SECONDS, as while there is no model.
     Whatever is new is fetched, checked and warmed up in that thread; then one reference changes, so that each request
     has either model from beginning to end. A version that fails is `refused`, and the model that was there goes on.
     `tell` hears, in that thread, of each version that was loaded or refused, or kept as its name means it again. With
@@ -57,7 +59,9 @@ class Holder:
         request: Request = EXPRESSION,
     ) -> None:
         self._serving, self._poll_seconds, self._tell = serving, poll_seconds, tell
+        self._soon = min(poll_seconds, POLL_SECONDS)
         self._leaves, self._request = leaves, request
+        self._told = threading.Event()
         self._registry: Registry | None = None
         self._again, self._wait = 0.0, 0.0
         self.model: Model | None = None
@@ -75,18 +79,29 @@ class Holder:
             return None
         return model.description(**({"refused": asdict(refused)} if refused else {}))
 
-    def _follow(self) -> None:
-        while self.model is None or "@" in self._serving.model:
-            time.sleep(self._poll_seconds)
-            self._look(self._poll_seconds)
+    def look_now(self) -> None:
+        """Somebody says that the model's name means another version."""
+        self._told.set()
 
-    def _look(self, seconds: float) -> None:
-        """Ask what the model's name means, or meant that long ago, and load what is new."""
+    def _follow(self) -> None:
+        once_more = False
+        while self.model is None or "@" in self._serving.model:
+            soon = once_more or (self.model is None and not self._leaves)
+            if soon:
+                time.sleep(self._soon)
+            told = self._told.wait(0 if soon else self._poll_seconds)
+            if told:
+                self._told.clear()
+            self._look(self._soon if soon or told else self._poll_seconds, wait=once_more or told)
+            once_more = told  # as what was answered just before the move may have served, and serves no longer then
+
+    def _look(self, seconds: float, *, wait: bool = False) -> None:
+        """Ask what the model's name means, or meant that long ago, and load what is new. wait: see `follow`."""
         named: ModelFacts | None = None
         try:
             if self._registry is None:
                 self._registry = Registry(self._serving.tracking_uri)
-            named = follow(self._registry, self._serving.model, seconds)
+            named = follow(self._registry, self._serving.model, seconds, wait=wait)
             if self.model is not None and named.version == self.model.facts.version:
                 if self.refused:
                     self.refused = None
@@ -117,7 +132,7 @@ class Holder:
             logger().warning("No new model: %s", reason)
         self.fault = reason
         if named is not None:  # else the registry did not answer, which speaks against no version
-            first, most = (REFUSED_SECONDS, PATIENCE_SECONDS) if self.model else (self._poll_seconds, REFUSED_SECONDS)
+            first, most = (REFUSED_SECONDS, PATIENCE_SECONDS) if self.model else (self._soon, REFUSED_SECONDS)
             known = self.refused is not None and self.refused.version == named.version
             self._wait = min(2 * self._wait, most) if known and not away else first
             self.refused = Refusal(named.version, reason)

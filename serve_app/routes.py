@@ -24,6 +24,7 @@ from serve_app.openapi import FORM, PICTURES, PNG, TRANSFER_FORM, add_docs, prob
 from serve_app.pages import add_page
 from serve_app.problems import Problem
 from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
+from serve_app.webhook import Webhook, add_webhook
 from visage.api.schema import Comparison, Expressions, ModelDescription, Schema, Transfers
 from visage.config.serving import Limits
 from visage.infra import traces
@@ -40,9 +41,10 @@ def build_app(
     transfers: Held | None = None,
     health: Health | None = None,
     desk: Desk | None = None,
+    webhook: Webhook | None = None,
 ) -> FastAPI:
     """The HTTP application around a held model, and its challenger if there is a contest, and the model of `transfers`.
-    health: of the networks, for /healthz. desk: of batches; None takes none.
+    health: of the networks, for /healthz. desk: of batches; None takes none. webhook: None has no such route.
 
     Without `around` it asks nobody for a key and measures nothing.
     """
@@ -133,6 +135,8 @@ def build_app(
         return await admitted(request, TRANSFER_FIELDS, lambda _: Choice(carrier()))
 
     add_batches(app, desk, lambda: contest.champion().editor.expressions)
+    if webhook:
+        add_webhook(app, webhook, limits.upload_seconds)
     add_page(app, lambda: [model for each in (held, transfers) if each and (model := each.model)])
 
     @app.exception_handler(Problem)

@@ -12,6 +12,8 @@ import pytest
 import typer
 import yaml
 
+from serve_app.access import WEBHOOK
+from serve_app.ingress import SECRET
 from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running, selects
 from tests.k8s.test_manifests import CHECK
 from tests.k8s.test_reach import reached
@@ -21,6 +23,7 @@ from visage.search.watch.lineage import PAGES
 
 ROOT = Path(__file__).parents[2]
 SPREAD = "topologySpreadConstraints"
+URL = urllib.parse.urlsplit(f"http://visage-endpoint:8000{WEBHOOK}")
 
 
 def clusters(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -317,6 +320,31 @@ def test_traces_go_to_the_collector_alone(rendered: Documents, tmp_path: Path) -
     selector = named(documents, "NetworkPolicy")["traces"]["spec"]["podSelector"]
     assert senders == {pod.name for pod in running(documents) if selects(selector, pod.labels)}
     assert not any("OTEL_" in str(each) for each in rendered["overlays/production"])
+
+
+def test_mlflow_tells_the_endpoint_and_nobody_else(rendered: Documents, tmp_path: Path) -> None:
+    documents, before = with_component(tmp_path, "webhook"), rendered["overlays/production"]
+    found, was = (reached(each, rendered["jobs"]) for each in (documents, before))
+    assert found.pop("MLflow") == f"the endpoint's workers {URL.port}; {was.pop('MLflow')}"
+    assert found == was
+    [mlflow] = [pod for pod in running(documents) if pod.name == "mlflow"]
+    told, knows = (variables(pod) for pod in (mlflow, endpoint(documents)))
+    assert {each: (told[each]["value"]) for each in told if each.startswith("MLFLOW_WEBHOOK_ALLOW")} == {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": URL.scheme,
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    }
+    page = (ROOT / "docs" / "kubernetes.md").read_text().replace("\\\n", " ")
+    [words] = re.findall(r"kubectl create secret generic visage-webhook ([^\n]*)", page)
+    refs = [told["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"], knows[SECRET]]
+    keys = {each["valueFrom"]["secretKeyRef"]["key"] for each in refs}
+    assert keys == set(re.findall(r"--from-literal=([\w-]+)=", words))
+    assert f"`{URL.geturl()}`" in page
+    service = named(documents, "RayService")["visage-endpoint"]["spec"]["serveService"]
+    assert (service["metadata"]["name"], service["spec"]["ports"][0]["port"]) == (URL.hostname, URL.port)
+    assert not any("WEBHOOK" in str(each) for each in before)
+    if CHECK.is_file():
+        done = subprocess.run([sys.executable, CHECK, overlay(tmp_path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_queued_study_is_one_that_kueue_lets_in(rendered: Documents, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def request_app(bundle: Any) -> Callable[..., httpx.Response]:
-    """Ask the application: request_app(method, path, without_model=, forward=, seconds=, around=, **httpx's own)."""
+    """Ask the application: request_app(method, path, without_model=, forward=, seconds=, around=, webhook=, **httpx's
+    own)."""
     from serve_app.inference import Answers
     from serve_app.routes import build_app
     from visage.config.serving import Limits
@@ -35,11 +36,13 @@ def request_app(bundle: Any) -> Callable[..., httpx.Response]:
         upload_seconds: float = 30,
         around: Any = None,
         transfers: Any = None,
+        webhook: Any = None,
         **request: Any,
     ) -> httpx.Response:
         answers = Answers(forward, megapixels=1, self_check=True)
         limits = Limits(megapixels=1, megabytes=0.5, seconds=seconds, upload_seconds=upload_seconds)
-        app = build_app(nothing if without_model else with_model, answers, limits, around=around, transfers=transfers)
+        model = nothing if without_model else with_model
+        app = build_app(model, answers, limits, around=around, transfers=transfers, webhook=webhook)
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

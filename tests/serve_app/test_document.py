@@ -18,13 +18,15 @@ def schema(bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from serve_app.batches.desk import Desk
     from serve_app.inference import Answers
     from serve_app.routes import build_app
+    from serve_app.webhook import Webhook
     from visage.config.batches import Batches
     from visage.config.serving import Limits
 
     answers = Answers(run_alone, megapixels=1, self_check=True)
     carrier = make_bundle(tmp_path_factory.mktemp("carrier") / "bundle", method="eft")
     desk = Desk(Batches(dir=str(tmp_path_factory.mktemp("batches")), of_a_key=10_000))
-    app = build_app(held(bundle), answers, Limits(megapixels=1), transfers=held(carrier), desk=desk)
+    limits, signed = Limits(megapixels=1), Webhook("secret-of-the-tests")
+    app = build_app(held(bundle), answers, limits, transfers=held(carrier), desk=desk, webhook=signed)
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
@@ -33,9 +35,8 @@ def check(schema: Any, examples: int) -> None:
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert {"/healthz", "/v1/model", "/v1/expressions", "/v1/transfer", "/v1/batches/{id}/result"} <= {
-        each.path for each in operations
-    }
+    paths = {"/healthz", "/v1/model", "/v1/expressions", "/v1/transfer", "/v1/batches/{id}/result", "/webhook"}
+    assert paths <= {each.path for each in operations}
 
     @settings(
         max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -18,9 +18,10 @@ FOLDER = "following"  # beside the cache of bundles
 PATIENCE = 5  # so many times as old an answer may be while another process asks
 
 
-def follow(registry: Registry, model: str, seconds: float) -> ModelFacts:
+def follow(registry: Registry, model: str, seconds: float, *, wait: bool = False) -> ModelFacts:
     """As `registry.find`, but from what another process of this machine was told in the last `seconds`, or, while one
-    is asking, a little before; fifty replicas would keep a server busy with nothing else.
+    is asking, a little before; fifty replicas would keep a server busy with nothing else. wait: for the answer of the
+    one that is asking.
 
     Raises NoSuchModel and UserError as `find`; of a store that refuses, every process hears for itself.
     """
@@ -31,7 +32,7 @@ def follow(registry: Registry, model: str, seconds: float) -> ModelFacts:
     with ExitStack() as alone:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            alone.enter_context(locked(kept.with_suffix(".lock"), wait=False))
+            alone.enter_context(locked(kept.with_suffix(".lock"), wait=wait))
         except BlockingIOError:
             seconds *= PATIENCE
         except OSError:  # somebody else's folder, or no room: each asks for itself
