@@ -21,7 +21,9 @@ from tests.search.watch.samples import drawn
 from visage.cli import app
 from visage.errors import UserError
 from visage.judging.choices import Choice
-from visage.registry.eyes import FOLDER, between_versions
+from visage.registry.bundle import read_bundle
+from visage.registry.card import MODEL_CARD
+from visage.registry.eyes import FOLDER, between_versions, note
 from visage.registry.models import Registry
 from visage.registry.reading import Reader
 from visage.registry.tracking import Tracking
@@ -76,6 +78,29 @@ def test_the_gate_tells_what_eyes_say_and_what_they_contradict(registry: Registr
     assert "contradicts this verdict" in told
     tags = registry.client.get_model_version("visage-ucgan", "2").tags
     assert "contradicts this verdict" in tags["visage.gate.reasons"]
+
+
+def test_a_version_s_page_and_the_card_of_its_run_tell_what_was_chosen(registry: Registry, tmp_path: Path) -> None:
+    registry.client.update_model_version("visage-ucgan", "2", "Written by hand.\n\nIn two parts.")
+    bundles = [registry.fetch(each) for each in NAMES]
+    choose(sitting(registry, "one"), NAMES[1], 3)
+    for count in (3, 12):  # what is told anew takes the place of what was told
+        if count > 3:
+            choose(sitting(registry, "two"), NAMES[1], count - 3)
+        share = between_versions(registry.client, registry.uri, bundles[0].facts, bundles[1].facts)
+        assert share is not None
+        note(registry.client, registry.uri, bundles[0], bundles[1], share)
+    told = f"Eyes: {NAMES[0]} found better than {NAMES[1]} in 0% (0% to 24%) of 12 choices by 1 person, still the same "
+    told += f"person in 100% against 100%: people prefer {NAMES[1]}."
+    found = registry.client.get_model_version("visage-ucgan", "2").description
+    assert found == f"Written by hand.\n\nIn two parts.\n\n{told}"
+    assert registry.client.get_model_version("visage-ucgan", "1").description.endswith(f"says the rest.\n\n{told}")
+    for name, bundle in zip(NAMES, bundles, strict=True):
+        place = registry.client.download_artifacts(registry.find(name).run_id, MODEL_CARD, str(tmp_path))
+        assert told in Path(place).read_text()
+        fetched = registry.fetch(name)  # whole, and as it was registered
+        assert fetched.card == bundle.card
+        assert told not in (read_bundle(fetched.dir).dir / MODEL_CARD).read_text()
 
 
 def test_eyes_that_agree_are_told_and_contradict_nothing(registry: Registry) -> None:

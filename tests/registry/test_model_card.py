@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.evaluations import sample
 from visage.config import Experiment
 from visage.registry.bundle import read_bundle
-from visage.registry.card import CARD, MODEL_CARD
+from visage.registry.card import CARD, MODEL_CARD, Eyes
 from visage.registry.model_card import extensions, model_card, summary
 
 EXPRESSIONS = ("neutral", "happy")
@@ -75,3 +75,18 @@ def test_the_card_keeps_the_evaluation_but_not_every_face(make_bundle, tmp_path:
     assert card["evaluation"]["rows"]["model"]["confusion"] == [[24, 0], [24, 0]]
     assert card["evaluation"]["rows"]["model"]["results"] == []
     assert "torch" in card["versions"]
+
+
+def test_eyes_stand_beside_the_judges_figures_and_choices_made_since_below_them(make_bundle, tmp_path: Path):
+    plain = make_bundle(tmp_path / "plain")
+    assert "eyes" not in json.loads((plain.dir / CARD).read_text())  # an older Visage reads it
+    text = model_card(plain.card, ["Eyes: a found better than b."])
+    assert text.index("| identity |") < text.index("## Eyes") < text.index("## Confusion")
+    assert "Nobody had chosen when this model was registered.\n\nEyes: a found better than b." in text
+
+    said = ("Eyes: 12 choices by 2 people between 3 trials prefer trial 0 (0.70, where 0.50 is middling).",)
+    eyes = Eyes(choices=12, people=2, trial=1, preference=0.4, said=said)
+    chosen = make_bundle(tmp_path / "chosen", eyes=eyes)
+    assert read_bundle(chosen.dir).card.eyes == eyes
+    assert f"of which trial 1 has this model's setting:\n\n{said[0]}" in (chosen.dir / MODEL_CARD).read_text()
+    assert said[0] in summary(chosen.card)

@@ -16,9 +16,11 @@ from tests.search.fakes import experiment as fake
 from visage.config import Experiment
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
+from visage.judging.choices import Choice
 from visage.judging.networks.train import FaceNetworks
 from visage.registry.models import Registry
 from visage.registry.record import read_record, seen
+from visage.search.study.choices import keep
 from visage.search.study.records import load_study
 from visage.search.trials.trainable import training
 from visage.search.tune import tune
@@ -156,6 +158,8 @@ def test_a_final_training_that_was_cut_off_goes_on(
         tune_and_publish(asked, resume=False)
     (folder,) = tmp_path.glob("runs/tune/short/final-*")
     assert load(folder / "checkpoint")["images"] < 800
+    choice = Choice(first="1", second="0", better="first", person="both", who="Ann", when="2026")
+    keep(load_study("short", asked.search.storage), choice)
     tune_and_publish(asked, resume=True)
     assert load(folder / "checkpoint")["images"] == 800
 
@@ -170,6 +174,10 @@ def test_a_final_training_that_was_cut_off_goes_on(
     assert study.user_attrs["outcome"]["run_id"] == run.info.run_id
     said = capsys.readouterr().out
     assert "gate: undecided" in said  # its test people are too few for a verdict
+    card = Registry(asked.registry.tracking_uri).fetch("visage-ucgan/1").card  # what was chosen by its end stands in it
+    assert card.eyes
+    assert (card.eyes.choices, card.eyes.trial) == (1, 0)
+    assert "trial 0 found better than trial 1 in 0%" in card.eyes.said[1]
     assert "next: visage promote visage-ucgan/1 --force" in said
 
     tune_and_publish(asked, resume=True)  # nothing is left to do

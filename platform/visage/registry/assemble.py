@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visage.judging.results import Evaluation
     from visage.models.generator import Network
     from visage.models.judges import NaturalCheck
+    from visage.registry.card import Eyes
     from visage.registry.samples import Samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -46,6 +47,7 @@ def bundle_training(
     natural: "NaturalCheck | None" = None,
     samples: "Samples | None" = None,
     extras: Extras = NONE,
+    eyes: "Eyes | None" = None,
 ) -> Bundle:
     """Write the bundle of a generator and of its evaluation on the test people; see `write_bundle`.
 
@@ -77,6 +79,7 @@ def bundle_training(
         natural=natural,
         samples=samples,
         extras=extras,
+        eyes=eyes,
     )
 
 

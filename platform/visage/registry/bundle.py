@@ -27,6 +27,7 @@ from visage.registry.card import (
     RESULTS,
     SAMPLES,
     Card,
+    Eyes,
     read_card,
 )
 from visage.registry.golden import Golden, golden_file, make_golden, read_golden
@@ -155,14 +156,15 @@ def write_bundle(
     natural: "NaturalCheck | None" = None,
     samples: Samples | None = None,
     extras: Extras = NONE,
+    eyes: Eyes | None = None,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
     encoder, check, natural: the endpoint's self-check networks. results: entries with the columns of results.csv.
-    metrics: metric name to {value, low, high}. evaluation: as the card has it. data: the fields of `card.FaceData`.
-    self_check: name of the value to its quantiles. extras: see `Method.fit_extras`. The model card is written from the
-    card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError when `out` is
-    something else, the generator gives no numbers, or the disk refuses.
+    metrics: metric name to {value, low, high}. evaluation, eyes: as the card has them. data: the fields of
+    `card.FaceData`. self_check: name of the value to its quantiles. extras: see `Method.fit_extras`. The model card is
+    written from the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError
+    when `out` is something else, the generator gives no numbers, or the disk refuses.
     """
     from safetensors.torch import save
 
@@ -206,6 +208,7 @@ def write_bundle(
             "sha256": hashes[GENERATOR],
             "files": hashes | {MODEL_CARD: ""},
             "self_check": {name: dict(values) for name, values in self_check.items()},
+            "eyes": eyes,
         }
     )
     contents[MODEL_CARD] = model_card(card).encode()

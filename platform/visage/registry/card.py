@@ -67,11 +67,23 @@ class Architecture(Part):
     check: dict[str, Any]
 
 
+class Eyes(Part):
+    """What people chose, blind, between faces of a study's trials. trial: the one whose setting the model has.
+    preference: the probability (0..1) that its faces are found better than those of a middling trial; None where nobody
+    was shown them. said: the same in sentences, with what contradicts the judges."""
+
+    choices: int
+    people: int
+    trial: int
+    preference: float | None
+    said: tuple[str, ...]
+
+
 class Card(Part):
     """metrics: of the test people, by metric name. created: UTC, ISO 8601. sha256: of generator.safetensors.
 
     evaluation: the whole of it but the single faces, which are in results.csv: see `judging.results.Evaluation`.
-    versions: of what made the model.
+    versions: of what made the model. eyes: None, and not written, where nobody had chosen when the card was made.
     self_check: quantiles of the self-check's values on the test people at registration. files: sha256 of each file.
     """
 
@@ -90,6 +102,7 @@ class Card(Part):
     sha256: str = Sha256
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], str]
     self_check: dict[str, dict[str, float]]
+    eyes: Eyes | None = Field(None, exclude_if=lambda eyes: eyes is None)  # an older Visage reads a card without
 
     @field_validator("expressions")
     @classmethod

@@ -1,6 +1,6 @@
 """MODEL_CARD.md: what card.json says, for people to read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -27,14 +27,15 @@ judge a person's emotions: the model draws expressions, and knows nothing of fee
 binds the use of this model too."""
 
 
-def model_card(card: Card) -> str:
-    """The model card as Markdown, made of the card's data alone."""
+def model_card(card: Card, later: Sequence[str] = ()) -> str:
+    """The model card as Markdown, made of the card's data alone. later: sentences on what people have chosen since."""
     evaluation = Evaluation.from_dict(card.evaluation)
     sections = {
         f"visage-{card.method}: a face's expression changed, the person kept": _what(card),
         "Data": _data(card),
         "Judges": _judges(evaluation),
         f"Measured on {evaluation.people} {evaluation.part} people": _table(card, evaluation),
+        "Eyes": _eyes(card, later),
         "Confusion": _confusion(evaluation),
         "Groups": _groups(evaluation),
         "Intensity": _intensity(evaluation),
@@ -59,6 +60,7 @@ def summary(card: Card) -> str:
         f"{card.method} at {card.image_size} px on {_kind(card)} ({card.data.name}): {', '.join(card.expressions)}.",
         f"{evaluation.people} {evaluation.part} people: {figures}; 95 % intervals over people.",
         *evaluation.warnings,
+        *(card.eyes.said if card.eyes else ()),
         f"Extensions of the published method: {', '.join(extensions(card.config)) or 'none'}.",
         "MODEL_CARD.md in the bundle says the rest.",
     ]
@@ -148,6 +150,17 @@ def _table(card: Card, evaluation: Evaluation) -> str:
     grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)
     parts = [method_of(card.method).explain(evaluation), grid]
     return "\n\n".join([*parts, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
+
+
+def _eyes(card: Card, later: Sequence[str]) -> str:
+    text = (
+        "What people chose, blind, between two faces of the same person. Later choices between versions "
+        "(`visage compare A B --eyes`) stand on the version's page in the registry, and in the card beside its run."
+    )
+    before = "Nobody had chosen when this model was registered."
+    if card.eyes:
+        before = f"Between faces of the study's trials, of which trial {card.eyes.trial} has this model's setting:"
+    return "\n\n".join([text, before, *(card.eyes.said if card.eyes else ()), *later])
 
 
 def _confusion(evaluation: Evaluation) -> str:

@@ -1,5 +1,6 @@
 """From a trained generator to a registered version: judged on the test people, bundled, recorded, registered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from visage.judging.networks.natural import Fitted
     from visage.judging.networks.train import FaceNetworks
     from visage.judging.results import Evaluation
+    from visage.registry.card import Eyes
     from visage.registry.tracking import RunLog
 
 
@@ -32,12 +34,14 @@ class Published:
 
 
 def publish(
-    checkpoint: Path, out: Path, experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", run: "RunLog"
-) -> Published:
+    checkpoint: Path, out: Path, experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", run: "RunLog",
+    eyes: "Callable[[], Eyes | None]" = lambda: None,
+) -> Published:  # fmt: skip
     """Judge the generator of a checkpoint on the test people, write its bundle to `out`, and register it.
 
     run: the MLflow run that the model came from; it receives the test figures, the pictures, the
-    model card, the confusion and the bundle. Raises JudgesRefused when a judge is no better than chance.
+    model card, the confusion and the bundle. eyes: asked for what people have chosen when the bundle is written.
+    Raises JudgesRefused when a judge is no better than chance.
     """
     from visage.methods import method_of
     from visage.registry.assemble import bundle_training, natural_check, sample_faces
@@ -67,6 +71,7 @@ def publish(
         natural=told,
         samples=sample_faces(generator, method.request, faces, told),
         extras=extras,
+        eyes=eyes(),
     )
     figures = {f"test/{name}": estimate.value for name, estimate in evaluation.rows["model"].metrics.items()}
     run.log(figures, experiment.train.images)

@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from visage.workflows.training import faces_and_judges, train_and_publish, train
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.networks.train import FaceNetworks
+    from visage.registry.card import Eyes
     from visage.registry.models import Registry
     from visage.search.study.records import BestTrial, StudyResult
     from visage.workflows.publish import Published
@@ -71,9 +74,16 @@ def publish_chosen(
     Its model is that of a new training with `search.final` over the setting, or without one the trial's own. A
     training that was cut off goes on; another best trial, or other settings, train in a folder of their own.
     """
+    from visage.search.study.choices import of_trial
+    from visage.search.study.database import database_faults
     from visage.search.study.records import study_folder
     from visage.training.run_folder import RunFolder
 
+    def look() -> "Eyes | None":
+        with database_faults(experiment.search.storage):
+            return of_trial(result.study, best.number)
+
+    eyes = partial(patiently, look)
     folder = Path("runs/tune") / study_folder(experiment).name
     if not experiment.search.final:
         # The first that is asked of MLflow when a study has ended: the server may be starting anew.
@@ -81,7 +91,7 @@ def publish_chosen(
             console.print(f"trial {best.number} is registered as {model} already")
             return model
         with judged_later(best.checkpoint):
-            published = publish_best(experiment, best, folder / "bundle", faces, networks)
+            published = publish_best(experiment, best, folder / "bundle", faces, networks, eyes)
         print_published(published)
         return published.model
 
@@ -100,16 +110,18 @@ def publish_chosen(
     run = RunFolder.of(out, chosen.train)
     with run.lock(resume=None) as resumed, judged_later(run.checkpoint):
         published = train_run(
-            chosen, faces, networks, run, tracking, resume=resumed, name=name, tags=tags, parent=result.run_id
-        )
+            chosen, faces, networks, run, tracking, resume=resumed, name=name, tags=tags, parent=result.run_id,
+            eyes=eyes,
+        )  # fmt: skip
     print_published(published)
     return published.model
 
 
 def publish_best(
-    experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks"
-) -> "Published":
-    """Register the model of a study's best trial under that trial's run."""
+    experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks",
+    eyes: "Callable[[], Eyes | None]" = lambda: None,
+) -> "Published":  # fmt: skip
+    """Register the model of a study's best trial under that trial's run. eyes: as of `publish`."""
     from visage.registry.datasets import log_faces
     from visage.registry.tracking import Tracking
     from visage.workflows.publish import publish
@@ -119,7 +131,7 @@ def publish_best(
     try:
         log_faces(log, experiment.data)
         with tempfile.TemporaryDirectory(prefix="visage-") as copy:
-            return publish(local(best.checkpoint, Path(copy)), out, experiment, faces, networks, log)
+            return publish(local(best.checkpoint, Path(copy)), out, experiment, faces, networks, log, eyes)
     finally:
         log.finish("complete")
 

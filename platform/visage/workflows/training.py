@@ -17,6 +17,7 @@ from visage.workflows.terminal import bar, console, going_on_with, judged_later,
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
     from visage.judging.networks.train import FaceNetworks
+    from visage.registry.card import Eyes
     from visage.registry.record import RunRecord
     from visage.registry.tracking import RunLog, Tracking
     from visage.training.progress import Progress as Point
@@ -145,10 +146,11 @@ def likeness(before: list[tuple[int, float]], now: list[tuple[int, float]]) -> s
 def train_run(
     experiment: Experiment, faces: "FaceSet", networks: "FaceNetworks", folder: "RunFolder", tracking: "Tracking",
     *, resume: bool, tags: Mapping[str, str], name: str = "", parent: str | None = None,
+    eyes: "Callable[[], Eyes | None]" = lambda: None,
 ) -> "Published":  # fmt: skip
     """Train and register under a run in MLflow, which gets its ending. name: its name there; the folder's by default.
 
-    parent: the run_id of its study.
+    parent: the run_id of its study. eyes: as of `publish`.
     """
     from visage.registry.datasets import log_faces
     from visage.registry.record import seen
@@ -166,7 +168,7 @@ def train_run(
             report = _reporter(log, curve[-1][0] if curve else 0, experiment, update)
             last = run(experiment, faces, networks, folder, report, resume=resume)
         assert last.checkpoint
-        published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log)
+        published = publish(last.checkpoint, out / "bundle", experiment, faces, networks, log, eyes)
         state = "complete"
         return published
     except KeyboardInterrupt:

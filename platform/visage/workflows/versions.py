@@ -32,7 +32,7 @@ def compare_versions(one: str, other: str, store: str, *, eyes: bool, port: int)
         _choose(registry, *facts, port)
     share = between_versions(registry.client, registry.uri, *facts) if all(each.version for each in facts) else None
     if eyes and share:
-        note(registry.client, registry.uri, *facts, share)
+        note(registry.client, registry.uri, *bundles, share)
     _print_figures(*bundles, one, other)
     console.print(share.told(one, other) if share else "eyes: nobody chose between them yet.")
     following = f"promote {one}" if share or eyes else f"compare {one} {other} --eyes"

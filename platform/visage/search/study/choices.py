@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from visage.config.aims import PREFERENCE, UNSEEN
 from visage.judging.choices import Choice, Strengths, between, counted
+from visage.registry.card import Eyes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -44,8 +45,23 @@ def sought(study: "Study") -> "Callable[[FrozenTrial], float]":
     return lambda trial: found.get(trial.number, UNSEEN)
 
 
+def of_trial(study: "Study", number: int) -> Eyes | None:
+    """What people chose so far, for the card of a model with a trial's setting; None where nobody did."""
+    choices = choices_of(study.user_attrs)
+    if not choices:
+        return None
+    found = preferences(choices)
+    return Eyes(
+        choices=len(choices),
+        people=len({choice.who for choice in choices}),
+        trial=number,
+        preference=found.get(number),
+        said=tuple(told(choices, found, number)),
+    )
+
+
 def told(choices: Sequence[Choice], found: Mapping[int, float], leader: int | None) -> list[str]:
-    """In sentences: whom people prefer, and what they say of the study's leader, contradictions among it. found: the
+    """In sentences: whom people prefer, and what they say of the trial that leads, contradictions among it. found: the
     choices' `preferences`."""
     if not choices:
         return []
@@ -57,7 +73,7 @@ def told(choices: Sequence[Choice], found: Mapping[int, float], leader: int | No
     other = others[0] if first == leader else first
     share = between(choices, str(leader), str(other))
     if share:
-        against = ", which contradicts the order above" if share.verdict == "second" else ""
+        against = f", which contradicts that trial {leader} leads" if share.verdict == "second" else ""
         said.append(f"{share.told(f'trial {leader}', f'trial {other}').capitalize()}{against}.")
     elif first != leader:
         said.append(f"Nobody held it against trial {leader}, which leads.")
