@@ -238,7 +238,7 @@ def test_a_study_that_its_goal_ends_is_complete_and_goes_on_with_a_higher_one(tm
     assert killed
     why = {client.get_run(run).data.tags["visage.reason"] for run in killed}
     pages = {client.get_run(run).data.tags["visage.page"] for run in killed}
-    assert pages == {f"visage study test --storage sqlite:///{tmp_path}/optuna.db --web"}
+    assert pages == {"http://127.0.0.1:5050/?study=test&trials=1"}
     assert why == {"cut off, as search.stop.goal = score >= 0.5 ended the study"}
 
     spent = Spent.of(load_study("test", reached.search.storage)).seconds

@@ -168,16 +168,17 @@ def test_a_final_training_that_was_cut_off_goes_on(
     home = [client.get_run(study.user_attrs["run_id"]).info.experiment_id]
     (run,) = client.search_runs(home, "tags.visage.kind = 'final'")
     assert (run.data.tags["visage.state"], run.data.tags["visage.trial"]) == ("complete", "0")
+    assert "[The study's page](http://127.0.0.1:5050/?study=short&trials=0)" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["mlflow.parentRunId"] == study.user_attrs["run_id"]
     assert study.user_attrs["stopped"].startswith("search.stop.goal")
     assert len(study.trials) < 9
     assert study.user_attrs["outcome"]["run_id"] == run.info.run_id
     said = capsys.readouterr().out
-    assert "gate: undecided" in said  # its test people are too few for a verdict
     card = Registry(asked.registry.tracking_uri).fetch("visage-ucgan/1").card  # what was chosen by its end stands in it
     assert card.eyes
     assert (card.eyes.choices, card.eyes.trial) == (1, 0)
     assert "trial 0 found better than trial 1 in 0%" in card.eyes.said[1]
+    assert "gate: undecided" in said  # its test people are too few for a verdict
     assert "next: visage promote visage-ucgan/1 --force" in said
 
     tune_and_publish(asked, resume=True)  # nothing is left to do

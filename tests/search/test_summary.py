@@ -86,7 +86,8 @@ def test_the_description_names_winner_margin_and_command(tmp_path: Path) -> None
     assert "`visage train --from-run run-1`" in written
     assert "`visage tune experiment.yaml --set search.name=ANOTHER`" in written  # this name has its trials
     look = f"visage study test --storage sqlite:///{tmp_path}/optuna.db"
-    assert f"`{look}`. As a page with curves and faces side by side: `{look} --web`" in written
+    page = "[The study's page](http://127.0.0.1:5050/?study=test)"
+    assert f"`{look}`. With curves and faces side by side: {page}, while `{look} --web` runs." in written
     assert "| loss.pixel.weight | 1 to 200, log scale | 11 |" in written
     study.set_user_attr(
         "outcome",

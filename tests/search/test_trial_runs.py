@@ -22,7 +22,7 @@ def tracking(tmp_path: Path) -> Tracking:
 
 def runs_of(tracking: Tracking, faces: str = "none") -> TrialRuns:
     parent = tracking.start_run("test").run_id
-    return TrialRuns(tracking, "test", parent, {}, lambda key, run_id: None, Data(dir=Path(faces)))
+    return TrialRuns(tracking, "test", parent, "visage study test", {}, lambda key, run_id: None, Data(dir=Path(faces)))
 
 
 def ended(place: str = "") -> Letter:
@@ -48,6 +48,16 @@ def test_a_trial_that_ended_meanwhile_is_three_calls(tracking: Tracking, monkeyp
     assert kept.data.params == {"loss.pixel.weight": "3.5"}
     assert kept.data.metrics == {"score": 0.5, "loss/pixel": 0.1}
     assert kept.data.tags["mlflow.note.content"].startswith("Trial 0, complete.")
+
+
+def test_a_trial_s_run_leads_to_the_study_s_page_while_it_runs_and_after(tracking: Tracking) -> None:
+    runs, link = runs_of(tracking), "[The study's page](http://127.0.0.1:5050/?study=test&trials=7)"
+    runs.send(7, Letter(params={"loss.pixel.weight": 3.5}))
+    tags = tracking.client.get_run(runs.runs[7].run_id).data.tags
+    assert tags["mlflow.note.content"] == f"{link}, while `visage study test --web` runs."
+    runs.send(7, ended())
+    (run_id, _) = tracking.children(runs.parent, "visage.trial")["7"]
+    assert link in tracking.client.get_run(run_id).data.tags["mlflow.note.content"]
 
 
 def test_a_trial_s_run_says_which_faces_it_sees(tracking: Tracking, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from visage.cli.options import Config, Port, Restartable, Settings, read_experiment
 from visage.errors import UserError
+from visage.search.study.page import PORT
 
 LOCAL_STUDIES = "sqlite:///runs/optuna.db"
 
@@ -34,7 +35,7 @@ def study(
         bool, typer.Option("--prune", help="Remove the checkpoints of all but the best trials and the Pareto front")
     ] = False,
     web: Annotated[bool, typer.Option("--web", help="As a page for a browser, until Ctrl-C")] = False,
-    port: Port = 0,
+    port: Port = PORT,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
     from visage.workflows.search import prune_study, show_study

@@ -32,6 +32,7 @@ STATUS = {
 }
 PARENT = "mlflow.parentRunId"
 STATE = "visage.state"
+PAGE = "visage.page"  # the address of the study's page
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description
 EXPERIMENT = "experiment.yaml"
 PARAM_LENGTH, TAG_LENGTH = 6_000, 8_000  # MLflow's limits

@@ -35,6 +35,7 @@ from visage.search.study.endings import (
     reason_of,
 )
 from visage.search.study.lock import Claim
+from visage.search.study.page import leading_to
 from visage.search.study.progress import StudyProgress, Watch
 from visage.search.study.records import StudyResult, counted, flat, study_folder, unfinished
 from visage.search.study.summary import looking, summarise
@@ -65,10 +66,10 @@ class MLflowCallback(OfTheDriver, Callback):
         self.experiment, self.recorder, self.tracking, self.watch = experiment, recorder, tracking, watch
         self.before, self.folder = before, study_folder(experiment)
         search = experiment.search
-        page = f"{looking(search.name, search.storage)} --web"
-        tags = {"visage.kind": "trial", "visage.study": search.name, "visage.page": without_passwords(page), **tags}
+        look = without_passwords(looking(search.name, search.storage))
+        tags = {"visage.kind": "trial", "visage.study": search.name, **tags}
         tags[THREADS] = str(worker_threads(experiment.train))
-        self.runs = TrialRuns(tracking, search.name, before.run_id, tags, recorder.note_run, experiment.data)
+        self.runs = TrialRuns(tracking, search.name, before.run_id, look, tags, recorder.note_run, experiment.data)
         self.outbox = Outbox(self._send, 1 if database_of(tracking.uri) else THREADS_OF_A_SERVER)
         self.counts = {State.COMPLETE: before.complete, State.PRUNED: before.pruned, State.FAILED: before.failed}
         self.best = before.best.score if before.best else None
@@ -76,6 +77,8 @@ class MLflowCallback(OfTheDriver, Callback):
         self.traces: dict[int, str] = {}  # of trials, where traces are on
         self.cut_off = {trial.number for trial in unfinished(recorder.study)}  # with an earlier part of the study
         self.described = time.monotonic()
+        if not before.trials:  # described when there is more to tell
+            patiently(lambda: tracking.run(before.run_id).note(leading_to(search.name, look)))
         self.known = patiently(lambda: tracking.children(before.run_id, TRIAL))
         # What the study's run has among its own parameters, its trials' need not have.
         begun = patiently(lambda: tracking.params(before.run_id))

@@ -12,8 +12,9 @@ from typing import Any
 from visage.config.data import Data
 from visage.infra.remote_store import content
 from visage.registry.datasets import dataset_of, log_dataset
-from visage.registry.tracking import NOTE, Point, RunLog, State, Tracking
+from visage.registry.tracking import NOTE, PAGE, Point, RunLog, State, Tracking
 from visage.search.study.endings import metrics_of
+from visage.search.study.page import leading_to, page_of
 from visage.search.trials.trial import results
 from visage.training.run_folder import RunFolder
 
@@ -67,14 +68,15 @@ class Letter:
 
 
 class TrialRuns:
-    """name, parent: of the study, its name and its run. tags: of every trial's run. note: keeps in the study, by a
-    trial's key, which run is the trial's. data: the faces that each of them sees."""
+    """name, parent: of the study, its name and its run. look: the command that shows it. tags: of every trial's run.
+    note: keeps in the study, by a trial's key, which run is the trial's. data: the faces that each of them sees."""
 
     def __init__(
-        self, tracking: Tracking, name: str, parent: str, tags: Mapping[str, str], note: Callable[[int, str], None],
-        data: Data,
+        self, tracking: Tracking, name: str, parent: str, look: str, tags: Mapping[str, str],
+        note: Callable[[int, str], None], data: Data,
     ) -> None:  # fmt: skip
         self.tracking, self.name, self.parent, self.tags, self.note = tracking, name, parent, tags, note
+        self.look = look
         self.faces = dataset_of(data)
         self.runs: dict[int, RunLog] = {}  # whose ending is not told
         self.reached: dict[int, int] = {}  # images up to which a trial's curve is told
@@ -93,7 +95,8 @@ class TrialRuns:
             self._tell(number, run, letter)
         if letter.state is not None:
             said = f"Trial {number}, {letter.state}{f': {letter.reason}' if letter.reason else ''}."
-            tags = letter.tags | {NOTE: f"{said}\n\nRepeat it: `visage train --from-run {run.run_id}`"}
+            again = f"Repeat it: `visage train --from-run {run.run_id}`"
+            tags = letter.tags | {NOTE: f"{said}\n\n{again}\n\n{self._link(number)}"}
             tags |= {REASON: letter.reason} if letter.reason else {}
             run.finish(letter.state, tags, self._points(number, letter), letter.params)
             self.runs.pop(number)
@@ -109,13 +112,17 @@ class TrialRuns:
         else:
             once = {TRIAL: str(number)} if number in self.tried else {}  # a start without an answer may have left a run
             self.tried.add(number)
-            tags = {**self.tags, TRIAL: str(number)}
+            page = {PAGE: page_of(self.name, number), NOTE: self._link(number)}
+            tags = {**self.tags, **page, TRIAL: str(number)}
             run = self.tracking.start_run(f"{self.name}-{number:04d}", self.parent, tags, once=once)
             log_dataset(run, self.faces)
             self.reached[number] = 0
         self.note(letter.key, run.run_id)
         self.runs[number] = run
         return run
+
+    def _link(self, number: int) -> str:
+        return leading_to(self.name, self.look, number)
 
     def _tell(self, number: int, run: RunLog, letter: Letter) -> None:
         points = self._points(number, letter)

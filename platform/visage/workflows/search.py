@@ -95,7 +95,8 @@ def publish_chosen(
         print_published(published)
         return published.model
 
-    from visage.registry.tracking import Tracking
+    from visage.registry.tracking import PAGE, Tracking
+    from visage.search.study.page import page_of
 
     chosen = replaced(experiment, {**best.params, **experiment.search.final})
     name = f"{result.name}-final-{best.number:04d}"
@@ -106,7 +107,8 @@ def publish_chosen(
         return model
     console.print(f"training the setting of trial {best.number} for {chosen.train.images} images, in {out}")
     tracking = Tracking(experiment.registry.tracking_uri, experiment.registry.experiment)
-    tags = {"visage.kind": "final", "visage.study": result.name, "visage.trial": str(best.number)}
+    page = page_of(result.name, best.number)
+    tags = {"visage.kind": "final", "visage.study": result.name, "visage.trial": str(best.number), PAGE: page}
     run = RunFolder.of(out, chosen.train)
     with run.lock(resume=None) as resumed, judged_later(run.checkpoint):
         published = train_run(

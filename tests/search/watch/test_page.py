@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 import optuna
 import pytest
+from httpx import URL
 from servers import running
 
+from serve_app.ingress import free_ports
 from tests.browser import CONTRASTS, chromium, opened_browser
 from tests.search.watch.conftest import TOKEN
 from tests.search.watch.samples import add, begun, made
+from visage.registry.tracking import Tracking
+from visage.registry.ui import pages
 from visage.search.study.choices import choices_of
 from visage.search.study.lock import CLAIM
+from visage.search.study.page import leading_to
 from visage.search.watch.app import build_app
 
 if TYPE_CHECKING:
@@ -196,6 +201,28 @@ def test_it_follows_a_study_that_runs_and_says_when_a_store_is_away(
         page.locator("#why", has_text="Trial 5 has the highest score").wait_for()
         page.locator("#status", has_text="Trial 5 leads now").wait_for(state="attached")
         assert page.locator("#chosen-text").inner_text() == "Chosen: 5, 1, 0."
+
+
+@pytest.mark.slow
+def test_mlflow_s_page_of_a_trial_leads_to_the_study_s_page(
+    browser: "Browser", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, database = made(tmp_path, [0.3, 0.4], faces=False), f"sqlite:///{tmp_path}/optuna.db"
+    run = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "visage").run(study.trials[0].user_attrs["run_id"])
+    with running(build_app(database, TOKEN)) as served, pages(run.uri, free_ports(1)[0]) as (url, _):
+        monkeypatch.setattr("visage.search.study.page.PORT", URL(served).port)
+        run.note(leading_to("test", "visage study test", 0))
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{served}/?token={TOKEN}&study=test".replace(" ", "%20"))
+        experiment = run.client.get_run(run.run_id).info.experiment_id
+        other = url.replace("127.0.0.1", "localhost")  # for a browser another site
+        page.goto(f"{other}/#/experiments/{experiment}/runs/{run.run_id}")
+        with context.expect_page() as opened:
+            page.get_by_role("link", name="The study's page").click()
+        opened.value.locator("#chosen-text", has_text="Chosen: 0.").wait_for()
+        context.close()
 
 
 def test_without_a_name_it_lists_the_studies(opened: "Callable[..., Page]", served: str) -> None:

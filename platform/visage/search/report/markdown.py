@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from visage.search.study.page import leading_to
 from visage.search.study.summary import Line, Summary
 
 ROWS = 10
@@ -99,5 +100,6 @@ def _more(summary: Summary) -> str:
         f"- The trials' runs, with curves and faces: search for `tags.visage.study = '{summary.name}' AND "
         "tags.visage.state = 'complete'` (or pruned, diverged, failed, killed).\n"
         + (f"- {summary.checkpoints[0].upper()}{summary.checkpoints[1:]}.\n" if summary.checkpoints else "")
-        + f"- In a terminal: `{summary.look}`. As a page with curves and faces side by side: `{summary.look} --web`."
+        + f"- In a terminal: `{summary.look}`. With curves and faces side by side: "
+        + leading_to(summary.name, summary.look)
     )

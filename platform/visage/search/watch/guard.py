@@ -60,7 +60,8 @@ def guarded(token: str) -> FastAPI:
             return PlainTextResponse(said, 401, HEADERS)
         if given is not None:  # out of the address, so that it stands in no history and no picture of the screen
             answer: Response = RedirectResponse(str(request.url.remove_query_params("token")), 303)
-            answer.set_cookie(cookie, token, httponly=True, samesite="strict")
+            # Not strict: a link from MLflow's pages at `localhost`, for a browser another site, opens it.
+            answer.set_cookie(cookie, token, httponly=True, samesite="lax")
         else:
             answer = await go_on(request)
         for name, value in HEADERS.items():

@@ -1,0 +1,17 @@
+"""Where a study's page is: at a port that is the same each time, so that MLflow's pages can lead to it."""
+
+from urllib.parse import quote
+
+PORT = 5050  # unless the user says otherwise; k8s/components/study-page has it too
+
+
+def page_of(name: str, trial: int | None = None) -> str:
+    """The address of a study's page on the machine that looks at it, as long as `visage study --web` runs there, or a
+    port is forwarded to where it does. trial: the one that is chosen."""
+    chosen = "" if trial is None else f"&trials={trial}"
+    return f"http://127.0.0.1:{PORT}/?study={quote(name, safe='')}{chosen}"
+
+
+def leading_to(name: str, look: str, trial: int | None = None) -> str:
+    """A link to it, in Markdown. look: the command that shows the study in a terminal."""
+    return f"[The study's page]({page_of(name, trial)}), while `{look} --web` runs."
