@@ -60,6 +60,7 @@ def opened(browser: "Browser") -> "Iterator[Callable[..., Page]]":
 def test_a_look_tells_the_leader_what_was_searched_and_the_trials(opened: "Callable[..., Page]", served: str) -> None:
     page = opened(served)
     page.locator("#rows tr").nth(7).wait_for()
+    assert page.get_by_role("link", name="Choose between faces").is_visible()
     assert "token" not in page.url
     assert page.title() == "test: a study"
     assert "Trial 1 has the highest score of the 5 complete trials: 0.6200." in page.locator("#why").inner_text()
@@ -201,6 +202,20 @@ def test_it_follows_a_study_that_runs_and_says_when_a_store_is_away(
         page.locator("#why", has_text="Trial 5 has the highest score").wait_for()
         page.locator("#status", has_text="Trial 5 leads now").wait_for(state="attached")
         assert page.locator("#chosen-text").inner_text() == "Chosen: 5, 1, 0."
+
+
+def test_nobody_is_led_to_faces_before_there_are_two_trials_to_choose_from(
+    opened: "Callable[..., Page]", tmp_path: Path
+) -> None:
+    study, tracking, _ = begun(tmp_path)
+    link = "Choose between faces"
+    with running(build_app(f"sqlite:///{tmp_path}/optuna.db", TOKEN)) as url:
+        add(study, tracking.start_run("first").run_id, 0.4)
+        page = opened(url)
+        page.locator("#why", has_text="Trial 0 has the highest score").wait_for()
+        assert not page.get_by_role("link", name=link).is_visible()
+        add(study, tracking.start_run("second").run_id, 0.5)
+        page.get_by_role("link", name=link).wait_for()
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ async function take(found) {
   at("spending").textContent = [study.spending, idle].filter(Boolean).join(". ");
   at("look").textContent = study.look;
   at("looked").hidden = false;
+  at("eyes-part").hidden = study.trials.filter((trial) => trial.rank !== null && trial.repeat).length < 2; // two to choose from
   at("eyes").href = `eyes?${new URLSearchParams({ study: study.name })}`;
   at("main").hidden = false;
   showLeader();
