@@ -72,6 +72,31 @@ def test_where_an_autoscaler_adds_nodes_what_is_not_there_yet_is_waited_for() ->
     assert rooms == ["1 1", "4 9"]
 
 
+BESIDE = """
+import ray
+from ray.cluster_utils import Cluster
+from visage.config.experiment import Train
+from visage.training.resources import room
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0}, shutdown_at_exit=False)
+cluster.add_node(num_cpus=2)
+cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+print(room(Train()))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.ray
+def test_a_driver_s_cpu_is_counted_where_several_nodes_share_a_machine() -> None:
+    """As in `make cluster`: Ray has the driver join the head, whose CPUs are none."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), DRIVER_CPUS: "1"}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run([sys.executable, "-c", BESIDE], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["2"], done.stderr
+
+
 ENDING = """
 import asyncio
 import time

@@ -98,8 +98,12 @@ def cluster_nodes() -> list[dict[str, float]]:
     import ray
 
     own, held = ray.get_runtime_context().get_node_id(), float(os.environ.get(DRIVER_CPUS, 0))
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return [{**(has := node["Resources"]), "CPU": has.get("CPU", 0) - held * (node["NodeID"] == own)} for node in alive]
+    alive = [{**node, "CPU": node["Resources"].get("CPU", 0)} for node in ray.nodes() if node["Alive"]]
+    # Of several nodes on one machine Ray joins the head, while the job's CPU is another's: one with CPUs to spare.
+    [joined] = [node for node in alive if node["NodeID"] == own]
+    near = [node for node in alive if node["NodeManagerAddress"] == joined["NodeManagerAddress"]]
+    holder = joined if joined["CPU"] >= held else max(near, key=lambda node: node["CPU"])
+    return [{**node["Resources"], "CPU": node["CPU"] - held * (node is holder)} for node in alive]
 
 
 def ask_nodes(question: Callable[..., T], *given: Any, seconds: float) -> dict[str, T | None]:
