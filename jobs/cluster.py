@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 SECONDS, AGENT_SECONDS = 10.0, 60.0
+# Of what the job server says of a node's resources: "1.0/2.0 CPU (0.0 used of 1.0 reserved in placement groups)".
+CPUS = re.compile(r"^([\d.]+)/([\d.]+) CPU(?: \(([\d.]+) used of ([\d.]+) reserved)?", re.MULTILINE)
 # Of a follower whose connection breaks; a head that starts again is away for about so long.
 RECONNECTIONS, PAUSE_SECONDS = 10, 3.0
 
@@ -35,6 +38,7 @@ class Cluster:
             raise UserError(f"--address {address}: is no job server's address; write it as http://HOST:8265.")
         held = token()
         headers = {"Authorization": f"Bearer {held}"} if held else {}
+        self._headers = headers
         self._check(headers)
         self._client = self._connect(headers)
 
@@ -89,6 +93,27 @@ class Cluster:
 
         states = [job.status for job in self.jobs()]
         return states.count(JobStatus.RUNNING), states.count(JobStatus.PENDING)
+
+    def cpus(self) -> dict[str, tuple[float, float]]:
+        """How many CPUs of each living node are free, and how many it has, by its address; those of nodes that share
+        one together. Not older than some seconds; empty where Ray does not say."""
+        import httpx
+
+        with self._faults("the list of nodes"):
+            try:
+                asked = httpx.get(f"{self.address}/nodes?view=summary", headers=self._headers, timeout=SECONDS)
+                found = asked.json()["data"]
+                said = found["nodeLogicalResources"]
+                nodes = [(node["ip"], said.get(node["raylet"]["nodeId"], "")) for node in found["summary"]]
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                return {}
+        cpus: dict[str, tuple[float, float]] = {}
+        for place, text in nodes:
+            if line := CPUS.search(text):
+                used, total, at_work, reserved = (float(each or 0) for each in line.groups())
+                free, has = cpus.get(place, (0.0, 0.0))
+                cpus[place] = (free + total - used - (reserved - at_work), has + total)
+        return cpus
 
     def stop(self, name: str) -> bool:
         """Ask a job to stop; false when it had ended already. What it reached is kept: it is sent Ctrl-C."""

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from jobs.cluster import Cluster
 from jobs.package import runtime_env
 from visage.errors import UserError
-from visage.workflows.doctor.schema import Examination
+from visage.workflows.doctor.schema import Check, Examination
 
+FREE_SECONDS = 10.0  # after which it is asked whether a CPU is free at all: what is found is told within 30 s
 PENDING_SECONDS, LOOK_SECONDS = 60.0, 1.0
 
 
@@ -20,14 +21,15 @@ def examine_cluster(
 ) -> Examination:
     """What `visage doctor` finds on the cluster of a job server, its nodes and what they reach from there.
 
-    variables, image, command: as of `runtime_env`. Raises UserError when the cluster does not answer, or has no CPU
-    free for the look.
+    variables, image, command: as of `runtime_env`. Where no CPU is free for the look, that is what is found of each
+    node. Raises UserError when the cluster does not answer.
     """
     given = [*([config.name] if config else []), *(part for each in settings for part in ("--set", each)), "--json"]
     cluster, output = Cluster(address), list[str]()
     with runtime_env(config, variables, image=image, command=command) as env:
         job = cluster.submit("visage-doctor", shlex.join(["python", "-m", "jobs.run", "doctor", *given]), env)
-    _begun(cluster, job)
+    if busy := _begun(cluster, job):
+        return Examination(checks=busy)
     cluster.follow(job, output.append)
     lines = "".join(output).strip().splitlines()
     for line in reversed(lines):
@@ -39,13 +41,28 @@ def examine_cluster(
     raise UserError(f"--address {cluster.address}: {said.rstrip('.')}.")
 
 
-def _begun(cluster: Cluster, job: str) -> None:
-    until = time.monotonic() + PENDING_SECONDS
+def _begun(cluster: Cluster, job: str) -> list[Check]:
+    """Wait until the look has begun; what is to be said of each node where none has a CPU for it, which ends it."""
+    began = time.monotonic()
     while cluster.job(job).status == "PENDING":
-        if time.monotonic() > until:
+        waited = time.monotonic() - began
+        if waited > FREE_SECONDS and (cpus := cluster.cpus()) and all(free < 1 for free, _ in cpus.values()):
             cluster.stop(job)
-            raise UserError(
-                f"--address {cluster.address}: no CPU is free for a look within {PENDING_SECONDS:g} s; wait for a job "
-                "that `visage jobs` shows, or add a node."
-            )
+            return [_busy(place, total) for place, (_, total) in cpus.items() if total] or [_none()]
+        if waited > PENDING_SECONDS:
+            cluster.stop(job)
+            fault = f"a look does not begin within {PENDING_SECONDS:g} s; read the head's logs"
+            raise UserError(f"--address {cluster.address}: {fault}.")
         time.sleep(LOOK_SECONDS)
+    return []
+
+
+def _busy(place: str, total: float) -> Check:
+    found = f"no CPU was free of its {total:g}, so that it was not looked at"
+    mend = "wait for a job that `visage jobs` shows, or add a node"
+    return Check(place=place, subject="node", state="broken", found=found, mend=mend)
+
+
+def _none() -> Check:
+    mend = "add one, or look again when the cluster has grown"
+    return Check(place="all", subject="nodes", state="broken", found="none has a CPU for a look", mend=mend)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,29 @@ def test_a_cluster_is_looked_at_and_nothing_is_submitted(head: Head, tmp_path: P
     assert refused.returncode == 1
     assert "would fail first: trials of all" in " ".join(refused.stdout.split())
     assert "visage-tune" not in head.visage("jobs", folder=tmp_path).stdout
+
+
+@pytest.mark.ray
+def test_where_no_cpu_is_free_the_nodes_lines_say_so(head: Head, tmp_path: Path) -> None:
+    """Two other jobs hold both CPUs of the head."""
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(head.address, headers={"Authorization": f"Bearer {TOKEN}"})
+    held = [client.submit_job(entrypoint="sleep 600", entrypoint_num_cpus=1) for _ in range(2)]
+    try:
+        for job in held:
+            for _ in range(600):
+                if client.get_job_status(job) == "RUNNING":
+                    break
+                time.sleep(0.2)
+        looked = head.visage("doctor", "--json", folder=tmp_path)
+        assert looked.returncode == 1, looked.stderr
+        [check] = Examination.model_validate_json(looked.stdout).checks
+        assert (check.place, check.subject, check.state) == ("127.0.0.1", "node", "broken")
+        assert check.found == "no CPU was free of its 2, so that it was not looked at"
+    finally:
+        for job in held:
+            client.stop_job(job)
 
 
 @pytest.mark.ray
