@@ -70,7 +70,7 @@ def test_the_surface_grows_only_on_purpose() -> None:
         for name, each in command.commands.items()  # type: ignore[attr-defined]
     }
     assert found == {
-        "init": ["--gpus", "--layout", "--size", "--source", "folder"],
+        "init": ["--address", "--gpus", "--layout", "--size", "--source", "folder"],
         "prepare": ["--layout", "--out", "--people", "--pictures", "--seed", "--set", "--size", "--source"],
         "train": ["--from-run", "--out", "--registry", "--restartable", "--resume", "--set", "config"],
         "tune": ["--restartable", "--resume", "--set", "config"],

@@ -36,12 +36,29 @@ def test_photographs_are_learnt_with_the_settings_of_real_ones(tmp_path: Path) -
     assert read_config(Serving, tmp_path / "mine" / "serve.yaml").replicas.num_gpus == 1
 
 
+def test_for_a_cluster_paths_are_its_own_and_stores_those_of_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = "http://head:8265"
+    done = visage_here("init", "mine", "--source", "/shared/photos", "--address", server, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"visage doctor experiment.yaml --address {server} " in done.stdout
+    assert f"visage submit tune experiment.yaml --address {server} " in done.stdout
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    made = read_config(Experiment, tmp_path / "mine" / "experiment.yaml")
+    assert made.data.source == Path("/shared/photos")
+    assert made.registry.tracking_uri == "http://mlflow:5000"
+    assert read_config(Serving, tmp_path / "mine" / "serve.yaml").tracking_uri == "http://mlflow:5000"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("there",), ("there", "another name")),
         (("new", "--source", "none"), ("none", "no folder")),
         (("new", "--size", "65"), ("data.size = 65", "power of two")),
+        (("new", "--source", "photos", "--address", "http://head:8265"), ("photos", "whole path")),
+        (("new", "--address", "head"), ("head", "http://HOST:8265")),
     ],
 )
 def test_what_cannot_be_begun_is_one_sentence(

@@ -14,13 +14,14 @@ from visage.methods import usual_model
 from visage.methods.requests import EXPRESSION
 from visage.workflows.terminal import console
 
+LOCAL = "sqlite:///runs/mlflow.db"
 IGNORED = "# faces, checkpoints, models and databases\nruns/\n"
 
 HEAD = """\
 # {name}: which faces, which networks, what they pay, and what is searched. Every setting is explained in
 # platform/visage/config/ and may be laid over on the command line: --set train.images=5000
 data:
-  dir: runs/data/faces # the face set; prepared at first use
+  dir: runs/data/faces # the face set; prepared at first use{shared}
   layout: {layout}{source}
   size: {size} # side of a face in pixels
 """
@@ -101,7 +102,7 @@ SEARCH = """\
 SERVING = """\
 # The endpoint; what is left out has its default (docs/endpoint.md).
 model: {model} # followed: a new champion takes its place without a restart
-tracking_uri: sqlite:///runs/mlflow.db
+{store}
 port: 8000
 replicas:
   min: 1
@@ -113,33 +114,45 @@ access:
 """
 
 
-def begin(folder: Path, layout: str, source: Path | None, size: int, gpus: int) -> None:
+def begin(folder: Path, layout: str, source: Path | None, size: int, gpus: int, cluster: str) -> None:
     """Write experiment.yaml, serve.yaml and .gitignore into a new folder, and print the commands that come next.
 
-    layout: how the source names its faces; of `synthetic` there is none. Raises UserError where the folder holds
-    something, for a source that is not there, and for a setting that cannot be.
+    layout: how the source names its faces; of `synthetic` there is none. cluster: the job server of the one that is to
+    search; empty for this machine. Raises UserError where the folder holds something, for a source that is not there
+    (or on a cluster might be anywhere), and for a setting that cannot be.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder}: is there and no empty folder; give another name.")
-    if source and not source.is_dir():
-        raise UserError(f"{source}: is no folder; give that of the photographs.")
-    where = f"\n  source: {json.dumps(str(source.resolve()))}" if source else ""
+    if cluster and not re.fullmatch(r"https?://[^\s/]+/?", cluster):
+        raise UserError(f"{cluster}: is no job server's address; write it as http://HOST:8265.")
+    if cluster and source and not source.is_absolute():
+        raise UserError(f"{source}: may be anywhere on the cluster; give the whole path that its nodes see.")
+    if source and not cluster:
+        if not source.is_dir():
+            raise UserError(f"{source}: is no folder; give that of the photographs.")
+        source = source.resolve()
+    where = f"\n  source: {json.dumps(str(source))}" if source else ""
     parts = HEAD + (DRAWN if layout == "synthetic" else PHOTOGRAPHS) + SEARCH
     name = re.sub(r"[^\w-]+", "-", folder.resolve().name)
-    experiment = parts.format(name=name, layout=layout, source=where, size=size, gpus=gpus)
+    shared = ", in the cluster's VISAGE_HOME" if cluster else ""
+    experiment = parts.format(name=name, layout=layout, source=where, size=size, gpus=gpus, shared=shared)
     validated(Experiment, yaml.safe_load(experiment), str(folder / "experiment.yaml"))
     folder.mkdir(parents=True, exist_ok=True)
+    store = "# tracking_uri: the cluster's, of MLFLOW_TRACKING_URI" if cluster else f"tracking_uri: {LOCAL}"
     for file, content in (
         ("experiment.yaml", experiment),
-        ("serve.yaml", SERVING.format(model=usual_model(EXPRESSION), gpus=gpus)),
+        ("serve.yaml", SERVING.format(model=usual_model(EXPRESSION), gpus=gpus, store=store)),
         (".gitignore", IGNORED),
     ):
         write_whole(folder / file, content.encode())
     console.print(f"{folder}: written; the next commands, from there:")
-    for command, why in (
-        ("visage doctor experiment.yaml", "what would fail, and how to mend it"),
-        ("visage tune experiment.yaml", "prepare the faces, search, register the best model"),
-        (f"visage study {name} --web", "follow it, in another terminal"),
-        ("visage serve serve.yaml", "the champion at http://127.0.0.1:8000"),
-    ):
-        console.print(f"  {command:<34} {why}")
+    at, tune = (f" --address {cluster}", "visage submit tune") if cluster else ("", "visage tune")
+    following = {
+        f"visage doctor experiment.yaml{at}": "what would fail, and how to mend it",
+        f"{tune} experiment.yaml{at}": "prepare the faces, search, register the best model",
+        f"visage study {name} --web": "follow it, in another terminal",
+        "visage serve serve.yaml": "the champion at http://127.0.0.1:8000",
+    }
+    width = max(map(len, following))
+    for command, why in following.items():
+        console.print(f"  {command:<{width}}  {why}")
