@@ -120,3 +120,6 @@ def print_key(name: str, path: Path | None) -> None:
     key, line = make_key(name, path)
     print(f"key:  {key}")
     print(f"{path}: has its hash; hand the key over now, as it is kept nowhere." if path else f"line: {line}")
+    taken = f" --set access.keys={path}" if path else ""
+    before = "" if path else f"{VARIABLE}='{line}' "
+    print(f"next: {before}visage serve --set access.required=true{taken}")

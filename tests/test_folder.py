@@ -111,7 +111,9 @@ def test_what_is_whole_is_taken_over_and_what_changed_is_made_again(
         file.write('{"photograph": "inner/b.jp')  # as of a command that was killed
     capsys.readouterr()
     edit(source, out, way)
-    assert "2 of 4 pictures were there" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 4 pictures were there" in said
+    assert f"next: visage inspect {out}" in said
     changed = {name for name, stamp in stamps(out).items() if before.get(name) != stamp}
     assert changed == {"a.png", "d.png"}
     with pytest.raises(UserError, match="to = happy, and sad is asked for now"):

@@ -128,7 +128,9 @@ def test_a_trial_is_repeated_from_its_record_to_the_bit(
     finally:
         torch.set_num_threads(before)
     assert sha256(tmp_path / "again" / "checkpoint") == sha256(Path(best.checkpoint))
-    assert "the score is the run's own at all 2 evaluations" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the score is the run's own at all 2 evaluations" in said
+    assert f"or:   visage promote visage-ucgan/1 --registry {asked.registry.tracking_uri}" in said
 
     other = FaceSet.open(judged[0].dir)
     assert other.sha256 == judged[0].sha256

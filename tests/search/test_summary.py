@@ -124,6 +124,7 @@ def test_a_finished_study_is_shown_once(tmp_path: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert shown.count("trials by rank") == 1
     assert "Trial 1 has the highest score" in shown
+    assert "next: visage study test --storage" in shown
     with pytest.raises(UserError, match=r"other: there is no such study .*known: test"):
         follow("other", storage, console)
 

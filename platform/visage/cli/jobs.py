@@ -84,7 +84,10 @@ def jobs(
         raise UserError(f"visage jobs {action}: takes the ID of a job; `visage jobs` lists them.")
     cluster = Cluster(address)
     if not job:
-        _list(cluster.jobs())
+        submitted = cluster.jobs()
+        _list(submitted)
+        if submitted:
+            console.print(f"next: visage jobs logs {submitted[-1].submission_id} --address {cluster.address}")
     elif action == "logs":
         _follow(cluster, job)
     elif action == "stop":
@@ -95,6 +98,7 @@ def jobs(
         console.print(f"{job}: {found.status.lower()}, {_lasted(found)}\n{found.entrypoint}")
         if found.status == "FAILED" and found.message:
             console.print(found.message.strip().splitlines()[-1])
+        console.print(f"next: visage jobs logs {job} --address {cluster.address}")
 
 
 def _checked(context: typer.Context, command: str, given: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -89,8 +89,10 @@ def transfer(
     """Give the face in a photograph the expression of a face in another, or action units."""
     from visage.workflows.pictures import transfer_photo
 
-    for written in transfer_photo(photo, drivers or [], out, model, url, view, registry, au, face):
+    for written in (made := transfer_photo(photo, drivers or [], out, model, url, view, registry, au, face)):
         typer.echo(f"{written}: written.")
+    if made:
+        typer.echo(f"next: visage inspect {made[-1]}")
 
 
 def inspect(

@@ -41,6 +41,7 @@ def compare_models(name: str, url: str) -> None:
         console.print(table)
     if found.skipped:
         console.print(f"{found.skipped} requests were not run in shadow mode, as there was no time beside the answers.")
+    console.print(f"next: visage promote {_label(found.challenger)}")
 
 
 def _figures(found: "Difference") -> tuple[str, str, str]:

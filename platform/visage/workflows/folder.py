@@ -71,6 +71,7 @@ def edit_folder(
             f"{len(faults)} of {len(items)} photographs failed; {out / NOTES} has each one's fault, and the same "
             "command tries them again."
         )
+    console.print(f"next: visage inspect {items[0].out}")
 
 
 def by_endpoint(

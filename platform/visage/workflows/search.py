@@ -165,6 +165,7 @@ def prune_study(name: str, storage: str) -> None:
     from visage.search.study.database import database_faults
     from visage.search.study.kept import prune
     from visage.search.study.records import load_study
+    from visage.search.study.summary import looking
 
     with database_faults(storage):
         removed, kept = prune(load_study(name, storage))
@@ -173,6 +174,7 @@ def prune_study(name: str, storage: str) -> None:
         f"study {name}: removed {len(removed)} checkpoints, {sum(removed.values()) / 1e9:.3g} GB; {left}, and of those "
         "that go on"
     )
+    console.print(f"next: {looking(name, storage)}")
 
 
 def show_study(name: str, storage: str) -> None:
@@ -184,6 +186,7 @@ def show_study(name: str, storage: str) -> None:
 
 def ablate_and_record(experiment: Experiment, out: Path) -> None:
     """Train and judge every variant with every seed, print the table, and log it all to MLflow."""
+    from visage.registry.store import in_store
     from visage.registry.tracking import Tracking
     from visage.search.ablation.report import record, table
     from visage.search.ablation.run import ablate, runs_of
@@ -199,4 +202,4 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
             console.print(f"{run.name} diverged: {reason}")
     run_id = record(result, tracking, experiment.ablation.name, out)
     console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
-    console.print("next: visage ui")
+    console.print(f"next: visage ui{in_store(experiment.registry.tracking_uri)}")

@@ -99,6 +99,7 @@ def train_and_publish(
     resume: None goes on where there is a checkpoint, and begins where there is none. record: the run to repeat.
     """
     from visage.registry.record import check_faces
+    from visage.registry.store import in_store
     from visage.registry.tracking import Tracking
     from visage.training.resources import concurrency, this_machine
     from visage.training.run_folder import RunFolder
@@ -129,7 +130,7 @@ def train_and_publish(
         console.print(likeness(*(tracking.history(run, "score") for run in (record.run_id, published.run_id))))
     ask = method_of(experiment.method.name).request.command(faces.expressions[-1])
     console.print(f"next: visage {ask} --model {published.bundle} --out edited.png")
-    console.print(f"or:   visage promote {published.model}")
+    console.print(f"or:   visage promote {published.model}{in_store(experiment.registry.tracking_uri)}")
 
 
 def likeness(before: list[tuple[int, float]], now: list[tuple[int, float]]) -> str:

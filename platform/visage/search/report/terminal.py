@@ -56,6 +56,7 @@ def follow(name: str, storage: str, console: Console) -> None:
     console.print(view(summary))
     if not running and summary.counts[RUNNING]:
         console.print("no process works at it; `visage tune CONFIG --resume` goes on")
+    console.print(f"next: {summary.look} --web")
 
 
 def view(summary: Summary) -> RenderableType:
