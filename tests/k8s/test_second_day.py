@@ -322,6 +322,7 @@ def test_traces_go_to_the_collector_alone(rendered: Documents, tmp_path: Path) -
     assert not any("OTEL_" in str(each) for each in rendered["overlays/production"])
 
 
+@pytest.mark.slow
 def test_mlflow_tells_the_endpoint_and_nobody_else(rendered: Documents, tmp_path: Path) -> None:
     documents, before = with_component(tmp_path, "webhook"), rendered["overlays/production"]
     found, was = (reached(each, rendered["jobs"]) for each in (documents, before))
@@ -329,7 +330,7 @@ def test_mlflow_tells_the_endpoint_and_nobody_else(rendered: Documents, tmp_path
     assert found == was
     [mlflow] = [pod for pod in running(documents) if pod.name == "mlflow"]
     told, knows = (variables(pod) for pod in (mlflow, endpoint(documents)))
-    assert {each: (told[each]["value"]) for each in told if each.startswith("MLFLOW_WEBHOOK_ALLOW")} == {
+    assert {each: told[each]["value"] for each in told if each.startswith("MLFLOW_WEBHOOK_ALLOW")} == {
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": URL.scheme,
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     }

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -89,6 +90,23 @@ def test_while_one_asks_the_others_take_what_was_told_before(
     done.append(True)
     asking.join(60)
     assert len(slow) == 1
+
+
+def test_all_who_are_told_at_once_ask_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MLflow's webhook tells all replicas of a machine that an alias was moved."""
+    point(registry, 1)
+    find, asked = Registry.find, []
+
+    def slow(self: Registry, model: str):
+        asked.append(model)
+        time.sleep(0.2)
+        return find(self, model)
+
+    monkeypatch.setattr(Registry, "find", slow)
+    others = [Registry(registry.uri) for _ in range(8)]
+    with ThreadPoolExecutor(len(others)) as threads:
+        answers = list(threads.map(lambda own: follow(own, MODEL, EVER, wait=True).version, others))
+    assert (answers, len(asked)) == ([1] * len(others), 1)
 
 
 @pytest.mark.parametrize("damaged", ["", "[1]", "{}", '{"facts": {"name": 3}}', '{"facts": 1}'])
