@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from tests.search.conftest import INSTALLED
 from tests.search.fakes import GOAL, experiment, trials
+from visage.config import Experiment
 from visage.errors import UserError
 from visage.registry.record import read_record
 from visage.search.study.records import load_study
@@ -257,3 +259,49 @@ def test_a_pruned_trial_gives_its_place_to_the_next_at_once(tmp_path: Path, trac
             break
         time.sleep(0.1)
     assert ray.available_resources()["CPU"] == 2
+
+
+class Slow:
+    """Reaches the first process of a study's trials at once, and the others when three trials have ended there."""
+
+    def __init__(self, folder: Path, driver: int) -> None:
+        self.folder, self.driver = folder, driver
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return arrived, (self.folder, self.driver)
+
+
+def arrived(folder: Path, driver: int) -> Slow:
+    for _ in range(600):
+        if os.getpid() == driver or not (folder / "first").exists() or len(list(folder.glob("trial-*"))) > 2:
+            break
+        time.sleep(0.1)
+    if os.getpid() != driver:
+        (folder / "first").touch()
+    return Slow(folder, driver)
+
+
+def test_a_process_that_is_still_starting_is_kept(tmp_path: Path, tracking: str) -> None:
+    """Or it would be thrown away, and another begun, with each trial that ends meanwhile."""
+    import ray
+    from ray.util.state import list_actors
+
+    slow = Slow(tmp_path, os.getpid())
+
+    def once(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
+        def trial(config: dict[str, Any]) -> None:
+            from ray.tune import report
+
+            (slow.folder / f"trial-{config['number']}").touch()
+            names = ("score", "identity_similarity", "expression_probability")
+            report({"images": GOAL, "checkpoint_path": str(slow.folder), **dict.fromkeys(names, 0.5)})
+
+        return trial
+
+    def actors() -> int:
+        return len(list_actors(ray.get_runtime_context().gcs_address, limit=10_000))
+
+    before = actors()
+    result = tune(experiment(tmp_path, tracking, trials=6, concurrency=2), trials=once)
+    assert result.complete == 6
+    assert actors() - before == 2

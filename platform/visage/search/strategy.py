@@ -40,12 +40,32 @@ def sampler(study: Study, search: Search) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=min(STARTUP_TRIALS, max(2, search.trials // 3)))
 
 
+class InOrder(TrialScheduler):
+    """Leaves it to Tune to start its trials in their order.
+
+    A scheduler's choice is the first that waits, if only for its own process: Tune hands it the process of the next
+    trial that ends and throws its own away, in which a core had worked for seconds. And it looks for that one through
+    all trials there ever were.
+    """
+
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        return None
+
+
+class ToTheEnd(InOrder, FIFOScheduler):
+    """Stops no trial."""
+
+
+class AtRungs(InOrder, AsyncHyperBandScheduler):
+    """Stops trials that are poor at a rung, by asynchronous successive halving."""
+
+
 def scheduler(experiment: Experiment) -> TrialScheduler:
     """The scheduler of a configuration. With a grace period as long as the run none stops a trial."""
     search, images = experiment.search, experiment.train.images
     if not rungs(search.model_dump(), images):
-        return FIFOScheduler()
-    return AsyncHyperBandScheduler(
+        return ToTheEnd()
+    return AtRungs(
         time_attr="images",
         metric="score",
         mode="max",
