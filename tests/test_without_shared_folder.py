@@ -195,6 +195,7 @@ def test_a_study_goes_on_on_another_machine(local_ray: None, experiment: Experim
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 def test_two_workers_go_on_on_another_machine(
     local_ray: None, judged: Judged, experiment: Experiment, machine: Machine
 ) -> None:

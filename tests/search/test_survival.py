@@ -84,7 +84,9 @@ def kill_ray(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("end", [interrupt, kill_driver, kill_ray])
+@pytest.mark.parametrize(
+    "end", [kill_driver, *(pytest.param(end, marks=pytest.mark.soak) for end in (interrupt, kill_ray))]
+)
 def test_a_study_that_was_cut_off_goes_on(tmp_path: Path, end: Callable[["subprocess.Popen[str]"], None]) -> None:
     from mlflow import MlflowClient
 
