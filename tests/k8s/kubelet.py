@@ -32,6 +32,10 @@ Documents = list[dict[str, Any]]
 T = TypeVar("T")
 
 
+class Ended(AssertionError):
+    """A pod's container ended before it was ready."""
+
+
 def call(*words: object, check: bool = True, seconds: float = 300) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds)
     assert not check or not done.returncode, f"{words}: {done.stdout}{done.stderr}"
@@ -278,10 +282,11 @@ class Running:
             return False
 
     def ready(self, seconds: float = 600) -> "Running":
-        """When its probes say that it is ready."""
+        """When its probes say that it is ready. Raises Ended for a container that is not started again."""
 
         def is_ready() -> bool:
-            assert self.runs(), f"{self.name}: ended: {self.logs()[-3000:]}"
+            if not self.runs():
+                raise Ended(f"{self.name}: ended: {self.logs()[-3000:]}")
             return self.probe("startup") and self.probe("readiness")
 
         until(is_ready, seconds, f"{self.name} ready")
