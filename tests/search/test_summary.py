@@ -1,6 +1,7 @@
 """What people are told of a study: the order of its trials, why the first one leads, and how to repeat it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_a_study_without_a_complete_trial(tmp_path: Path) -> None:
     assert "repeat" not in shown
 
 
+def test_a_front_of_one_is_one_trial(tmp_path: Path) -> None:
+    alone = replace(summarise(made(tmp_path, [0.2, 0.6])), front=(1,))
+    assert "Pareto front: trial 1." in note(alone)
+    assert "Pareto front: trial 1\n" in printed(alone, width=200)
+    assert "Pareto front: trials 0, 1" in printed(replace(alone, front=(0, 1)), width=200)
+
+
 def test_a_finished_study_is_shown_once(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/optuna.db"
     made(tmp_path, [0.2, 0.6])
@@ -125,7 +133,7 @@ def test_a_finished_study_is_shown_once(tmp_path: Path) -> None:
     assert shown.count("trials by rank") == 1
     assert "Trial 1 has the highest score" in shown
     assert "next: visage study test --storage" in shown
-    with pytest.raises(UserError, match=r"other: there is no such study .*known: test"):
+    with pytest.raises(UserError, match=r"other: there is no such study .*known: test.*wait until `visage tune`"):
         follow("other", storage, console)
 
 

@@ -1,5 +1,6 @@
 """A study's summary in Markdown: the description of its run in MLflow, for somebody who sees nothing else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from visage.search.study.page import leading_to
@@ -17,6 +18,10 @@ def note(summary: Summary) -> str:
 
 def figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def numbered(trials: Sequence[int]) -> str:
+    return f"trial{'s' if len(trials) > 1 else ''} {', '.join(map(str, trials))}"
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
@@ -67,7 +72,7 @@ def _trials(summary: Summary) -> str:
     return (
         f"## Trials, by rank\n\n{table(headings, rows)}"
         + (f"\n\nand {rest} more, in study/trials.csv." if rest else "")
-        + (f"\n\nPareto front: trials {', '.join(map(str, summary.front))}." if summary.front else "")
+        + (f"\n\nPareto front: {numbered(summary.front)}." if summary.front else "")
     )
 
 

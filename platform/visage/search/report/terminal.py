@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from visage.search.report.markdown import figure
+from visage.search.report.markdown import figure, numbered
 from visage.search.study.database import database_faults
 from visage.search.study.endings import CUT_OFF, RUNNING
 from visage.search.study.lock import runs_now
@@ -72,7 +72,7 @@ def view(summary: Summary) -> RenderableType:
     if summary.lines:
         parts.append(_trials(summary))
     if summary.front:
-        parts.append(Text(f"Pareto front: trials {', '.join(map(str, summary.front))}"))
+        parts.append(Text(f"Pareto front: {numbered(summary.front)}"))
     if summary.checkpoints:
         parts.append(Text(summary.checkpoints))
     if summary.importances:

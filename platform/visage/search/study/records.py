@@ -160,9 +160,8 @@ def load_study(name: str, storage: str) -> "Study":
         except KeyError:
             known = optuna.get_all_study_names(backend)
     missing = f"{name}: there is no such study in {without_passwords(storage)}"
-    if not known:
-        raise UserError(f"{missing}, nor any other; give the database that `visage tune` wrote to.")
-    raise UserError(f"{missing} (known: {', '.join(known)}); name one of those.")
+    said = f"{missing} (known: {', '.join(known)}); name one of those" if known else f"{missing}; give another database"
+    raise UserError(f"{said}, or wait until `visage tune` has its faces and judges, where that has just begun.")
 
 
 def names_in(storage: str) -> list[str]:
