@@ -190,6 +190,10 @@ def test_a_jobs_driver_has_a_cpu_of_a_node_and_is_not_on_the_head(tmp_path: Path
     def jobs() -> list[Any]:
         return []
 
+    @app.get("/api/packages/{protocol}/{name}")
+    def there() -> None:
+        """What travels with a configuration has been sent before."""
+
     @app.post("/api/jobs/")
     def submitted(job: dict[str, Any]) -> dict[str, str]:
         sent.append(job)
@@ -198,8 +202,11 @@ def test_a_jobs_driver_has_a_cpu_of_a_node_and_is_not_on_the_head(tmp_path: Path
     with running(app) as address:
         asked = ("prepare", *SMALL, "--out", "faces", "--image", "--address", address)
         done = visage("submit", *asked, folder=tmp_path)
+        (tmp_path / "mine.yaml").write_text("data: {dir: runs/faces, layout: synthetic}\nsearch: {name: mine}\n")
+        tuned = visage("submit", "tune", "mine.yaml", "--image", "--address", address, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    [job] = sent
+    assert "or:   visage study mine --web" in tuned.stdout, tuned.stderr
+    [job, _] = sent
     assert job["entrypoint_num_cpus"] == 1
     # The driver counts what is left for its work.
     assert float(job["runtime_env"]["env_vars"]["VISAGE_DRIVER_CPUS"]) == job["entrypoint_num_cpus"]

@@ -16,6 +16,8 @@ from visage.errors import UserError
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
+    from visage.config import Experiment
+
 FREE = {"allow_extra_args": True, "ignore_unknown_options": True}  # what follows is the other command's to read
 Address = Annotated[
     str,
@@ -45,10 +47,11 @@ def submit(
     """
     from jobs.cluster import Cluster
     from jobs.package import runtime_env
+    from visage.search.study.page import looking
     from visage.workflows.terminal import console, typed
 
     given = list(context.args)
-    config, settings = _checked(context, command, given)
+    config, settings, experiment = _checked(context, command, given)
     if dry_run:
         from jobs.examination import examine_cluster
 
@@ -67,6 +70,9 @@ def submit(
         _follow(cluster, job)
     else:
         console.print(f"next: visage jobs logs {job} --address {cluster.address}")
+        if experiment and command == "tune":
+            look = looking(experiment.search.name, experiment.search.storage)
+            console.print(f"or:   {look} --web, when the study has begun")
 
 
 def jobs(
@@ -101,18 +107,20 @@ def jobs(
         console.print(f"next: visage jobs logs {job} --address {cluster.address}")
 
 
-def _checked(context: typer.Context, command: str, given: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The configuration and settings in the other command's arguments, after a look for what would fail there."""
+def _checked(
+    context: typer.Context, command: str, given: Sequence[str]
+) -> "tuple[Path | None, list[str], Experiment | None]":
+    """The configuration and settings in the other command's arguments, and what they say, after a look for what would
+    fail there."""
     from visage.config import Experiment, read_config
 
     local: Any = context.find_root().command
     with local.commands[command].make_context(command, list(given), parent=context) as read:
         config: Path | None = read.params.get("config")
         settings = list(read.params.get("settings") or ())
-    if config:
-        read_config(Experiment, config, settings)
+    experiment = read_config(Experiment, config, settings) if config else None
     require_shareable(given, config)
-    return config, settings
+    return config, settings, experiment
 
 
 def _follow(cluster: Any, job: str) -> None:

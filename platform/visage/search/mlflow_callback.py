@@ -35,10 +35,10 @@ from visage.search.study.endings import (
     reason_of,
 )
 from visage.search.study.lock import Claim
-from visage.search.study.page import leading_to
+from visage.search.study.page import leading_to, looking
 from visage.search.study.progress import StudyProgress, Watch
 from visage.search.study.records import StudyResult, counted, flat, study_folder, unfinished
-from visage.search.study.summary import looking, summarise
+from visage.search.study.summary import summarise
 from visage.search.trial_runs import REASON, TRIAL, Evaluation, Letter, TrialRuns
 from visage.search.trials.trial import folder_of
 from visage.training.resources import worker_threads

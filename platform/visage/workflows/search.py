@@ -164,8 +164,8 @@ def prune_study(name: str, storage: str) -> None:
     """Remove the checkpoints of all trials of a study but the best, those of the Pareto front, and unfinished ones."""
     from visage.search.study.database import database_faults
     from visage.search.study.kept import prune
+    from visage.search.study.page import looking
     from visage.search.study.records import load_study
-    from visage.search.study.summary import looking
 
     with database_faults(storage):
         removed, kept = prune(load_study(name, storage))

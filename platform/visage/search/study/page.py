@@ -1,8 +1,17 @@
 """Where a study's page is: at a port that is the same each time, so that MLflow's pages can lead to it."""
 
+import shlex
 from urllib.parse import quote
 
 PORT = 5050  # unless the user says otherwise; k8s/components/study-page has it too
+
+
+def looking(name: str, storage: str) -> str:
+    """The command that shows a study in a terminal; `--web` makes a page of it."""
+    from visage.config.experiment import Search
+
+    option = "" if storage == Search().storage else f" --storage {shlex.quote(storage)}"
+    return f"visage study {shlex.quote(name)}{option}"
 
 
 def page_of(name: str, trial: int | None = None) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from visage.config import Dimension
 from visage.config.aims import PREFERENCE, UNSEEN
-from visage.config.experiment import Search
 from visage.config.stop import Stop
 from visage.registry.store import in_store
 from visage.search.study.budget import LEFT, STOP, Spent
 from visage.search.study.choices import choices_of, preferences, told
 from visage.search.study.endings import CUT_OFF, RUNNING, State
 from visage.search.study.kept import KEEP, kept_of
+from visage.search.study.page import looking
 from visage.search.study.records import STOPPED, feasible
 
 if TYPE_CHECKING:
@@ -120,12 +119,6 @@ class Summary:
         found = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         best = f"; best trial {self.best.number} with score {self.best.score:.3f}" if self.best else ""
         return f"study {self.name}: {done} of {self.trials} trials ({found or 'none yet'}){best}"
-
-
-def looking(name: str, storage: str) -> str:
-    """The command that shows a study in a terminal; `--web` makes a page of it."""
-    option = "" if storage == Search().storage else f" --storage {shlex.quote(storage)}"
-    return f"visage study {shlex.quote(name)}{option}"
 
 
 def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summary:
