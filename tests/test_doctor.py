@@ -55,6 +55,8 @@ def test_a_machine_that_does_is_good_and_nothing_is_made(config: Path) -> None:
     assert "10 trials of 40,000 images" in found.estimate
     assert "no training like these" in found.estimate
     assert [path.name for path in config.parent.iterdir()] == ["mine.yaml"]
+    done = visage_here("doctor", "mine.yaml", "--set", "search.trials=3", folder=config.parent)
+    assert "next: visage tune mine.yaml --set search.trials=3" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,12 @@ def doctor(
         from visage.workflows.doctor.examine import examine
 
         found = examine(experiment)
-    conclude(found, as_json)
+    command = "tune" if experiment is None or experiment.search.space else "train"
+    given = typed() if config else f"{typed()} CONFIG"
+    conclude(found, given.replace("doctor", f"submit {command}" if address else command, 1), as_json)
 
 
-def conclude(
-    found: "Examination",
-    as_json: bool = False,
-    following: str = "visage tune CONFIG, or visage submit tune CONFIG for a cluster",
-) -> None:
+def conclude(found: "Examination", following: str, as_json: bool = False) -> None:
     """Print what was found, and what to do next; ends with status 1 where something would fail."""
     if as_json:
         typer.echo(found.model_dump_json())
