@@ -177,3 +177,15 @@ def test_hours_are_those_of_the_last_training_like_these(config: Path) -> None:
     assert "3.0 h" in found.estimate or "180 min" in found.estimate
     _, found = examined(config, *settings, "method.width=8")
     assert "no training like these" in found.estimate
+    params = experiment.model_dump(mode="json")
+    params["method"]["width"] = 8
+    study = tracking.start_run("study", tags={"visage.kind": "study"}, params=params)
+    for name, state, seconds in (("first", "complete", 9000), ("last", "complete", 3600), ("poor", "pruned", 60)):
+        log = tracking.start_run(name, study.run_id, {"visage.kind": "trial"})
+        log.finish(state)  # type: ignore[arg-type]
+        began = tracking.client.get_run(log.run_id).info.start_time
+        tracking.client.update_run(log.run_id, status="RUNNING")
+        tracking.client.set_terminated(log.run_id, "FINISHED", began + 1000 * seconds)
+    study.finish("complete")
+    _, found = examined(config, *settings, "method.width=8")
+    assert "at most about 10.0 h, as fast as last" in found.estimate
