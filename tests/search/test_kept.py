@@ -214,7 +214,8 @@ def test_an_old_study_is_pruned_by_command(tmp_path: Path, capsys: pytest.Captur
     prune_study("test", storage)
     said = " ".join(capsys.readouterr().out.split())
     assert said == (
-        "study test: removed 2 checkpoints, 2e-06 GB; kept are those of trials 3, 4, 5, 7, 8, and of those that go on"
+        "study test: removed 2 checkpoints, 2e-06 GB; kept are those of trials 3, 4, 5, 7, 8, and of those that go on "
+        f"next: visage study test --storage {storage}"
     )
     assert left(tmp_path / "studies") == {f"trial-000{number}" for number in (2, 3, 4, 5, 7, 8, 9)}
     assert left(tmp_path / "bucket" / "studies" / "test" / "run") == set()
