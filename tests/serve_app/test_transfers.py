@@ -209,9 +209,11 @@ def test_without_a_model_of_transfers_that_route_alone_says_so(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["other method", "broken"])
-def test_a_model_that_does_not_do_is_refused(tmp_path: Path, fault: str) -> None:
+def test_a_model_that_does_not_do_is_refused(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from serve_app.model_reloader import Holder
 
+    # Without a model it is tried again soon, and a thread of torch that is at work must not meet this process's end.
+    monkeypatch.setattr("serve_app.model_reloader.POLL_SECONDS", 3600)
     make_bundle(tmp_path / "bundle", method="ucgan" if fault == "other method" else "eft")
     if fault == "broken":
         forge(tmp_path / "bundle", not_numbers)
