@@ -190,6 +190,7 @@ def _run_of(
     from visage.config import written
     from visage.registry.record import CHANGED, THREADS, changed
     from visage.registry.tracking import EXPERIMENT, PAGE
+    from visage.search.study.page import link
     from visage.training.run import threads
 
     note, settings = out / "run_id", out / EXPERIMENT
@@ -205,7 +206,7 @@ def _run_of(
         console.print(f"run {begun}: is not in {tracking.uri}; what follows is a new run there.")
     tags = {**tags, THREADS: str(threads(experiment.train))}
     log = tracking.start_run(name, parent, tags=tags, params=experiment.model_dump(mode="json"), experiment=experiment)
-    page = f"\n\n[The study's page]({tags[PAGE]}), while `visage study --web` runs." if PAGE in tags else ""
+    page = f"\n\n{link(tags[PAGE], 'visage study')}" if PAGE in tags else ""
     log.note(f"Repeat it: `visage train --from-run {log.run_id}`{page}")
     try:
         write_whole(settings, written(experiment).encode())

@@ -23,4 +23,9 @@ def page_of(name: str, trial: int | None = None) -> str:
 
 def leading_to(name: str, look: str, trial: int | None = None) -> str:
     """A link to it, in Markdown. look: the command that shows the study in a terminal."""
-    return f"[The study's page]({page_of(name, trial)}), while `{look} --web` runs."
+    return link(page_of(name, trial), look)
+
+
+def link(page: str, look: str) -> str:
+    """The same by the page's address."""
+    return f"[The study's page]({page}), while `{look} --web` runs."
