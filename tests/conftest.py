@@ -113,6 +113,12 @@ def london() -> Path:
     return LONDON
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Files have the name of their parameter: a ZIP that is made at collection holds the time, and pytest-xdist's
+    processes must find the same tests."""
+    return argname if isinstance(val, bytes) and len(val) > 40 else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for the judges below is slow, as it waits for their fit unless another test has waited already.
