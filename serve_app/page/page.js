@@ -61,10 +61,13 @@ async function attempt(action) {
 async function learnModel() {
   if (model) return;
   model = await api.model();
-  const version = model.version ? ` version ${model.version}` : "";
-  at("model").textContent = `${model.name}${version}, ${model.image_size} pixels.`;
+  at("model").textContent = `${[model, model.transfer].filter(Boolean).map(named).join("; ")}.`;
   showSamples();
   if (model.transfer) transfer.begin({ source: () => source, attempt, show, say }, model.transfer);
+}
+
+function named({ name, version, image_size }) {
+  return `${name}${version ? ` version ${version}` : ""}, ${image_size} pixels`;
 }
 
 function showSamples() {
