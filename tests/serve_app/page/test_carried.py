@@ -98,6 +98,7 @@ def test_it_fits_a_phone(page: "Page") -> None:
     page.locator("#drivers button").first.click()
     page.locator("#transfer-result").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#model").inner_text().count("pixels") == 2  # it names both models
     # Whoever moves a slider sees what it does.
     for number in (0, -1):
         page.locator("#units input").nth(number).focus()
