@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -272,12 +273,14 @@ class Slow:
 
 
 def arrived(folder: Path, driver: int) -> Slow:
-    for _ in range(600):
-        if os.getpid() == driver or not (folder / "first").exists() or len(list(folder.glob("trial-*"))) > 2:
-            break
-        time.sleep(0.1)
+    first, own = folder / "first", str(os.getpid())
     if os.getpid() != driver:
-        (folder / "first").touch()
+        with suppress(FileExistsError), first.open("x") as file:
+            file.write(own)
+        for _ in range(600):
+            if first.read_text() == own or len(list(folder.glob("trial-*"))) > 2:
+                break
+            time.sleep(0.1)
     return Slow(folder, driver)
 
 
@@ -292,6 +295,7 @@ def test_a_process_that_is_still_starting_is_kept(tmp_path: Path, tracking: str)
         def trial(config: dict[str, Any]) -> None:
             from ray.tune import report
 
+            time.sleep(0.5)  # time for Tune to begin what it should not
             (slow.folder / f"trial-{config['number']}").touch()
             names = ("score", "identity_similarity", "expression_probability")
             report({"images": GOAL, "checkpoint_path": str(slow.folder), **dict.fromkeys(names, 0.5)})

@@ -92,7 +92,7 @@ def test_of_several_faces_one_is_chosen(page: "Page") -> None:
     page.wait_for_function("document.querySelector('#after').complete")
     assert (pixels(page, "#before") != second).any()
     choose_sample(page)
-    assert left.count() == 0
+    left.wait_for(state="detached")
 
 
 def test_the_slider_changes_the_face(page: "Page") -> None:
