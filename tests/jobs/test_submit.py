@@ -51,10 +51,10 @@ def test_a_job_is_submitted_followed_listed_and_submitted_again(head: Head, tmp_
 
 @pytest.mark.ray
 def test_a_failed_job_says_why_and_fails_here_too(head: Head, tmp_path: Path) -> None:
-    arguments = ("evaluate", "visage-ucgan@champion", "--data", f"{tmp_path}/none", "--wait")
+    arguments = ("prepare", "--layout", "folder", "--source", f"{tmp_path}/none", "--out", "faces", "--wait")
     done = head.visage("submit", *arguments, folder=tmp_path)
-    assert "visage prepare" in done.stdout
-    assert_one_sentence(done, "visage-evaluate", "failed", "output says why")
+    assert f"{tmp_path}/none" in done.stdout
+    assert_one_sentence(done, "visage-prepare", "failed", "output says why")
     assert_one_sentence(head.visage("jobs", "logs", "nobody", folder=tmp_path), "nobody", "no such job")
 
 

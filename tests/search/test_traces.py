@@ -83,7 +83,7 @@ def test_a_trial_is_a_tree_of_its_stages(judged: Judged, tmp_path: Path, count: 
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_receiver_that_is_away_holds_up_no_study(judged: Judged, tmp_path: Path) -> None:
     done = tune(judged[0], tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr

@@ -125,6 +125,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.soak
 def test_each_worker_gets_its_own_gpus(tmp_path: Path) -> None:
     """On a Ray that is told it has four GPUs: two workers of two, none shared. No GPU is needed to be given one."""
     import os
