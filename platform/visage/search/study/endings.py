@@ -49,7 +49,7 @@ def divergence(result: Mapping[str, Any]) -> str:
 
 
 def ending_of(result: Mapping[str, Any], needed: Sequence[str], goal: int) -> Ending:
-    """The ending of a trial that did not crash.
+    """The ending of a trial that did not crash: one that ended short of its goal was stopped by the scheduler.
 
     result: its last one. needed: the metrics that it must report. goal: images of a whole trial.
     """
