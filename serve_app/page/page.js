@@ -61,12 +61,12 @@ async function attempt(action) {
 async function learnModel() {
   if (model) return;
   model = await api.model();
-  at("model").textContent = `${[model, model.transfer].filter(Boolean).map(named).join("; ")}.`;
+  at("model").textContent = `${[model, model.transfer].filter(Boolean).map(described).join("; ")}.`;
   showSamples();
   if (model.transfer) transfer.begin({ source: () => source, attempt, show, say }, model.transfer);
 }
 
-function named({ name, version, image_size }) {
+function described({ name, version, image_size }) {
   return `${name}${version ? ` version ${version}` : ""}, ${image_size} pixels`;
 }
 
