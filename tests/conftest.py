@@ -119,12 +119,6 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and len(val) > 40 else None
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process for each core, and one more beside the two that wait for their Rays for a part of the time."""
-    return (os.cpu_count() or 1) + (config.getoption("dist") == "loadgroup")
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for the judges below is slow, as it waits for their fit unless another test has waited already.
