@@ -65,10 +65,10 @@ def page(browser: "Browser", url: str) -> "Iterator[Page]":
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.add_init_script("addEventListener('error', ({ message }) => { window.fault = message; })")
+    page.add_init_script("addEventListener('error', ({ message }) => { document.documentElement.title = message; })")
     page.goto(url)
-    page.wait_for_function("window.fault || document.querySelectorAll('#samples button').length > 5")
-    assert page.evaluate("window.fault") is None  # a page that is dead is told at once
+    page.locator("html[title], #samples li:nth-child(6) button").first.wait_for()
+    assert page.locator("html").get_attribute("title") is None  # a page that is dead is told at once
     yield page
     context.close()
     assert asked
