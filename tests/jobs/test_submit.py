@@ -53,7 +53,7 @@ def test_a_job_is_submitted_followed_listed_and_submitted_again(head: Head, tmp_
 def test_a_failed_job_says_why_and_fails_here_too(head: Head, tmp_path: Path) -> None:
     arguments = ("prepare", "--layout", "folder", "--source", f"{tmp_path}/none", "--out", "faces", "--wait")
     done = head.visage("submit", *arguments, folder=tmp_path)
-    assert f"{tmp_path}/none" in done.stdout
+    assert f"{tmp_path}/none: there is no such folder; give" in done.stdout
     assert_one_sentence(done, "visage-prepare", "failed", "output says why")
     assert_one_sentence(head.visage("jobs", "logs", "nobody", folder=tmp_path), "nobody", "no such job")
 

@@ -15,7 +15,7 @@ from tests.search.fakes import GOAL, experiment, trials
 from visage.search.study.records import load_study
 from visage.search.tune import tune
 
-pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 # Its second trial waits in the middle until the other study, and the look at this one, are over.
 STUDY = """
