@@ -77,7 +77,8 @@ def tune(
     experiment = _absolute(experiment)
     folder = study_folder(experiment)
     search = experiment.search
-    with _quiet(), lock_folder(folder, search), local_ray(), database_faults(search.storage), locked(search) as lock:
+    ray_session = local_ray(dashboard=experiment.train.workers > 1)
+    with _quiet(), lock_folder(folder, search), ray_session, database_faults(search.storage), locked(search) as lock:
         at_once = room(experiment.train, experiment.search.concurrency)
         good = [] if resume else check_warm_start(experiment.search)
         study = open_study(experiment, resume=resume)

@@ -48,7 +48,7 @@ def run(keep: bool = False) -> None:
     with _stage("measure", seconds):
         experiment = sized(experiment, faces, networks)
         console.print(f"this machine trains {experiment.train.images} images a trial in about a minute")
-    with local_ray():
+    with local_ray(dashboard=False):
         with _stage("tune", seconds), progress_bar() as progress:
             study = tune(experiment, progress=progress, tags=seen(faces, networks))
         if study.best is None:
