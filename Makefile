@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder # by the groups of tests/conftest.py
 
 .PHONY: setup demo cluster image check test lint soak bench judges
 
@@ -26,11 +27,10 @@ image:
 
 # After every edit: what needs no server, no browser, no GPU and no more than a second or two.
 check: lint
-	$(RUN)pytest -q -n auto --maxprocesses 4 -m "not (slow or ray or serve or browser or gpu or soak)"
+	$(RUN)pytest -q $(SIDE_BY_SIDE) -m "not (slow or ray or serve or browser or gpu or soak)"
 
-# By group, as one process has the Ray of all studies and one that of what is served (tests/conftest.py).
 test: lint
-	$(RUN)pytest -n auto --maxprocesses 4 --dist loadgroup -m "not soak"
+	$(RUN)pytest $(SIDE_BY_SIDE) -m "not soak"
 
 lint: setup
 	$(RUN)ruff check .

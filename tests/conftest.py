@@ -22,6 +22,8 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["VISAGE_JUDGES"] = os.devnull + ".tgz"  # the same judges, whether or not this machine has those from outside
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or tests starve on a busy machine
+# Ray's log monitor reads the names of all its logs twice a second, for a driver that prints them, which none here does.
+os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "3600")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes fill the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -124,18 +126,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks for the judges below is slow, as it waits for their fit unless another test has waited already.
 
     Of pytest-xdist's processes one has all tests of studies and one all of what is served, so that no more than two
-    Rays run side by side; they begin first, as they are the longest.
+    Rays run side by side; a file's other tests share one, as each would make the file's fixtures anew. What is longest
+    begins first.
     """
     for item in items:
         if "judged" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
-        if any(item.get_closest_marker(name) for name in ("ray", "serve", "browser")):
-            item.add_marker(pytest.mark.xdist_group("studies" if "search" in item.path.parts else "served"))
+        if _needs_ray(item):
+            group = "studies" if "search" in item.path.parts else "served"
+        else:
+            group = str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: 0 if _needs_ray(item) else 1 if item.get_closest_marker("slow") else 2)
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures that use it
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A process's Ray ends with its group: idle it takes a tenth of a core from all others."""
+    last = nextitem and _needs_ray(item) and not _needs_ray(nextitem)
+    if "PYTEST_XDIST_WORKER" in os.environ and last:
+        import ray
+
+        ray.shutdown()
+
+
+def _needs_ray(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("ray", "serve", "browser"))
 
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> "tuple[FaceSet, FaceNetworks]":
-    """56 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds."""
+    """50 procedural people, three expressions in two sittings, 64 px, and judges trained for a few seconds.
+
+    Eight are for the test, as every evaluation makes all their faces anew, at seven intensities.
+    """
     from visage.config.experiment import Judge
     from visage.faces.faceset import FaceSet
     from visage.infra.files import locked
@@ -156,11 +181,11 @@ def _judged_faces(out: Path) -> "FaceSet":
     from visage.faces.synthetic.people import picture_of
 
     rows, faces = [], []
-    for person in range(56):
+    for person in range(50):
         for session in range(2):
             for expression in ("neutral", "happy", "surprise"):
                 row, face = picture_of(person, expression, session, 64, seed=5)
                 rows.append(Row(Path(f"{len(rows)}.png"), row.identity, expression, str(session)))
                 faces.append(face)
-    shares = Shares(train=0.6, validation=0.15, test=0.25)
+    shares = Shares(train=0.68, validation=0.16, test=0.16)
     return write_face_set(out, rows, faces, name="judged", layout="synthetic", size=64, shares=shares)
