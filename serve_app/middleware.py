@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.access import CALLER, OPEN_FOLDERS, Guard, is_open
 from serve_app.api_keys import Keys
+from serve_app.bodies import announced
 from serve_app.haproxy import RECEIVED
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
@@ -131,7 +132,7 @@ class Watch:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "caller": caller,
-                "bytes_in": _length(Headers(scope=scope)),
+                "bytes_in": announced(Headers(scope=scope)),
                 "bytes_out": sent,
             },
         )
@@ -152,11 +153,6 @@ def _received(headers: Headers) -> int | None:
     given = re.fullmatch(r"t=(\d{16})", headers.get(RECEIVED, ""))
     since = int(given[1]) * 1000 if given else 0
     return since if 0 < time.time_ns() - since < MOST_NS else None
-
-
-def _length(headers: Headers) -> int | None:
-    length = headers.get("content-length", "")
-    return int(length) if length.isdecimal() and len(length) < 16 else None
 
 
 def _document_access(app: FastAPI, around: Around) -> None:

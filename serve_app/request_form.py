@@ -4,15 +4,18 @@ Nothing is spooled to disk, as the usual form parser of the framework would do: 
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Literal, TypeVar, cast
 
-from python_multipart import MultipartParser
+from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from serve_app.bodies import pieces
 from serve_app.problems import Problem
 from visage.editing.expression import INTENSITIES, View, checked_intensity
 from visage.errors import UserError
@@ -59,15 +62,18 @@ async def read_form(
     Problem 415, 413, 400 or 422."""
     boundary = _boundary(request.headers.get("content-type", ""))
     limit = int(megabytes * 1e6)
-    _require_short(request.headers.get("content-length", ""), limit + FRAMING, megabytes)
-    body = await _read_body(request, limit + FRAMING, megabytes, arrived)
-    fields = _parse(body, boundary)
+    too_large = Problem(413, f"The request has more than {megabytes:g} megabytes; make its picture smaller first.")
+    body = []
+    async for piece in pieces(request, limit + FRAMING, too_large):
+        arrived(len(piece))
+        body.append(piece)
+    fields = _parse(b"".join(body), boundary)
     for name in fields:
         if name not in known:
             raise Problem(422, f"field {name[:40]!r}: is unknown; known are {', '.join(known)}.")
     image, drivers = _single(fields, "image", None), tuple(fields.get("driver", ()))
     if len(image) + sum(map(len, drivers)) > limit:
-        raise _too_large(megabytes)
+        raise too_large
     if "driver" in known and bool(drivers) == ("au" in fields):
         if drivers:
             raise Problem(422, "fields driver and au: are both given; send one of them.")
@@ -109,70 +115,28 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _require_short(length: str, limit: int, megabytes: float) -> None:
-    """Raise Problem 413 for a body that is too long by its header already, where there is one."""
-    # Not int() at once: a number of thousands of digits is an error of its own.
-    if len(length) >= 16 or (length.isascii() and length.isdecimal() and int(length) > limit):
-        raise _too_large(megabytes)
-
-
-async def _read_body(request: Request, limit: int, megabytes: float, arrived: Callable[[int], None]) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(megabytes)
-        arrived(len(chunk))
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _too_large(megabytes: float) -> Problem:
-    return Problem(413, f"The request has more than {megabytes:g} megabytes; make its picture smaller first.")
-
-
 def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
     """All parts by their names. Raises Problem 400 for a body that is no whole form."""
-    parts: list[tuple[bytearray, bytearray]] = []
-    header, value = bytearray(), bytearray()
-    disposition = b""
+    fields: dict[str, list[bytes]] = {}
     complete = False
 
-    def on_header_end() -> None:
-        nonlocal disposition
-        if bytes(header).lower() == b"content-disposition":
-            disposition = bytes(value)
-        header.clear()
-        value.clear()
-
-    def on_headers_finished() -> None:
-        name = parse_options_header(disposition)[1].get(b"name", b"")
-        if len(parts) == PARTS:
+    def keep(name: bytes | None, content: bytes | None) -> None:
+        if sum(map(len, fields.values())) == PARTS:
             raise Problem(400, f"The form has more than {PARTS} parts; ask in several requests.")
-        parts.append((bytearray(name), bytearray()))
+        fields.setdefault((name or b"").decode("utf-8", "replace"), []).append(content or b"")
 
-    def on_end() -> None:
+    def end() -> None:
         nonlocal complete
         complete = True
 
-    def collect(into: bytearray | None) -> Callable[[bytes, int, int], None]:
-        def on_data(data: bytes, start: int, end: int) -> None:
-            target = parts[-1][1] if into is None else into
-            target += data[start:end]
-
-        return on_data
-
     try:
-        parser = MultipartParser(
+        parser = FormParser(
+            "multipart/form-data",
+            lambda field: keep(field.field_name, field.value),
+            lambda file: keep(file.field_name, cast(BytesIO, file.file_object).getvalue()),
+            end,
             boundary,
-            {
-                "on_header_field": collect(header),
-                "on_header_value": collect(value),
-                "on_header_end": on_header_end,
-                "on_headers_finished": on_headers_finished,
-                "on_part_data": collect(None),
-                "on_end": on_end,
-            },
+            config={"MAX_MEMORY_FILE_SIZE": math.inf},
         )
         parser.write(body)
         parser.finalize()
@@ -180,9 +144,6 @@ def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
         complete = False
     if not complete:
         raise Problem(400, "The body is no whole multipart form; send it complete, with its closing boundary.")
-    fields: dict[str, list[bytes]] = {}
-    for name, content in parts:
-        fields.setdefault(name.decode("utf-8", "replace"), []).append(bytes(content))
     return fields
 
 

@@ -1,6 +1,5 @@
 """The routes: thin, typed for the documentation, and free of the framework's own parsing on the way of a picture."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
@@ -14,6 +13,7 @@ from serve_app.access import ANYBODY, CALLER
 from serve_app.admission import Gate
 from serve_app.batches.desk import Desk
 from serve_app.batches.routes import add_batches
+from serve_app.bodies import in_time
 from serve_app.callers import Callers
 from serve_app.challenger.contest import Choice, Contest, Held
 from serve_app.health import Health
@@ -73,13 +73,9 @@ def build_app(
         """The answer to a form of these fields. choose: the model, by the version that the form asks for."""
         caller = request.scope.get(CALLER)
         with gate.body(None if caller == ANYBODY else caller) as arrived:
-            try:
-                async with asyncio.timeout(limits.upload_seconds):
-                    with traces.span("form"):
-                        form = await read_form(request, limits.megabytes, fields, arrived)
-            except TimeoutError:
-                detail = f"The form did not arrive within {limits.upload_seconds:g} seconds; send it faster."
-                raise Problem(408, detail, {"Connection": "close"}) from None
+            async with in_time("form", limits.upload_seconds):
+                with traces.span("form"):
+                    form = await read_form(request, limits.megabytes, fields, arrived)
             as_image = _wants_image(request.headers.get("accept", ""), form.format)
             choice = choose(form.version)
             try:

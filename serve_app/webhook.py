@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from serve_app.access import WEBHOOK
+from serve_app.bodies import in_time, pieces
 from serve_app.ingress import SECRET
 from serve_app.logs import logger
 from serve_app.openapi import problems
@@ -72,7 +73,9 @@ class Webhook:
         """Raises Problem 403 for a letter that is not MLflow's, or is too old; 413 for one that is too long."""
         id, date, signature = (request.headers.get(name, "").encode("latin-1") for name in (ID, DATE, SIGNATURE))
         _require_new(date)
-        digest = hmac.new(self._secret, b".".join((id, date, await _body(request))), hashlib.sha256).digest()
+        too_large = Problem(413, f"The letter has more than {KIB} KiB, and none of MLflow's has; send no others.")
+        body = b"".join([piece async for piece in pieces(request, 1024 * KIB, too_large)])
+        digest = hmac.new(self._secret, b".".join((id, date, body)), hashlib.sha256).digest()
         if not hmac.compare_digest(signature, b"v1," + base64.b64encode(digest)):
             raise Problem(403, f"The letter is not signed with the secret in {SECRET}; give it to MLflow's webhook.")
         self._due = True
@@ -99,12 +102,8 @@ def add_webhook(app: FastAPI, webhook: Webhook, seconds: float) -> None:
     async def letter(request: Request) -> Response:
         """For MLflow's server: an alias was moved, and all replicas look what theirs means now. It needs no key, as it
         is signed."""
-        try:
-            async with asyncio.timeout(seconds):
-                await webhook.take(request)
-        except TimeoutError:
-            detail = f"The letter did not arrive within {seconds:g} seconds; send it faster."
-            raise Problem(408, detail, {"Connection": "close"}) from None
+        async with in_time("letter", seconds):
+            await webhook.take(request)
         return Response(status_code=202)
 
 
@@ -114,12 +113,3 @@ def _require_new(date: bytes) -> None:
     if not known or abs(time.time() - int(date)) > OLD_SECONDS:
         when = "has no date" if not known else f"is dated more than {OLD_SECONDS} s from this clock"
         raise Problem(403, f"The letter {when} in {DATE}; MLflow's clock and this one must agree.")
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > 1024 * KIB:
-            raise Problem(413, f"The letter has more than {KIB} KiB, and none of MLflow's has; send no others.")
-    return bytes(body)

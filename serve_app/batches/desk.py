@@ -1,6 +1,5 @@
 """Where batches are handed in, asked about and fetched: any replica can, as all that is known of them is in files."""
 
-import asyncio
 import errno
 import hashlib
 import json
@@ -21,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from serve_app.batches import archive
 from serve_app.batches.records import ENDED, RESULT, Batch, Records, new_id
+from serve_app.bodies import announced, in_time, pieces
 from serve_app.logs import logger
 from serve_app.problems import Problem
 from visage.api.schema import Batch as Shown
@@ -127,26 +127,15 @@ class Desk:
         """Write the body to a file as it arrives, and return the sha256 of it."""
         most = int(self._settings.megabytes * 1e6) if kind == ZIP else LONGEST_LIST
         too_large = Problem(413, f"The batch has more than {most / 1e6:g} megabytes; send it in several.")
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdecimal():
-            if len(length) >= 16 or int(length) > most:
-                raise too_large
-            _require_room(Path(file.name).parent, int(length))
-        size, found, chunks = 0, hashlib.sha256(), bytearray()
-        try:
-            async with asyncio.timeout(self._settings.upload_seconds):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > most:
-                        raise too_large
-                    chunks += chunk
-                    if len(chunks) >= CHUNK:
-                        await to_thread.run_sync(_write, file, bytes(chunks), found)
-                        chunks.clear()
-        except TimeoutError:
-            detail = f"The batch did not arrive within {self._settings.upload_seconds:g} seconds; send a smaller one."
-            raise Problem(408, detail, {"Connection": "close"}) from None
-        await to_thread.run_sync(_write, file, bytes(chunks), found)
+        _require_room(Path(file.name).parent, min(announced(request.headers) or 0, most))
+        found, chunk = hashlib.sha256(), bytearray()
+        async with in_time("batch", self._settings.upload_seconds, "send a smaller one"):
+            async for piece in pieces(request, most, too_large):
+                chunk += piece
+                if len(chunk) >= CHUNK:
+                    await to_thread.run_sync(_write, file, bytes(chunk), found)
+                    chunk.clear()
+        await to_thread.run_sync(_write, file, bytes(chunk), found)
         file.flush()
         return found.hexdigest()
 
