@@ -25,6 +25,7 @@ TRANSFER_FIELDS = ("image", "driver", "au", "view", "aligned", "face")
 AU_EXAMPLE = '{"12": 0.8}'
 MIX_EXAMPLE = '{"happy": 0.6, "surprise": 0.5}'
 Format = Literal["png", "webp"]
+VIEWS = ("face", "photo")
 T = TypeVar("T")
 PARTS = 64
 # Boundaries, headers and the small fields, on top of what the picture may weigh.
@@ -80,18 +81,22 @@ async def read_form(
         raise Problem(
             422, f"fields driver and au: are both missing; send a picture of the expression, or au={AU_EXAMPLE}."
         )
+
+    def text(name: str, default: bytes = b"") -> str:
+        return _text(name, _single(fields, name, default))
+
     form = Form(
         image=image,
         expressions=_distinct(_text("expression", value) for value in fields.get("expression", ())),
-        intensities=_distinct(_intensity(_text("intensity", value)) for value in fields.get("intensity", [b"1"])),
-        view=cast(View, _choice("view", _single(fields, "view", b"face"), ("face", "photo"))),
-        format=cast(Format, _choice("format", _single(fields, "format", b"png"), ("png", "webp"))),
-        aligned=_choice("aligned", _single(fields, "aligned", b"false"), ("true", "false")) == "true",
-        version=_text("version", _single(fields, "version", b"")) or None,
+        intensities=_distinct(intensity(_text("intensity", value)) for value in fields.get("intensity", [b"1"])),
+        view=cast(View, choice("view", text("view", b"face"), VIEWS)),
+        format=cast(Format, choice("format", text("format", b"png"), ("png", "webp"))),
+        aligned=choice("aligned", text("aligned", b"false"), ("true", "false")) == "true",
+        version=text("version") or None,
         drivers=drivers,
-        units=_units(_text("au", _single(fields, "au", b""))) if "au" in fields else None,
-        face=_face(_text("face", _single(fields, "face", b""))) if "face" in fields else None,
-        mix=_mix(_text("mix", _single(fields, "mix", b""))) if "mix" in fields else None,
+        units=_units(text("au")) if "au" in fields else None,
+        face=_face(text("face")) if "face" in fields else None,
+        mix=_mix(text("mix")) if "mix" in fields else None,
     )
     if form.mix is not None and ("expression" in fields or "intensity" in fields):
         raise Problem(422, "field mix: names expressions and how much of each; leave expression and intensity out.")
@@ -165,8 +170,8 @@ def _text(name: str, value: bytes) -> str:
         raise Problem(422, f"field {name}: is no UTF-8 text; send text.") from None
 
 
-def _choice(name: str, value: bytes, choices: Iterable[str]) -> str:
-    text = _text(name, value)
+def choice(name: str, text: str, choices: Iterable[str]) -> str:
+    """The text, if it is one of the choices. Raises Problem 422."""
     if text not in choices:
         raise Problem(422, f"{name} = {text[:40]!r}: choose one of {', '.join(choices)}.")
     return text
@@ -219,7 +224,8 @@ def _units(text: str) -> dict[int, float]:
     return found
 
 
-def _intensity(text: str) -> float:
+def intensity(text: str) -> float:
+    """Raises Problem 422 for what is no intensity."""
     try:
         return checked_intensity(float(text))
     except ValueError:

@@ -23,10 +23,11 @@ from serve_app.batches.records import ENDED, RESULT, Batch, Records, new_id
 from serve_app.bodies import announced, in_time, pieces
 from serve_app.logs import logger
 from serve_app.problems import Problem
+from serve_app.request_form import VIEWS, choice, intensity
 from visage.api.schema import Batch as Shown
 from visage.api.schema import BatchFault, ModelReference
 from visage.config.batches import Batches
-from visage.editing.expression import checked_intensity, expression_index
+from visage.editing.expression import expression_index
 from visage.errors import NotWritten, UserError
 from visage.infra.remote_store import address_fault
 
@@ -57,7 +58,7 @@ class Desk:
             given = kind[:80] or "none"
             raise Problem(415, f"Content-Type {given}: send {ZIP} with photographs, or {ADDRESSES} with addresses.")
         wanted = _wanted(asked, known)
-        to_bucket = _chosen("answers", asked["answers"], ("zip", "bucket")) == "bucket"
+        to_bucket = choice("answers", asked["answers"], ("zip", "bucket")) == "bucket"
         if (to_bucket or kind == ADDRESSES) and not self._settings.bucket:
             raise Problem(422, "The endpoint reads and writes no bucket; send a ZIP, and take one.")
         if (to_bucket or kind == ADDRESSES) and address_fault(f"{self._settings.bucket}/{caller}"):
@@ -212,20 +213,11 @@ def answers_at(bucket: str, batch: Batch) -> str:
 
 def _wanted(asked: Mapping[str, str], known: tuple[str, ...]) -> dict[str, Any]:
     try:
-        intensity = checked_intensity(float(asked["intensity"]))
         expression_index(known, asked["expression"])
-    except ValueError:
-        raise Problem(422, f"intensity = {asked['intensity'][:40]!r}: is no number; give one from 0 to 1.5.") from None
     except UserError as error:
         raise Problem(422, str(error)[:400]) from None
-    view = _chosen("view", asked["view"], ("face", "photo"))
-    return {"expression": asked["expression"], "intensity": intensity, "view": view}
-
-
-def _chosen(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise Problem(422, f"{name} = {value[:40]!r}: choose one of {', '.join(choices)}.")
-    return value
+    view = choice("view", asked["view"], VIEWS)
+    return {"expression": asked["expression"], "intensity": intensity(asked["intensity"]), "view": view}
 
 
 def _digest(body: str, kind: str, wanted: Mapping[str, Any], to_bucket: bool) -> str:
