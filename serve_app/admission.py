@@ -72,45 +72,34 @@ class Pixels:
     """Counts the megapixels that requests hold. They are taken in the threads that decode, so there is a lock."""
 
     def __init__(self) -> None:
-        self._lock, self._held = threading.Lock(), dict[Share, float]()
+        self._lock, self._held = threading.Lock(), dict[object, float]()
 
     @property
     def held(self) -> float:
         return sum(self._held.values())
 
     @contextmanager
-    def share(self) -> "Iterator[Share]":
-        """One request's part; what it still holds at the end of the block is given back."""
-        share = Share(self)
-        self._held[share] = 0
+    def share(self) -> Iterator[Callable[[float], None]]:
+        """One request's part; what it still holds at the end of the block is given back. What is yielded is told of
+        megapixels before they are decoded or written, and with a minus when they are forgotten. That raises Problem 429
+        for more than there are, where one request alone may always take what it is allowed, and 503 when the block has
+        ended meanwhile."""
+        mine = object()
+        self._held[mine] = 0
+
+        def take(megapixels: float) -> None:
+            with self._lock:
+                if mine not in self._held:
+                    raise Problem(503, "The request has ended.")
+                if megapixels > 0 and self.held and self.held + megapixels > MOST_MEGAPIXELS:
+                    raise Problem(429, "Too many pictures are worked on at once; ask again in a moment.", _later())
+                self._held[mine] += megapixels
+
         try:
-            yield share
+            yield take
         finally:
             with self._lock:
-                del self._held[share]
-
-    def change(self, share: "Share", megapixels: float) -> None:
-        """Raises Problem 429 for more than there are; one request alone may always take what it is allowed."""
-        with self._lock:
-            if share not in self._held:  # its block ended while a thread was at it
-                raise Problem(503, "The request has ended.")
-            if megapixels > 0 and self.held and self.held + megapixels > MOST_MEGAPIXELS:
-                raise Problem(429, "Too many pictures are worked on at once; ask again in a moment.", _later())
-            self._held[share] += megapixels
-
-
-class Share:
-    """One request's part of the pixels."""
-
-    def __init__(self, pixels: Pixels) -> None:
-        self._pixels = pixels
-
-    def take(self, megapixels: float) -> None:
-        """Before so much is decoded or written. Raises Problem 429, and 503 when the request has ended meanwhile."""
-        self._pixels.change(self, megapixels)
-
-    def give_back(self, megapixels: float) -> None:
-        self._pixels.change(self, -megapixels)
+                del self._held[mine]
 
 
 def _later() -> dict[str, str]:

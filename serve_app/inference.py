@@ -6,15 +6,16 @@ their batch: a change of threads costs more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from starlette.responses import Response
 
-from serve_app.admission import Pixels, Share
+from serve_app.admission import Pixels
 from serve_app.finder import finding
 from serve_app.loaded_model import Model
 from serve_app.opening import ORIGIN, Opening
@@ -31,6 +32,7 @@ from visage.methods.requests import DRIVER
 SMALL_SIDE = 128
 # Of one request, in its one forward pass: what a replica's memory must hold, and what others wait for.
 MOST_FACES = 64
+Wanted = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Job:
 
     model: Model
     form: Form
-    wanted: tuple[tuple[int, float], ...]
+    wanted: Wanted
     checked: int
     located: Located
     drivers: np.ndarray | None = None
@@ -58,37 +60,28 @@ class Job:
 class Done:
     """What became of a job; the files of its faces are there when it was a small one."""
 
-    located: Located
     edited: Edited
     files: tuple[bytes, ...] | None = None
 
 
-Seen = Callable[[Form, tuple[tuple[int, float], ...], Done], None]
+Seen = Callable[[Job, Done], None]
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Done]:
     """All jobs in one forward pass, or one for each model when a batch falls into a change of models."""
-    groups: dict[int, list[tuple[int, Job]]] = {}
-    for number, job in enumerate(jobs):
-        groups.setdefault(id(job.model), []).append((number, job))
-    faces, asked = sum(map(faces_of, jobs)), [job.asked for job in jobs]
-    with traces.batch("networks", asked, requests=len(jobs), faces=faces):
-        return _run_groups(len(jobs), groups.values())
-
-
-def _run_groups(count: int, groups: Iterable[list[tuple[int, Job]]]) -> list[Done]:
-    results: list[Done | None] = [None] * count
-    for group in groups:
-        with traces.span("forward"):
-            edited = _run([job for _, job in group])
-        start = 0
-        for number, job in group:
-            part = slice(start, start := start + len(job.wanted))
-            mine = edited.take(part)
-            with traces.span("encode") if job.small else traces.NOTHING:
-                files = encode(job.form, job.model, job.located, mine) if job.small else None
-            results[number] = Done(job.located, mine, files)
-    return results  # type: ignore[return-value]  # every job has got its own by now
+    done: dict[int, Done] = {}
+    with traces.batch("networks", [job.asked for job in jobs], requests=len(jobs), faces=sum(map(faces_of, jobs))):
+        for model in {id(job.model): job.model for job in jobs}.values():
+            places = [place for place, job in enumerate(jobs) if job.model is model]
+            with traces.span("forward"):
+                edited = _run([jobs[place] for place in places])
+            start = 0
+            for place in places:
+                job = jobs[place]
+                mine = edited.take(slice(start, start := start + len(job.wanted)))
+                with traces.span("encode") if job.small else traces.NOTHING:
+                    done[place] = Done(mine, encode(job, mine) if job.small else None)
+    return [done[place] for place in range(len(jobs))]
 
 
 def _run(jobs: Sequence[Job]) -> Edited:
@@ -130,6 +123,34 @@ def faces_of(job: Job) -> int:
     return len(job.wanted)
 
 
+def _asked(form: Form, editor: Editor) -> tuple[Wanted, Wanted, dict[str, Any]]:
+    """What a form asks of a model, as a job has it: `wanted` of the answer, `wanted` of the pictures that are made for
+    it, and further fields. Raises Problem 422."""
+    try:
+        if form.drivers or form.units is not None:
+            units = None if form.units is None else editor.asked(form.units)[None]
+            wanted = tuple((place, 1.0) for place in range(max(1, len(form.drivers))))
+            return wanted, wanted, {"units": units}
+        chosen = tuple(expression_index(editor.expressions, name) for name in form.mix or form.expressions)
+    except UserError as error:
+        raise Problem(422, str(error)) from None
+    expressions = chosen or tuple(range(len(editor.expressions)))
+    wanted = tuple((index, intensity) for index in expressions for intensity in form.intensities)
+    mixed = None
+    if form.mix is not None:  # named by the one of which there is most
+        weights = np.zeros(len(editor.expressions), np.float32)
+        weights[list(chosen)] = list(form.mix.values())
+        wanted = ((int(weights.argmax()), float(weights.max())),)
+        mixed = np.outer(on_the_way(1.0) if form.format == "webp" else [1.0], weights).astype(np.float32)
+    if len(wanted) > MOST_FACES:
+        raise Problem(422, f"{len(wanted)} faces: are more than {MOST_FACES} in one request; ask in several.")
+    frames = wanted
+    if form.format == "webp":
+        ((index, intensity),) = wanted
+        frames = tuple((index, share) for share in on_the_way(intensity))
+    return wanted, frames, {"mixed": mixed}
+
+
 class Answers:
     """Answers forms with a model. `forward` runs a job in a batch with others, as `run_jobs` does.
 
@@ -154,78 +175,34 @@ class Answers:
         """The response to a form: the picture itself when `as_image` is set and one is asked for, else JSON. Raises
         Problem 400, 413, 422 or 429.
 
-        seen: is handed what came out of the networks; it must not take long.
+        seen: is handed what was asked of the networks and came out of them; it must not take long.
         """
-        with self._pixels.share() as share:
-            if form.drivers or form.units is not None:
-                return await self._transfer(form, model, share, as_image=as_image)
-            return await self._edit(form, model, share, as_image=as_image, seen=seen)
-
-    async def _edit(self, form: Form, model: Model, share: Share, *, as_image: bool, seen: Seen | None) -> Response:
-        editor = model.editor
-        try:
-            chosen = tuple(expression_index(editor.expressions, name) for name in form.mix or form.expressions)
-        except UserError as error:
-            raise Problem(422, str(error)) from None
-        expressions = chosen or tuple(range(len(editor.expressions)))
-        wanted = tuple((index, intensity) for index in expressions for intensity in form.intensities)
-        mixed = None
-        if form.mix is not None:  # named by the one of which there is most
-            weights = np.zeros(len(editor.expressions), np.float32)
-            weights[list(chosen)] = list(form.mix.values())
-            wanted = ((int(weights.argmax()), float(weights.max())),)
-            mixed = np.outer(on_the_way(1.0) if form.format == "webp" else [1.0], weights).astype(np.float32)
-        if len(wanted) > MOST_FACES:
-            raise Problem(422, f"{len(wanted)} faces: are more than {MOST_FACES} in one request; ask in several.")
+        size = model.editor.size
+        wanted, frames, columns = _asked(form, model.editor)
         alone = as_image and len(wanted) == 1
-        frames = wanted
-        if form.format == "webp":
-            ((index, intensity),) = wanted
-            frames = tuple((index, share) for share in on_the_way(intensity))
         whole = form.view == "photo"
-        located = await self._located(form, self._opening(editor.size, share, len(frames) if whole else 0))
-        small = editor.size <= SMALL_SIDE and not whole
-        # The answer of a picture alone has no place for the values, so they are not computed.
-        checked = len(wanted) if self._self_check and not alone else 0
-        done = await self._forward(Job(model, form, frames, checked, located, mixed=mixed, small=small))
-        if seen:
-            seen(form, wanted, done)
-        headers = {"Visage-Model": model.label}
-        if alone:
-            files = done.files
-            if files is None:
-                files = await self._run("encode", encode, form, model, done.located, done.edited)
-            return Response(files[0], headers=headers, media_type=f"image/{form.format}")
-        body = await self._run("encode", document, form, model, wanted, done)
-        return Response(body, headers=headers, media_type="application/json")
-
-    async def _transfer(self, form: Form, model: Model, share: Share, *, as_image: bool) -> Response:
-        """As `answer`, to a form with drivers or action units: the face of its picture with each driver's expression,
-        or with those units, in one pass."""
-        carrier = model.editor
-        try:
-            units = None if form.units is None else carrier.asked(form.units)[None]
-        except UserError as error:
-            raise Problem(422, str(error)) from None
-        wanted = tuple((place, 1.0) for place in range(max(1, len(form.drivers))))
-        alone = as_image and len(wanted) == 1
-        count = len(wanted) if form.view == "photo" else 0
-        located = await self._located(form, self._opening(carrier.size, share, count))
-        driving, opening = [], self._opening(carrier.size, share)
-        for place, image in enumerate(form.drivers, 1):
-            driving.append(await self._located(replace(form, image=image, face=None), opening, f"driver {place}"))
-        checked = len(wanted) if self._self_check and not alone else 0
-        faces = np.stack([driver.face for driver in driving]) if driving else None
-        done = await self._forward(Job(model, form, wanted, checked, located, faces, units))
-        headers = {"Visage-Model": model.label}
-        files = await self._run("encode", encode, form, model, done.located, done.edited)
-        if alone:
-            return Response(files[0], headers=headers, media_type="image/png")
-        body = transfer_document(model, carrier.action_units, driving, files, done)
-        return Response(body, headers=headers, media_type="application/json")
-
-    def _opening(self, size: int, share: Share, count: int = 0) -> Opening:
-        return Opening(size, self._megapixels, share, count)
+        with self._pixels.share() as take:
+            located = await self._located(form, Opening(size, self._megapixels, take, len(frames) if whole else 0))
+            driving, opening = [], Opening(size, self._megapixels, take)
+            for place, image in enumerate(form.drivers, 1):
+                driving.append(await self._located(replace(form, image=image, face=None), opening, f"driver {place}"))
+            if driving:
+                columns["drivers"] = np.stack([driver.face for driver in driving])
+            # The answer of a picture alone has no place for the values, so they are not computed.
+            checked = len(wanted) if self._self_check and not alone else 0
+            small = size <= SMALL_SIDE and not whole
+            job = Job(model, form, frames, checked, located, small=small, **columns)
+            done = await self._forward(job)
+            if seen:  # of an animation its last picture, of a mixture what there is most of, which has a probability
+                seen(replace(job, wanted=wanted, mixed=None), done)
+            if alone:
+                files = done.files or await self._run("encode", encode, job, done.edited)
+                body, kind = files[0], f"image/{form.format}"
+            else:
+                transfer = model.editor.request is DRIVER
+                answer = partial(transfer_document, job, driving) if transfer else partial(document, job, wanted)
+                body, kind = await self._run("encode", answer, done), "application/json"
+            return Response(body, headers={"Visage-Model": model.label}, media_type=kind)
 
     async def _located(self, form: Form, opening: Opening, origin: str = ORIGIN) -> Located:
         """The face of the form's picture. Raises Problem 400, 413, 422 or 429, which name the picture by `origin`."""

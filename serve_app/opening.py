@@ -1,13 +1,12 @@
 """How the pictures of a request are opened: counted before they are decoded, and no larger than is needed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from serve_app.admission import Share
 from serve_app.problems import Problem
 from serve_app.request_form import Form
 from serve_app.responses import place_of, require_few_pixels
@@ -32,13 +31,13 @@ def faults() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Opening:
-    """How the pictures of a request are opened. size: the model's side. megapixels: the most of one picture. share:
-    what they are counted in. count: the whole photographs that are written; 0 where the face alone is shown, of which
-    the photograph is then forgotten, and a JPEG is decoded no larger than its face needs."""
+    """How the pictures of a request are opened. size: the model's side. megapixels: the most of one picture. take:
+    counts them, as `Pixels.share` yields it. count: the whole photographs that are written; 0 where the face alone is
+    shown, of which the photograph is then forgotten, and a JPEG is decoded no larger than its face needs."""
 
     size: int
     megapixels: float
-    share: Share
+    take: Callable[[float], None]
     count: int = 0
 
     def read(self, form: Form, origin: str) -> tuple[np.ndarray, Announced]:
@@ -49,7 +48,7 @@ class Opening:
             if form.aligned and header.width != header.height:
                 raise Problem(422, not_square(origin, header.width, header.height))
             require_few_pixels(form, header.width, header.height, self.count)
-            self.share.take(header.megapixels * (1 + self.count))
+            self.take(header.megapixels * (1 + self.count))
             return read_picture(form.image, **how), header
 
     def locate(
@@ -69,7 +68,7 @@ class Opening:
             raise Problem(422, str(error)) from None
         if self.count:
             return located
-        self.share.give_back(header.megapixels)
+        self.take(-header.megapixels)
         x0, y0, x1, y1 = (float(side) * header.times for side in located.box)
         return replace(located, photo=located.face, box=(x0, y0, x1, y1), landmarks=located.landmarks * header.times)
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serve_app.loaded_model import Model
 from serve_app.problems import Problem
 from serve_app.request_form import Form
 from visage.api.schema import ExpressionResult, Expressions, FacePlace, TransferResult, Transfers
@@ -15,17 +14,18 @@ from visage.faces.picture import encode_animation, write_png
 from visage.methods.base import Edited
 
 if TYPE_CHECKING:
-    from serve_app.inference import Done
+    from serve_app.inference import Done, Job
 
 # Of one answer, at some 9 bytes a pixel until it is sent; an animation's pictures are all in memory at once.
 WRITTEN_MEGAPIXELS = {"png": 100.0, "webp": 48.0}
 
 
-def encode(form: Form, model: Model, located: Located, edited: Edited) -> tuple[bytes, ...]:
+def encode(job: "Job", edited: Edited) -> tuple[bytes, ...]:
     """The files of a job's faces: a PNG for each, or one WebP with all as its frames; with their provenance."""
-    pictures = (located.view(face, form.view) for face in edited.faces)
-    xmp = model.xmp(form.view)
-    if form.format == "webp":
+    view = job.form.view
+    pictures = (job.located.view(face, view) for face in edited.faces)
+    xmp = job.model.xmp(view)
+    if job.form.format == "webp":
         return (encode_animation(pictures, xmp=xmp),)
     return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
 
@@ -41,48 +41,44 @@ def require_few_pixels(form: Form, width: int, height: int, count: int) -> None:
         )
 
 
-def document(form: Form, model: Model, wanted: Sequence[tuple[int, float]], done: "Done") -> bytes:
+def document(job: "Job", wanted: Sequence[tuple[int, float]], done: "Done") -> bytes:
     """The JSON answer of expressions."""
-    files = done.files or encode(form, model, done.located, done.edited)
+    files, edited = done.files or encode(job, done.edited), done.edited
     # Of an animation the values of the last picture, as that is the one asked for.
-    similarity = _numbers(done.edited.similarity[-len(wanted) :])
-    confidence = _numbers(done.edited.confidence[-len(wanted) :])
-    natural = _numbers(done.edited.natural[-len(wanted) :])
+    checks = (_numbers(values[-len(wanted) :]) for values in (edited.similarity, edited.confidence, edited.natural))
     results = tuple(
         ExpressionResult(
-            expression=model.editor.expressions[index],
+            expression=job.model.editor.expressions[index],
             intensity=intensity,
-            image=files[place],
-            identity_similarity=similarity[place],
-            expression_confidence=confidence[place],
-            natural=natural[place],
-            **({} if form.mix is None else {"mix": dict(form.mix)}),
+            image=file,
+            identity_similarity=similarity,
+            expression_confidence=confidence,
+            natural=natural,
+            **({} if job.form.mix is None else {"mix": dict(job.form.mix)}),
         )
-        for place, (index, intensity) in enumerate(wanted)
+        for (index, intensity), file, similarity, confidence, natural in zip(wanted, files, *checks, strict=True)
     )
-    answer = Expressions(results=results, face=_place(done.located), model=model.reference())
+    answer = Expressions(results=results, face=_place(job.located), model=job.model.reference())
     return answer.model_dump_json().encode()
 
 
-def transfer_document(
-    model: Model, known: Sequence[int], driving: Sequence[Located], files: Sequence[bytes], done: "Done"
-) -> bytes:
-    """The JSON answer of transfers. known: the action units that the model can be told. driving: where the drivers'
-    faces are; empty where units were told."""
+def transfer_document(job: "Job", driving: Sequence[Located], done: "Done") -> bytes:
+    """The JSON answer of transfers. driving: where the drivers' faces are; empty where units were told."""
+    files, edited, known = done.files or encode(job, done.edited), done.edited, job.model.editor.action_units
     results = []
-    natural = _numbers(done.edited.natural)
-    for place, (file, like) in enumerate(zip(files, _numbers(done.edited.similarity), strict=True)):
-        read = [] if done.edited.units is None else done.edited.units[place].tolist()
+    checks = _numbers(edited.similarity), _numbers(edited.natural)
+    for place, (file, similarity, natural) in enumerate(zip(files, *checks, strict=True)):
+        read = [] if edited.units is None else edited.units[place].tolist()
         results.append(
             TransferResult(
                 image=file,
-                identity_similarity=like,
-                natural=natural[place],
+                identity_similarity=similarity,
+                natural=natural,
                 driver=_place(driving[place]) if driving else None,
                 read={au: round(value, 3) for au, value in zip(AUS, read, strict=True) if au in known},
             )
         )
-    answer = Transfers(results=tuple(results), face=_place(done.located), model=model.reference())
+    answer = Transfers(results=tuple(results), face=_place(job.located), model=job.model.reference())
     return answer.model_dump_json().encode()
 
 

@@ -11,10 +11,9 @@ from visage.api.schema import Comparison, LoadedModel, ModelDescription
 from visage.config.serving import Challenger
 
 if TYPE_CHECKING:
-    from serve_app.challenger.shadow import Wanted, Watch
-    from serve_app.inference import Done
+    from serve_app.challenger.shadow import Watch
+    from serve_app.inference import Seen
     from serve_app.loaded_model import Model
-    from serve_app.request_form import Form
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 Compare = Callable[[str, str], Awaitable[dict[str, Any]]]
@@ -34,7 +33,7 @@ class Choice:
     """Who answers a request. seen: is called with what came of it, where that is recorded."""
 
     model: "Model"
-    seen: "Callable[[Form, Wanted, Done], None] | None" = None
+    seen: "Seen | None" = None
 
 
 class Contest:
@@ -79,7 +78,7 @@ class Contest:
             return Choice(model, partial(watch.shadow, champion, challenger))
         if not settings.share:
             return Choice(model)
-        return Choice(model, lambda _, wanted, done: watch.answered(champion, challenger, model, wanted, done))
+        return Choice(model, partial(watch.answered, champion, challenger))
 
     def description(self, transfers: Held | None) -> ModelDescription:
         """What /v1/model says. transfers: what holds their model. Raises Problem 503 without a champion."""

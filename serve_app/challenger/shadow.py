@@ -5,7 +5,7 @@ What is kept of a request until then is its aligned face, in memory; what is sen
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,14 +13,11 @@ from serve_app.challenger.records import Record, Values
 from serve_app.inference import Done, Job
 from serve_app.loaded_model import Model
 from serve_app.logs import logger
-from serve_app.request_form import Form
-from visage.editing.expression import Located
 from visage.methods.base import Edited
 
 # Requests that wait for their unseen run; more are skipped, as they must take neither memory nor time from answers.
 WAITING = 32
 SEND_SECONDS = 1.0
-Wanted = tuple[tuple[int, float], ...]
 
 
 class Quiet:
@@ -48,18 +45,6 @@ class Quiet:
         return await self._forward(job)
 
 
-@dataclass(frozen=True)
-class Later:
-    """A request that the champion has answered. ours: what its own check said, None where that was not asked for."""
-
-    champion: Model
-    challenger: Model
-    form: Form
-    face: Located
-    wanted: Wanted
-    ours: Values | None
-
-
 class Watch:
     """Records the self-check values of answers, and of unseen runs. For one event loop; starts with its first record.
 
@@ -69,28 +54,28 @@ class Watch:
 
     def __init__(self, quiet: Quiet, send: Callable[[list[Record], int], Awaitable[object]], most_faces: int) -> None:
         self._quiet, self._send, self._most_faces = quiet, send, most_faces
-        self._waiting: asyncio.Queue[Later] = asyncio.Queue(WAITING)
+        self._waiting: asyncio.Queue[tuple[Job, Model, Values | None]] = asyncio.Queue(WAITING)
         self._records: list[Record] = []
         self._skipped = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def answered(self, champion: Model, challenger: Model, model: Model, wanted: Wanted, done: Done) -> None:
+    def answered(self, champion: Model, challenger: Model, job: Job, done: Done) -> None:
         """An answer of one of the two; without values, as of a picture alone, it leaves no record."""
-        values = _values(done.edited, len(wanted))
+        values = _values(done.edited, len(job.wanted))
         if values:
-            mine = model is champion
+            mine = job.model is champion
             self._note(Record(champion.label, challenger.label, values if mine else None, None if mine else values))
 
-    def shadow(self, champion: Model, challenger: Model, form: Form, wanted: Wanted, done: Done) -> None:
+    def shadow(self, champion: Model, challenger: Model, job: Job, done: Done) -> None:
         """Have the challenger run what the champion has answered, later."""
-        face, located = done.located.face, done.located
-        # Neither the file nor the whole photograph, which may be large, has to wait in memory.
-        bare = Located(face, face, located.matrix, located.box, located.landmarks)
-        ours = _values(done.edited, len(wanted)) if len(wanted) <= self._most_faces else None
-        later = Later(champion, challenger, replace(form, image=b""), bare, wanted[: self._most_faces], ours)
+        wanted = job.wanted[: self._most_faces]
+        ours = _values(done.edited, len(wanted)) if wanted == job.wanted else None
+        # Neither the file nor the whole photograph, which may be large, has to wait in memory. And nobody waits for it.
+        form, located = replace(job.form, image=b""), replace(job.located, photo=job.located.face)
+        later = replace(job, form=form, wanted=wanted, checked=len(wanted), located=located, small=False, asked=None)
         self._start()
         try:
-            self._waiting.put_nowait(later)
+            self._waiting.put_nowait((later, challenger, ours))
         except asyncio.QueueFull:
             self._skipped += 1
             if ours:
@@ -107,21 +92,18 @@ class Watch:
 
     async def _run_unseen(self) -> None:
         while True:
-            later = await self._waiting.get()
+            job, challenger, ours = await self._waiting.get()
             try:
-                ours = later.ours or await self._unseen(later, later.champion)
-                theirs = await self._unseen(later, later.challenger)
+                ours = ours or await self._unseen(job)
+                theirs = await self._unseen(replace(job, model=challenger))
             except Exception:
                 logger().exception("An unseen run of the challenger failed")
                 continue
             if ours and theirs:
-                self._note(Record(later.champion.label, later.challenger.label, ours, theirs))
+                self._note(Record(job.model.label, challenger.label, ours, theirs))
 
-    async def _unseen(self, later: Later, model: Model) -> Values | None:
-        wanted = later.wanted
-        # Nobody waits for it: this task's context is that of whichever request came first.
-        done = await self._quiet.unseen(Job(model, later.form, wanted, len(wanted), later.face, asked=None))
-        return _values(done.edited, len(wanted))
+    async def _unseen(self, job: Job) -> Values | None:
+        return _values((await self._quiet.unseen(job)).edited, len(job.wanted))
 
     async def _send_on(self) -> None:
         while True:
