@@ -11,26 +11,19 @@ from visage.faces.align import Detector, Found
 TOGETHER = 4  # photographs; more are no faster, and the first would wait for the last
 
 
-class Finder(threading.local):
-    """A detector for each thread, as it is not made for several, loaded when the first photograph comes."""
+def finding(cores: int) -> Batches[np.ndarray, list[Found]]:
+    """Finds the faces of photographs, uint8 H,W,3, with a detector for each thread, as it is not made for several."""
+    own = threading.local()
 
-    detector: Detector | None = None
-
-    def begin(self) -> None:
-        """One thread of torch in this one: layers so small gain nothing from more."""
+    def begin() -> None:
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # layers so small gain nothing from more
 
-    def find(self, photos: Sequence[np.ndarray]) -> list[list[Found]]:
-        if self.detector is None:
-            self.detector = Detector()
-        return self.detector.find_all(photos)
+    def find(photos: Sequence[np.ndarray]) -> list[list[Found]]:
+        if not hasattr(own, "detector"):  # loaded when the first photograph comes
+            own.detector = Detector()
+        found: list[list[Found]] = own.detector.find_all(photos)
+        return found
 
-
-def finding(cores: int) -> Batches[np.ndarray, list[Found]]:
-    """Finds the faces of photographs, uint8 H,W,3."""
-    finder = Finder()
-    return Batches(
-        finder.find, size=TOGETHER, wait_s=0, weight=lambda _: 1, threads=cores, begin=finder.begin, name="detector"
-    )
+    return Batches(find, size=TOGETHER, wait_s=0, weight=lambda _: 1, threads=cores, begin=begin, name="detector")
