@@ -13,7 +13,7 @@ from visage.config.serving import Limits
 LARGEST_BODIES, OF_ONE_CALLER = 16, 8
 # Of all pictures that a replica has decoded or is about to write, at 3 bytes a pixel and about as much again for files.
 MOST_MEGAPIXELS = 200.0
-RETRY_SECONDS = "1"
+LATER = {"Retry-After": "1"}
 
 
 class Gate:
@@ -31,7 +31,7 @@ class Gate:
         One that is still arriving takes no place, so that slow callers keep nobody out.
         """
         if self.inside >= self._places:
-            raise Problem(429, f"{self.inside} requests are waiting; ask again in a moment.", _later())
+            raise Problem(429, f"{self.inside} requests are waiting; ask again in a moment.", LATER)
         self.inside += 1
         try:
             yield
@@ -54,9 +54,9 @@ class Gate:
         def arrived(size: int) -> None:
             nonlocal mine
             if caller and self._held[name] + size > OF_ONE_CALLER * self._largest:
-                raise Problem(429, f"{caller} is sending too many pictures at once; ask again in a moment.", _later())
+                raise Problem(429, f"{caller} is sending too many pictures at once; ask again in a moment.", LATER)
             if self.held + size > LARGEST_BODIES * self._largest:
-                raise Problem(429, "Too many pictures are being sent at once; ask again in a moment.", _later())
+                raise Problem(429, "Too many pictures are being sent at once; ask again in a moment.", LATER)
             mine += size
             self._held[name] += size
 
@@ -92,7 +92,7 @@ class Pixels:
                 if mine not in self._held:
                     raise Problem(503, "The request has ended.")
                 if megapixels > 0 and self.held and self.held + megapixels > MOST_MEGAPIXELS:
-                    raise Problem(429, "Too many pictures are worked on at once; ask again in a moment.", _later())
+                    raise Problem(429, "Too many pictures are worked on at once; ask again in a moment.", LATER)
                 self._held[mine] += megapixels
 
         try:
@@ -100,7 +100,3 @@ class Pixels:
         finally:
             with self._lock:
                 del self._held[mine]
-
-
-def _later() -> dict[str, str]:
-    return {"Retry-After": RETRY_SECONDS}

@@ -10,16 +10,14 @@ import json
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 # What `visage-haproxy` is told of the endpoint's settings: 1 where replicas.min is 0; limits.upload_seconds.
 SLEEPS, UPLOAD_SECONDS = "VISAGE_SLEEPS", "VISAGE_UPLOAD_SECONDS"
 HEADERS_SECONDS = 10
-# Where the rules go, and at how many places of that kind.
-PLACES = {"defaults": 1, "frontend http_frontend": 1, "ports of metrics and statistics": 2}
 # When a request came here: t= and microseconds since 1970. The replica's trace of it begins there.
 RECEIVED = "x-request-start"
 # Headers by which a caller could steer Serve itself, which takes - and _ for one in some of them. Bytes that are no
@@ -33,30 +31,32 @@ STEERING = (
 # What HAProxy answers by itself, in the endpoint's own words. 502 is a replica that went away with a request too large
 # to be asked again elsewhere: the caller can.
 FAULTS = {
-    400: (400, "Bad Request", "This is no HTTP request that can be read."),
-    408: (408, "Request Timeout", "The request did not arrive in time; send it faster."),
-    502: (503, "Service Unavailable", "The replica that had the request is gone; ask again."),
-    503: (503, "Service Unavailable", "No replica can be reached; try again in a moment."),
-    504: (504, "Gateway Timeout", "There was no answer in time; try again when there is less load."),
+    400: (400, "This is no HTTP request that can be read."),
+    408: (408, "The request did not arrive in time; send it faster."),
+    502: (503, "The replica that had the request is gone; ask again."),
+    503: (503, "No replica can be reached; try again in a moment."),
+    504: (504, "There was no answer in time; try again when there is less load."),
 }
 PROBLEM = "application/problem+json"
-BUSY = ("Too Many Requests", "More requests are waiting than can be taken on; ask again in a moment.")
+BUSY = "More requests are waiting than can be taken on; ask again in a moment."
 NO_REPLICA = "No replica answers yet; try again in a moment."
 
 
-def problem(status: int, title: str, detail: str) -> str:
-    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+def problem(status: int, detail: str, **more: object) -> str:
+    """A fault as a problem document (RFC 9457). more: further members of it."""
+    title = HTTPStatus(status).phrase
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, **more})
 
 
 def _quoted(text: str) -> str:
     return text.replace('"', '\\"')
 
 
-def fault_file(status: int, title: str, detail: str) -> str:
+def fault_file(status: int, detail: str) -> str:
     """A whole HTTP answer."""
-    body = problem(status, title, detail)
+    body = problem(status, detail)
     lines = [
-        f"HTTP/1.1 {status} {title}",
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {PROBLEM}",
         f"Content-Length: {len(body)}",
         *(["Retry-After: 2"] if status >= 500 else []),
@@ -83,11 +83,11 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
     if replicas and len(backends) != 1:
         raise ValueError(f"{len(backends)} backends http-* for the {len(replicas)} replicas, not 1")
     awake = [f"acl awake srv_is_up({backends[0]}/{name})" for name in replicas] or ["acl awake always_false"]
-    status, kind, body = 503, PROBLEM, problem(503, "Service Unavailable", NO_REPLICA)
+    status, kind, body = 503, PROBLEM, problem(503, NO_REPLICA)
     if sleeps:
         status, kind, body = 200, "application/json", json.dumps({"status": "asleep"})
     looked = f'status {status} content-type {kind} string "{_quoted(body)}"'
-    busy = f'status 429 content-type {PROBLEM} hdr Retry-After 1 string "{_quoted(problem(429, *BUSY))}"'
+    busy = f'status 429 content-type {PROBLEM} hdr Retry-After 1 string "{_quoted(problem(429, BUSY))}"'
     rules = [
         *awake,
         f"http-request set-header {RECEIVED} t=%[date(0,us)]",  # before the body is waited for
@@ -105,27 +105,22 @@ def amended(text: str, folder: str, *, sleeps: bool, upload_seconds: float) -> s
         "timeout client 30s",
         *(f"errorfile {status} {folder}/{status}.http" for status in FAULTS),
     ]
-    lines: list[str] = []
-    placed: Counter[str] = Counter()
-    for line in text.splitlines():
-        words = line.split()
-        if words[:1] == ["errorfile"] or words[:2] in (["timeout", "client"], ["timeout", "http-request"]):
-            continue
-        behind = lines[-1:] != ["frontend http_frontend"]  # which listens where the endpoint is told to
-        if behind and words[:1] == ["bind"] and len(words) == 2 and words[1].startswith((":", "*:")):
-            line = f"    bind 127.0.0.1:{words[1].rpartition(':')[2]}"
-            placed["ports of metrics and statistics"] += 1
-        lines.append(line)
-        if words == ["mode", "http"] and "defaults" in lines[-2:-1]:
-            lines += [f"    {each}" for each in defaults]
-            placed["defaults"] += 1
-        elif words[:1] == ["bind"] and lines[-2:-1] == ["frontend http_frontend"]:
-            lines += [f"    {each}" for each in rules]
-            placed["frontend http_frontend"] += 1
-    for place, count in PLACES.items():
-        if placed[place] != count:
-            raise ValueError(f"{placed[place]} times {place}, not {count}")
-    return "\n".join(lines) + "\n"
+    text = re.sub(r"^ *(errorfile|timeout (client|http-request)) .*\n", "", text, flags=re.MULTILINE)
+    loopback = r"    bind 127.0.0.1:\1"  # but for the one of the endpoint, which listens where it is told to
+    for place, count, pattern, ours in (
+        ("ports of metrics and statistics", 2, r"(?<!frontend http_frontend\n)^ *bind \*?:(\d+)$", loopback),
+        ("defaults", 1, r"^(defaults\n *mode http\n)", _behind(defaults)),
+        ("frontend http_frontend", 1, r"^(frontend http_frontend\n *bind .*\n)", _behind(rules)),
+    ):
+        text, placed = re.subn(pattern, ours, text, flags=re.MULTILINE)
+        if placed != count:
+            raise ValueError(f"{placed} times {place}, not {count}")
+    return text.rstrip("\n") + "\n"
+
+
+def _behind(lines: Sequence[str]) -> str:
+    """What is found, and these lines."""
+    return r"\1" + "".join(f"    {line}\n" for line in lines).replace("\\", r"\\")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
 
-from serve_app.problems import MEDIA_TYPE
+from serve_app.haproxy import PROBLEM
 from visage.api.schema import ProblemDocument
 
 ASSETS = "/docs/assets"
@@ -120,7 +120,7 @@ TRANSFER_FORM = _form(
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {status: {"model": ProblemDocument, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+    return {status: {"model": ProblemDocument, "content": {PROBLEM: {"schema": schema}}} for status in statuses}
 
 
 PNG = {"schema": {"type": "string", "format": "binary"}}

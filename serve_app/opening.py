@@ -63,7 +63,7 @@ class Opening:
                 raise Problem(422, str(error)) from None
             places = [place_of(each.box, each.landmarks, header.times).model_dump() for each in error.faces]
             detail = f"{str(error).rstrip('.')}, or name it in the field face, from 1 on the left."
-            raise Problem(422, detail, more={"faces": places}) from None
+            raise Problem(422, detail, faces=places) from None
         except UserError as error:
             raise Problem(422, str(error)) from None
         if self.count:
