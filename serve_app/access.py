@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api_keys import Keys
 from serve_app.problems import Problem
-from serve_app.rate_limit import Limiter, Standing
+from serve_app.rate_limit import SharedLimiter, Standing
 
 # The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
@@ -28,7 +28,7 @@ class Guard:
     keys: None asks nobody for one. limiter: None counts nothing.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: Limiter | None) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: SharedLimiter | None) -> None:
         self._app, self._keys, self._limiter = app, keys, limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from serve_app.haproxy import RECEIVED
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
 from serve_app.problems import Problem
-from serve_app.rate_limit import FIELDS, Limiter
+from serve_app.rate_limit import FIELDS, SharedLimiter
 from visage.infra import traces
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Around:
     nothing."""
 
     keys: Keys | None = None
-    limiter: Limiter | None = None
+    limiter: SharedLimiter | None = None
     origins: Sequence[str] = ()
     meters: Meters | None = None
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from serve_app.logs import logger
 from serve_app.problems import Problem
@@ -40,20 +40,19 @@ class Standing(NamedTuple):
         return dict(zip(FIELDS, (policy, f'"key";r={self.left};t={math.ceil(self.whole)}'), strict=True))
 
 
-class Limiter(Protocol):
-    async def count(self, name: str) -> Standing | None:
-        """Count a request. None where it could not be counted, and may go on."""
-        ...
+class Rates:
+    """The deployment that counts, one replica beside those that answer: for each name the time when its bucket is empty
+    again, which every request puts off."""
 
-
-class Buckets:
-    """The count itself: for each name the time when its bucket is empty again, which every request puts off."""
-
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate | dict[str, Any]) -> None:
+        rate = Rate.model_validate(rate)
         self._each, self._burst = 60 / rate.per_minute, rate.burst
         self._due: dict[str, float] = {}
 
-    def take(self, name: str, now: float) -> Standing:
+    async def take(self, name: str) -> Standing:
+        return self.count(name, time.monotonic())
+
+    def count(self, name: str, now: float) -> Standing:
         """Where the key stands at the time `now`; refused requests cost nothing."""
         due = max(self._due.get(name, now), now)
         window = self._each * self._burst
@@ -65,16 +64,6 @@ class Buckets:
         return Standing(wait, left, due - now, self._burst, window)
 
 
-class Rates:
-    """The deployment that counts: one replica, beside those that answer."""
-
-    def __init__(self, rate: dict[str, Any]) -> None:
-        self._buckets = Buckets(Rate.model_validate(rate))
-
-    async def take(self, name: str) -> Standing:
-        return self._buckets.take(name, time.monotonic())
-
-
 class SharedLimiter:
     """Asks that deployment through its handle."""
 
@@ -83,8 +72,8 @@ class SharedLimiter:
         self._awaited = 0
 
     async def count(self, name: str) -> Standing | None:
-        """As `Limiter.count`. Raises Problem 503 when the count is overloaded. One that fails stops nobody: it guards
-        the endpoint and must not be what takes it down."""
+        """Count a request. Raises Problem 503 when the count is overloaded. One that fails stops nobody: it guards the
+        endpoint and must not be what takes it down."""
         if self._awaited >= AWAITED:
             raise _overloaded()
         self._awaited += 1

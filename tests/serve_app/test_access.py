@@ -21,7 +21,7 @@ from serve_app.access import OPEN_PATHS
 from serve_app.api_keys import Keys, make_key
 from serve_app.middleware import Around
 from serve_app.problems import Problem
-from serve_app.rate_limit import Buckets, SharedLimiter, Standing
+from serve_app.rate_limit import Rates, SharedLimiter, Standing
 from tests.serve_app.samples import face, png
 from tests.serve_app.test_faults import problem_of
 from visage.config import Serving, validated
@@ -168,13 +168,13 @@ def test_the_endpoint_does_not_start_without_its_keys(tmp_path: Path, monkeypatc
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
-    buckets = Buckets(Rate(per_minute=60, burst=3))
-    assert [buckets.take("anna", 0.0).wait for _ in range(4)] == [0, 0, 0, 1]
-    assert buckets.take("ben", 0.0).wait == 0  # a bucket each
-    assert buckets.take("anna", 0.5).wait == 0.5  # what was refused has cost nothing
-    assert buckets.take("anna", 1.0).wait == 0
-    assert buckets.take("anna", 1.0).wait == 1
-    assert [buckets.take("anna", 100.0).wait for _ in range(4)] == [0, 0, 0, 1]  # rest saves up no more than the burst
+    buckets = Rates(Rate(per_minute=60, burst=3))
+    assert [buckets.count("anna", 0.0).wait for _ in range(4)] == [0, 0, 0, 1]
+    assert buckets.count("ben", 0.0).wait == 0  # a bucket each
+    assert buckets.count("anna", 0.5).wait == 0.5  # what was refused has cost nothing
+    assert buckets.count("anna", 1.0).wait == 0
+    assert buckets.count("anna", 1.0).wait == 1
+    assert [buckets.count("anna", 100.0).wait for _ in range(4)] == [0, 0, 0, 1]  # rest saves up no more than the burst
 
 
 @given(
@@ -182,28 +182,28 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     st.lists(st.floats(0, 5), min_size=1, max_size=80),
 )
 def test_what_a_key_is_told_is_left_can_be_sent_at_once(rate: Rate, pauses: list[float]) -> None:
-    buckets, now = Buckets(rate), 0.0
+    buckets, now = Rates(rate), 0.0
     for pause in pauses:
         now += pause
-        told = buckets.take("anna", now)
+        told = buckets.count("anna", now)
         assert 0 <= told.left < rate.burst or rate.burst == 1
         assert told.left <= rate.burst
-        other = Buckets(rate)
+        other = Rates(rate)
         other._due = dict(buckets._due)
-        assert [other.take("anna", now).wait > 0 for _ in range(told.left + 1)] == [False] * told.left + [True]
-        rested = Buckets(rate)
+        assert [other.count("anna", now).wait > 0 for _ in range(told.left + 1)] == [False] * told.left + [True]
+        rested = Rates(rate)
         rested._due = dict(buckets._due)
-        assert rested.take("anna", now + told.whole + 1e-6).left == rate.burst - 1
+        assert rested.count("anna", now + told.whole + 1e-6).left == rate.burst - 1
 
 
 def test_too_often_is_a_429_for_that_key_alone(request_app: Ask, file: Path) -> None:
     anna, ben = make_key("anna", file)[0], make_key("ben", file)[0]
 
     class Count:
-        buckets = Buckets(Rate(per_minute=6, burst=2))
+        buckets = Rates(Rate(per_minute=6, burst=2))
 
         async def count(self, name: str) -> Standing:
-            return self.buckets.take(name, 0.0)
+            return self.buckets.count(name, 0.0)
 
     around = Around(keys=Keys(file), limiter=Count())
 

@@ -85,16 +85,16 @@ def test_of_several_faces_the_option_is_named(url: str, tmp_path: Path) -> None:
 def test_they_see_what_is_left_of_a_key_s_rate(bundle: Any, url: str) -> None:
     from serve_app.inference import Answers
     from serve_app.middleware import Around
-    from serve_app.rate_limit import Buckets, Standing
+    from serve_app.rate_limit import Rates, Standing
     from serve_app.routes import build_app
     from visage.config.access import Rate
     from visage.config.serving import Limits
 
     class Count:
-        buckets = Buckets(Rate(per_minute=12, burst=3))
+        buckets = Rates(Rate(per_minute=12, burst=3))
 
         async def count(self, name: str) -> Standing:
-            return self.buckets.take(name, 0.0)
+            return self.buckets.count(name, 0.0)
 
     answers = Answers(run_alone, megapixels=1, self_check=False)
     app = build_app(held(bundle), answers, Limits(), around=Around(limiter=Count()))
