@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -26,45 +25,29 @@ BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, EOFError, Valu
           UnicodeDecodeError, OverflowError)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Contents:
-    """names: of the photographs, as paths. passed_over: how many files are none, or hidden."""
-
-    names: tuple[str, ...]
-    passed_over: int
-
-
 class _Sparing:
-    """A file that gives no more than `most` bytes at once: the list of a hostile ZIP would fill the memory, as it is
-    read in one piece."""
+    """A file that gives no more than the list of all photographs of a batch may have at once: that of a hostile ZIP
+    would fill the memory, as it is read in one piece."""
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
-        self._file, self._most = file, most
+    def __init__(self, file: IO[bytes], limits: Batches) -> None:
+        self._file, self._limits = file, limits
+        self._most = max(2 * limits.photographs * ENTRY, CHUNK)
 
     def read(self, size: int = -1) -> bytes:
-        if size > self._most:
-            raise TooMany
-        content = self._file.read(size if size >= 0 else self._most + 1)
+        content = self._file.read(size if 0 <= size <= self._most else self._most + 1)
         if len(content) > self._most:
-            raise TooMany
+            raise too_many(self._limits)
         return content
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
-class TooMany(Exception):
-    """The list of a ZIP is longer than those of all photographs that it may hold."""
-
-
 @contextmanager
 def opened(file: IO[bytes], limits: Batches) -> Iterator[zipfile.ZipFile]:
     """The ZIP in a file. Raises Problem 400 for what is none, and 413 for one with too many members."""
-    most = max(2 * limits.photographs * ENTRY, CHUNK)
     try:
-        archive = zipfile.ZipFile(cast(IO[bytes], _Sparing(file, most)))
-    except TooMany:
-        raise too_many(limits) from None
+        archive = zipfile.ZipFile(cast(IO[bytes], _Sparing(file, limits)))
     except BROKEN:
         raise Problem(400, "The body is no whole ZIP file; send one, with Content-Type: application/zip.") from None
     with archive:
@@ -75,8 +58,9 @@ def too_many(limits: Batches) -> Problem:
     return Problem(413, f"The batch has more than {limits.photographs} photographs; send them in several batches.")
 
 
-def look(file: IO[bytes], limits: Batches) -> Contents:
-    """What a caller's ZIP holds, by its list alone. Raises Problem 400, 413 or 422 for what is not to be unpacked."""
+def look(file: IO[bytes], limits: Batches) -> tuple[tuple[str, ...], int]:
+    """The photographs in a caller's ZIP, as paths, and how many files are none, or hidden: by its list alone. Raises
+    Problem 400, 413 or 422 for what is not to be unpacked."""
     with opened(file, limits) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
     chosen = []
@@ -91,7 +75,7 @@ def look(file: IO[bytes], limits: Batches) -> Contents:
         raise Problem(413, detail)
     names = tuple(member.filename for member in chosen)
     require_distinct(names)
-    return Contents(names, len(members) - len(chosen))
+    return names, len(members) - len(chosen)
 
 
 def is_photograph(name: str) -> bool:
@@ -111,14 +95,11 @@ def require_distinct(names: Iterable[str]) -> None:
             )
         seen[answer_name(name).casefold()] = name
     for name in seen.values():
-        if inside := next((each for each in _folders(name) if each.casefold() in seen), None):
+        folders = map(str, PurePosixPath(name).parents)
+        if inside := next((folder for folder in folders if folder.casefold() in seen), None):
             raise Problem(422, f"{_shown(inside)}: is a photograph's name and a folder's; rename one of them.")
     if not seen:
         raise Problem(422, "There is no photograph in it; send JPEG, PNG, WebP, TIFF or BMP files.")
-
-
-def _folders(name: str) -> Iterator[str]:
-    return (str(folder) for folder in PurePosixPath(name).parents)
 
 
 def answer_name(name: str) -> str:
@@ -149,16 +130,19 @@ def _shown(name: str) -> str:
 
 def unpack(archive: zipfile.ZipFile, name: str, to: Path, megabytes: float) -> None:
     """Write one photograph to a path that is ours. Raises UserError for one that is too large or damaged."""
-    too_large = UserError(f"{name}: has more than {megabytes:g} megabytes; make it smaller first.")
     try:
         member = archive.getinfo(name)
-        if member.file_size > megabytes * 1e6:
-            raise too_large
+        require_small(name, member.file_size, megabytes)
         with archive.open(member) as packed, to.open("wb") as file:
             while chunk := packed.read(CHUNK):  # no more of them than its list says
                 write(file, chunk)
     except (*BROKEN, KeyError, RuntimeError, zlib.error):
         raise UserError(f"{name}: is damaged in the ZIP; pack it again.") from None
+
+
+def require_small(name: str, size: int, megabytes: float) -> None:
+    if size > megabytes * 1e6:
+        raise UserError(f"{name}: has more than {megabytes:g} megabytes; make it smaller first.")
 
 
 def write(file: IO[bytes], content: bytes) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
@@ -94,8 +95,7 @@ class Desk:
     async def remove(self, caller: str, id: str) -> None:
         """Forget a batch, with its photographs and answers; in work, it is ended."""
         with _store_faults():
-            batch = await to_thread.run_sync(self._find, caller, id)
-            await to_thread.run_sync(self._records.remove, caller, batch.id)
+            await to_thread.run_sync(lambda: self._records.remove(caller, self._find(caller, id).id))
 
     async def result(self, caller: str, id: str) -> Response:
         """The ZIP with a batch's pictures."""
@@ -154,7 +154,7 @@ class Desk:
         if listing.bytes + size > self._settings.total_megabytes * 1e6:
             detail = "The endpoint keeps as many batches as it has room for; delete one, or ask again later."
             raise Problem(507, detail, {"Retry-After": "600"})
-        batch = Batch(**{**vars(batch), "names": names, "passed_over": over})
+        batch = replace(batch, names=names, passed_over=over)
         if not batch.from_bucket:
             self._records.store.send(Path(file.name), self._records.name(batch, batch.photographs))
         self._records.add(batch)
@@ -164,8 +164,7 @@ class Desk:
         """The photographs of a batch, and how many other files there are."""
         file.seek(0)
         if not batch.from_bucket:
-            contents = archive.look(file, self._settings)
-            return contents.names, contents.passed_over
+            return archive.look(file, self._settings)
         try:
             sent = json.load(file)
         except (ValueError, RecursionError):
@@ -195,7 +194,7 @@ class Desk:
             **batch.asked,
             photographs=len(batch.names),
             passed_over=batch.passed_over,
-            done=batch.tried(progress.slices) - len(progress.faults),
+            done=min(progress.slices * batch.slice_of, len(batch.names)) - len(progress.faults),
             failed=len(progress.faults),
             faults=tuple(BatchFault(photograph=name, fault=fault) for name, fault in progress.faults.items()),
             model=None if progress.model is None else ModelReference(**progress.model),

@@ -58,10 +58,6 @@ class Batch:
     def slice(self, number: int) -> tuple[str, ...]:
         return self.names[number * self.slice_of : (number + 1) * self.slice_of]
 
-    def tried(self, slices: int) -> int:
-        """Photographs of the first slices."""
-        return len(self.names[: slices * self.slice_of])
-
 
 @dataclass(frozen=True)
 class Progress:

@@ -12,12 +12,15 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_app.batches.archive import answer_name, opened, pack, unpack, write
+from serve_app.batches.archive import answer_name, opened, pack, require_small, unpack, write
 from serve_app.batches.desk import answers_at
 from serve_app.batches.records import ENDED, RESULT, Batch, Progress, Records, part, passing
 from serve_app.logs import configure, logger
@@ -180,11 +183,15 @@ class Work:
         from visage.methods.requests import EXPRESSION
 
         faults, items = dict[str, str](), list[Item]()
-        with tempfile.TemporaryDirectory(prefix="visage-batch-") as folder:
-            for place, (name, fault) in enumerate(self._photographs(batch, names, Path(folder))):
+        with tempfile.TemporaryDirectory(prefix="visage-batch-") as folder, self._photographs(batch) as fetch:
+            for place, name in enumerate(names):
                 photo, out = Path(folder, str(place)), Path(folder, f"{place}{Path(answer_name(name)).suffix}")
-                if fault:
-                    faults[name] = fault.removeprefix(f"{name}: ")
+                try:
+                    fetch(name, photo, self._serving.limits.megabytes)
+                except NotWritten:
+                    raise
+                except UserError as error:
+                    faults[name] = str(error).removeprefix(f"{name}: ")
                 else:
                     items.append(Item(name, photo, out))
             asked = batch.asked
@@ -206,26 +213,16 @@ class Work:
             self._keep(batch, number, sorted(made), Path(folder))
         return faults
 
-    def _photographs(self, batch: Batch, names: Iterable[str], folder: Path) -> Iterator[tuple[str, str]]:
-        """Each photograph's name and fault, as it is put into a folder under its number."""
-        megabytes = self._serving.limits.megabytes
+    @contextmanager
+    def _photographs(self, batch: Batch) -> Iterator[Callable[[str, Path, float], None]]:
+        """What copies a photograph, by its name, to a path, if it has no more than so many megabytes. Raises UserError
+        for one that does not do."""
         if batch.from_bucket:
-            bucket = Store(f"{self._settings.bucket}/{batch.caller}")
-            for place, name in enumerate(names):
-                yield name, _fetch(bucket, name, folder / str(place), megabytes)
+            yield partial(_fetch, Store(f"{self._settings.bucket}/{batch.caller}"))
             return
-        with (
-            self._records.store.open(self._records.name(batch, batch.photographs)) as file,
-            opened(file, self._settings) as archive,
-        ):
-            for place, name in enumerate(names):
-                try:
-                    unpack(archive, name, folder / str(place), megabytes)
-                    yield name, ""
-                except NotWritten:
-                    raise
-                except UserError as error:
-                    yield name, str(error)
+        packed = self._records.store.open(self._records.name(batch, batch.photographs))
+        with packed as file, opened(file, self._settings) as archive:
+            yield partial(unpack, archive)
 
     def _keep(self, batch: Batch, number: int, made: "list[tuple[str, Path]]", folder: Path) -> None:
         if batch.to_bucket:
@@ -242,8 +239,6 @@ class Work:
 
         Another worker may be at it while the code is rolled: a part that is gone while there is a result is its doing.
         """
-        import zipfile
-
         store, name = self._records.store, self._records.name
         if batch.to_bucket:
             store.write(name(batch, ENDED), b"")
@@ -262,9 +257,7 @@ class Work:
         logger().info("batch", extra={**told, "failed": len(progress.faults)})
 
 
-def _append(store: Store, part: str, result: Any) -> None:
-    import zipfile
-
+def _append(store: Store, part: str, result: zipfile.ZipFile) -> None:
     try:
         file = store.open(part)
     except FileNotFoundError:  # of a slice without a picture
@@ -274,17 +267,14 @@ def _append(store: Store, part: str, result: Any) -> None:
             result.writestr(member.filename, archive.read(member))
 
 
-def _fetch(bucket: Store, name: str, to: Path, megabytes: float) -> str:
-    """Copy a photograph of the bucket, and return what is wrong with it."""
+def _fetch(bucket: Store, name: str, to: Path, megabytes: float) -> None:
     try:
         with bucket.open(name) as file:
-            if file.size() > megabytes * 1e6:
-                return f"has more than {megabytes:g} megabytes; make it smaller first."
+            require_small(name, file.size(), megabytes)
             content = file.read()
     except FileNotFoundError:
-        return "there is no such file in the bucket; see its address."
+        raise UserError(f"{name}: there is no such file in the bucket; see its address.") from None
     except OSError as error:
         raise NotWritten(f"the bucket broke off ({type(error).__name__}); see whether it is away.") from None
     with to.open("wb") as out:
         write(out, content)
-    return ""
