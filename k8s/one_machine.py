@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ NODES = 2
 
 @dataclass(frozen=True)
 class Parts:
-    """What runs. job_server: for `visage submit`. nodes: the worker nodes; add_node: one more, when it has joined.
+    """What runs. job_server: for `visage submit`. nodes: the worker nodes.
 
     environment: what a command of Visage needs to reach all of it. stores: what the tools of PostgreSQL and of S3 need.
     """
@@ -37,7 +37,6 @@ class Parts:
     stores: dict[str, str]
     mlflow: Server
     nodes: list[Server]
-    add_node: Callable[[], Server]
 
 
 @contextmanager
@@ -97,17 +96,12 @@ def cluster(folder: Path, *, job_port: int, mlflow_port: int, cpus: int = 1) -> 
         own_ports = ("--port", gcs, "--ray-client-server-port", client)
         head = node("head", "--head", *own_ports, "--temp-dir", session, *work)
         nodes: list[Server] = []
-
-        def add_node() -> Server:
-            own = cpus + (not nodes)  # a job's driver holds one
-            nodes.append(node(f"node-{len(nodes) + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", own, head=head))
-            return nodes[-1]
-
-        for _ in range(NODES):
-            add_node()
+        for number in range(NODES):
+            own = cpus + (not number)  # a job's driver holds one
+            nodes.append(node(f"node-{number + 1}", "--address", f"{HOST}:{gcs}", "--num-cpus", own, head=head))
         stores = {**s3, "PGHOST": HOST, "PGPORT": str(database), "PGUSER": USER, "PGPASSWORD": password}
         environment = environment | {"RAY_API_SERVER_ADDRESS": job_server}
-        yield Parts(job_server, environment, stores, tracking, nodes, add_node)
+        yield Parts(job_server, environment, stores, tracking, nodes)
 
 
 def _secrets(kept: Path) -> list[str]:

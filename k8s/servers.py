@@ -75,10 +75,9 @@ class Server:
         if self.process.poll() is not None:
             raise UserError(f"{self.log.stem}: ended by itself; {self.log} says why.")
 
-    def stop(self, by: int | None = None) -> None:
-        """by: another signal than its own."""
+    def stop(self) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(by or self.stop_by)
+            self.process.send_signal(self.stop_by)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_SECONDS)
         with suppress(ProcessLookupError):  # what it started must not outlive it
