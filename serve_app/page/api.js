@@ -45,21 +45,19 @@ function form({ image, aligned, face }, fields) {
   return data;
 }
 
+const post = async (path, body, signal) => (await send(path, { method: "POST", body, signal })).json();
+
 /** All expressions of a picture {image, aligned, face} in one request: the endpoint's JSON answer. */
-export async function all(picture, intensity, signal) {
-  return (await send("v1/expressions", { method: "POST", body: form(picture, { intensity }), signal })).json();
-}
+export const all = (picture, intensity, signal) => post("v1/expressions", form(picture, { intensity }), signal);
 
 /** What is asked for, {expression, intensity} or {mix}, as one picture: the endpoint's JSON answer's only result. */
-export async function checked(picture, asked, signal) {
-  return (await (await send("v1/expressions", { method: "POST", body: form(picture, asked), signal })).json()).results[0];
-}
+export const checked = async (picture, asked, signal) => (await post("v1/expressions", form(picture, asked), signal)).results[0];
 
 /** An expression of a picture at several intensities: the results of the endpoint's JSON answer. */
 export async function levels(picture, expression, intensities, signal) {
   const body = form(picture, { expression });
   for (const intensity of intensities) body.append("intensity", intensity.toFixed(3));
-  return (await (await send("v1/expressions", { method: "POST", body, signal })).json()).results;
+  return (await post("v1/expressions", body, signal)).results;
 }
 
 /** What is asked for, as a file: png, or webp for an animation that leads there. */
@@ -72,14 +70,12 @@ export async function file(picture, asked, view, format, signal) {
 export async function transfer(face, driver, signal) {
   const body = form({ image: face, aligned: true }, {});
   body.append("driver", driver, "driver");
-  return (await send("v1/transfer", { method: "POST", body, signal })).json();
+  return post("v1/transfer", body, signal);
 }
 
 /** An aligned face with action units {FACS number: 0 to 1}: the endpoint's JSON answer. */
-export async function told(face, units, signal) {
-  const body = form({ image: face, aligned: true }, { au: JSON.stringify(units) });
-  return (await send("v1/transfer", { method: "POST", body, signal })).json();
-}
+export const told = (face, units, signal) =>
+  post("v1/transfer", form({ image: face, aligned: true }, { au: JSON.stringify(units) }), signal);
 
 export const png = async (base64) => new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
 
