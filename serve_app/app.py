@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_app.ingress import environment, require_free
-from serve_app.reachable import address, is_served, wait_for_answers
+from serve_app.ingress import address, environment, is_served, require_free, wait_for_answers
 from visage.config import Serving
 from visage.errors import UserError
 

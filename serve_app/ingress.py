@@ -1,4 +1,4 @@
-"""What Ray Serve reads from the environment: the HAProxy ingress and its ports."""
+"""The ingress: what Ray Serve reads of it from the environment, its ports, and whether it can be reached."""
 
 import importlib.util
 import os
@@ -8,12 +8,13 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from serve_app import haproxy
 from serve_app.api_keys import VARIABLE
-from serve_app.haproxy import BINARY
+from serve_app.haproxy import BINARY, NO_REPLICA
 from visage.config import Serving
 from visage.errors import UserError
 
@@ -21,6 +22,7 @@ SECRET = "VISAGE_WEBHOOK_SECRET"  # see serve_app.webhook
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")  # what the system hands out by itself
 # Between the ports of Ray's workers and those of Ray Serve's replicas.
 OWN_FIRST, OWN_LAST, TRIES = 20_000, 29_999, 1_000
+ANSWERS_SECONDS = 60
 
 
 def environment(serving: Serving) -> dict[str, str]:
@@ -153,3 +155,44 @@ def require_free(host: str, port: int, setting: str) -> None:
             raise UserError(
                 f"port {port}: {reason}; stop what uses it, or choose another with {setting}={port + 1}."
             ) from None
+
+
+def address(serving: Serving) -> str:
+    """Where this machine reaches the endpoint."""
+    host = "127.0.0.1" if serving.host == "0.0.0.0" else serving.host
+    return f"http://{host}:{serving.port}"
+
+
+def is_served(url: str) -> bool:
+    """Whether the Ray of this process, or that of RAY_ADDRESS, serves at this address already."""
+    import ray
+
+    from visage.infra.ray_session import start_ray
+
+    if not ray.is_initialized():
+        if not os.environ.get("RAY_ADDRESS"):
+            return False
+        start_ray()
+    # Not by Ray Serve, which must not be imported before its settings are there.
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return any(actor["namespace"] == "serve" for actor in actors) and _answers(f"{url}/healthz")
+
+
+def wait_for_answers(url: str) -> None:
+    """Wait until the ingress hands requests to a replica, whether that has a model or not."""
+    deadline = time.monotonic() + ANSWERS_SECONDS
+    while time.monotonic() < deadline:
+        if _answers(url):
+            return
+        time.sleep(0.1)
+    raise UserError(f"{url}: does not answer after {ANSWERS_SECONDS} s; read Ray's logs, or set ingress to python.")
+
+
+def _answers(url: str) -> bool:
+    import httpx
+
+    try:
+        answer = httpx.get(url, timeout=2)
+    except httpx.HTTPError:
+        return False
+    return answer.headers.get("content-type", "").startswith("application/") and NO_REPLICA not in answer.text

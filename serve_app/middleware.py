@@ -1,5 +1,9 @@
-"""What stands around the routes: request ids, log and metrics, other addresses' pages, keys and limits."""
+"""What stands around the routes: request ids, log and metrics, other addresses' pages, keys and rates.
 
+Every path but a few needs a key where keys are asked for, and each key has its rate.
+"""
+
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -9,23 +13,28 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.access import CALLER, OPEN_FOLDERS, Guard, is_open
 from serve_app.api_keys import Keys
 from serve_app.bodies import announced
 from serve_app.haproxy import RECEIVED
 from serve_app.logs import REQUEST_ID, RequestIds, logger
 from serve_app.metrics import Meters
 from serve_app.problems import Problem
-from serve_app.rate_limit import FIELDS, SharedLimiter
+from serve_app.rate_limit import FIELDS, SharedLimiter, Standing
 from visage.infra import traces
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+# The page, its files and the documentation tell nothing of anybody; a load balancer has no key.
+OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
+OPEN_FOLDERS = ("/page/", "/docs/assets/")
+WEBHOOK = "/webhook"  # whose letters are signed
+ANYBODY = "anybody"
+CALLER = "visage.caller"
 # What nginx calls it when the caller has gone before there was an answer.
 GONE = 499
 OTHER = "other"
@@ -61,6 +70,49 @@ def surround(app: FastAPI, around: Around) -> None:
     app.add_middleware(RequestIds)
     if around.keys or around.limiter:
         _document_access(app, around)
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == WEBHOOK or path.startswith(OPEN_FOLDERS)
+
+
+class Guard:
+    """Lets a request through, or answers 401 or 429. `scope[CALLER]` is then the name of its key. Answers to what was
+    counted say how much of the key's rate is left.
+
+    keys: None asks nobody for one. limiter: None counts nothing.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys | None, limiter: SharedLimiter | None) -> None:
+        self._app, self._keys, self._limiter = app, keys, limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or is_open(scope["path"]):
+            return await self._app(scope, receive, send)
+        try:
+            scope[CALLER] = self._caller(Headers(scope=scope))
+            standing = await self._limiter.count(scope[CALLER]) if self._limiter else None
+            if standing:
+                send = _telling(standing, send)
+                if standing.wait:
+                    seconds = max(1, math.ceil(standing.wait))
+                    detail = f"{scope[CALLER]} asks more often than its limit allows; ask again in {seconds} s."
+                    raise Problem(429, detail, {"Retry-After": str(seconds)})
+        except Problem as problem:
+            return await problem.response()(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _caller(self, headers: Headers) -> str:
+        if self._keys is None:
+            return ANYBODY
+        given = headers.get("authorization")
+        name = self._keys.name_of(given) if given else None
+        if name is None:
+            what = "is none that this endpoint knows" if given else "is missing"
+            how = "send yours in the header Authorization: Bearer KEY (`visage` and its clients: VISAGE_API_KEY)"
+            detail = f"The API key {what}; {how}."
+            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        return name
 
 
 class Watch:
@@ -146,6 +198,15 @@ class Watch:
         if "{" in (route := getattr(scope.get("route"), "path", "")):  # what stands in the braces is the caller's
             return str(route)
         return next((folder for folder in OPEN_FOLDERS if path.startswith(folder)), OTHER)
+
+
+def _telling(standing: Standing, send: Send) -> Send:
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(standing.fields())
+        await send(message)
+
+    return told
 
 
 def _received(headers: Headers) -> int | None:

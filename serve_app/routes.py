@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from serve_app.access import ANYBODY, CALLER
 from serve_app.admission import Gate
 from serve_app.batches.desk import Desk
 from serve_app.batches.routes import add_batches
@@ -19,7 +18,7 @@ from serve_app.challenger.contest import Choice, Contest, Held
 from serve_app.health import Health
 from serve_app.inference import Answers
 from serve_app.loaded_model import Model
-from serve_app.middleware import GONE, Around, surround
+from serve_app.middleware import ANYBODY, CALLER, GONE, Around, surround
 from serve_app.openapi import FORM, PICTURES, PNG, TRANSFER_FORM, add_docs, problems
 from serve_app.pages import add_page
 from serve_app.problems import Problem

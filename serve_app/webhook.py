@@ -16,10 +16,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from serve_app.access import WEBHOOK
 from serve_app.bodies import in_time, pieces
 from serve_app.ingress import SECRET
 from serve_app.logs import logger
+from serve_app.middleware import WEBHOOK
 from serve_app.openapi import problems
 from serve_app.problems import Problem
 

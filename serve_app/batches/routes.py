@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
-from serve_app.access import ANYBODY, CALLER
 from serve_app.batches.archive import ANSWERS
 from serve_app.batches.desk import ADDRESSES, ZIP, Desk
+from serve_app.middleware import ANYBODY, CALLER
 from serve_app.openapi import problems
 from serve_app.problems import Problem
 from visage.api.schema import Batch

@@ -12,8 +12,8 @@ import pytest
 import typer
 import yaml
 
-from serve_app.access import WEBHOOK
 from serve_app.ingress import SECRET
+from serve_app.middleware import WEBHOOK
 from tests.k8s.documents import DEPLOYED, Documents, Pod, all_pods, named, running, selects
 from tests.k8s.test_manifests import CHECK
 from tests.k8s.test_reach import reached

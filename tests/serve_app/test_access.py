@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 from serve_app import api_keys as keys
 from serve_app import app
 from serve_app import rate_limit as rates
-from serve_app.access import OPEN_PATHS
 from serve_app.api_keys import Keys, make_key
-from serve_app.middleware import Around
+from serve_app.middleware import OPEN_PATHS, Around
 from serve_app.problems import Problem
 from serve_app.rate_limit import Rates, SharedLimiter, Standing
 from tests.serve_app.samples import face, png

@@ -18,10 +18,9 @@ import httpx
 import pytest
 
 from serve_app import webhook as hook
-from serve_app.access import WEBHOOK
 from serve_app.api_keys import Keys, make_key
 from serve_app.ingress import SECRET, free_ports
-from serve_app.middleware import Around
+from serve_app.middleware import WEBHOOK, Around
 from serve_app.model_reloader import SELDOM_SECONDS, Holder
 from serve_app.webhook import DATE, ID, KIB, OLD_SECONDS, SIGNATURE, Webhook
 from tests.serve_app.samples import make_bundle
