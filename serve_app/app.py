@@ -55,6 +55,7 @@ class Endpoint:
         from serve_app.middleware import Around
         from serve_app.model_reloader import POLL_SECONDS, SELDOM_SECONDS, Holder
         from serve_app.rate_limit import SharedLimiter
+        from serve_app.routes import build_app
         from serve_app.webhook import Webhook, secret
         from visage.methods.requests import DRIVER
 
@@ -62,45 +63,38 @@ class Endpoint:
         configure(serving.log)
         keys = Keys(serving.access.keys) if serving.access.required else None
         meters = Meters()
-        self._around = Around(keys, SharedLimiter(rates) if rates else None, serving.access.origins, meters)
+        around = Around(keys, SharedLimiter(rates) if rates else None, serving.access.origins, meters)
         cores = max(1, int(serving.replicas.num_cpus))
         begin = partial(torch.set_num_threads, cores)
         begin()
-        self._limits = limits = serving.limits
-        self._desk = Desk(serving.batches, worker.look.remote) if serving.batches and worker else None
+        limits, batching = serving.limits, serving.batching
+        desk = Desk(serving.batches, worker.look.remote) if serving.batches and worker else None
         signed = secret()
-        self._webhook = Webhook(signed) if signed else None
+        webhook = Webhook(signed) if signed else None
         hold = partial(Holder, poll_seconds=SELDOM_SECONDS if signed else POLL_SECONDS)
-        self._held = hold(serving, tell=meters.heard)
-        self._holders = [self._held]
-        batching = serving.batching
-        self._health = Health(self._held, limits.seconds)
+        held = hold(serving, tell=meters.heard)
+        self._holders = [held]
+        self._health = Health(held, limits.seconds)
         run = meters.measured(self._health.watched(run_jobs))
-        self._batches = batches = Batches(
-            run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of, begin=begin
-        )
-        meters.watch(batches)
-        quiet = Quiet(batches)
-        self._transfers = None
+        self._batches = Batches(run, size=batching.size, wait_s=batching.wait_ms / 1000, weight=faces_of, begin=begin)
+        meters.watch(self._batches)
+        quiet = Quiet(self._batches)
+        transfers = None
         if serving.transfer:
             carrying = serving.model_copy(update={"model": serving.transfer})
-            self._transfers = hold(carrying, leaves=True, request=DRIVER)
-            self._holders.append(self._transfers)
-        self._contest = Contest(self._held)
+            transfers = hold(carrying, leaves=True, request=DRIVER)
+            self._holders.append(transfers)
+        contest = Contest(held)
         if serving.challenger and records:
             rival = hold(serving.model_copy(update={"model": serving.challenger.model}), leaves=True)
             self._holders.append(rival)
             watch = Watch(quiet, records.add.remote, batching.size)
-            self._contest = Contest(self._held, rival, serving.challenger, watch, records.compared.remote)
-        self._answers = Answers(quiet, megapixels=limits.megapixels, self_check=serving.self_check, cores=cores)
+            contest = Contest(held, rival, serving.challenger, watch, records.compared.remote)
+        answers = Answers(quiet, megapixels=limits.megapixels, self_check=serving.self_check, cores=cores)
+        self._app = build_app(held, answers, limits, contest, around, transfers, self._health, desk, webhook)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
-        from serve_app.routes import build_app
-
-        return build_app(
-            self._held, self._answers, self._limits, self._contest, self._around, self._transfers, self._health,
-            self._desk, self._webhook,
-        )  # fmt: skip
+        return self._app
 
     async def look_now(self) -> None:
         """A letter of MLflow's webhook came to one of the replicas; see `serve_app.webhook`."""
