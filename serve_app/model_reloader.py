@@ -4,13 +4,12 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Literal
 
 from serve_app.health import end_if_unusable
 from serve_app.loaded_model import Model, load
 from serve_app.logs import logger
-from visage.api.schema import LoadedModel
+from visage.api.schema import LoadedModel, RefusedVersion
 from visage.config import Serving
 from visage.errors import StoreRefused, UserError
 from visage.methods.requests import EXPRESSION, Request
@@ -28,14 +27,6 @@ Event = Literal["loaded", "kept", "refused"]
 
 def nobody(event: Event, version: int | None) -> None:
     """Hears of a reload, and does nothing."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A version that the alias names and this replica does not answer with."""
-
-    version: int | None
-    reason: str
 
 
 class Holder:
@@ -65,7 +56,7 @@ class Holder:
         self._registry: Registry | None = None
         self._again, self._wait = 0.0, 0.0
         self.model: Model | None = None
-        self.refused: Refusal | None = None
+        self.refused: RefusedVersion | None = None
         self.fault = "The model is being loaded; try again in a moment."
         self._look(0)
         # A version or a folder never means anything else, once it is there.
@@ -77,7 +68,7 @@ class Holder:
         model, refused = self.model, self.refused
         if model is None:
             return None
-        return model.description(**({"refused": asdict(refused)} if refused else {}))
+        return model.description(**({"refused": refused} if refused else {}))
 
     def look_now(self) -> None:
         """Somebody says that the model's name means another version."""
@@ -135,7 +126,7 @@ class Holder:
             first, most = (REFUSED_SECONDS, PATIENCE_SECONDS) if self.model else (self._soon, REFUSED_SECONDS)
             known = self.refused is not None and self.refused.version == named.version
             self._wait = min(2 * self._wait, most) if known and not away else first
-            self.refused = Refusal(named.version, reason)
+            self.refused = RefusedVersion(version=named.version, reason=reason)
             self._again = time.monotonic() + self._wait
             self._tell("refused", named.version)
 

@@ -5,7 +5,7 @@ One small deployment keeps them, so that whichever replica is asked tells of all
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -73,7 +73,8 @@ class Records:
             if kept.drawn[0] != kept.records:
                 count, both = kept.records, _array(kept.both, 2, 2)
                 ours, theirs = _array(kept.ours, 2), _array(kept.theirs, 2)
-                shadow, share = await asyncio.to_thread(_shadow, both), await asyncio.to_thread(_share, ours, theirs)
+                shadow = await asyncio.to_thread(_differences, paired, both[:, 0], both[:, 1])
+                share = await asyncio.to_thread(_differences, unpaired, ours, theirs)
                 kept.drawn = count, {"shadow": shadow, "share": share}
         return {**kept.drawn[1], "skipped": kept.skipped}
 
@@ -89,13 +90,8 @@ def _array(values: Sequence[Any] | deque[Any], *shape: int) -> np.ndarray:
     return np.array(values, np.float64).reshape(-1, *shape)
 
 
-def _shadow(both: np.ndarray) -> dict[str, Any]:
-    return {name: _document(paired(both[:, 0, place], both[:, 1, place])) for place, name in enumerate(METRICS)}
-
-
-def _share(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    return {name: _document(unpaired(ours[:, place], theirs[:, place])) for place, name in enumerate(METRICS)}
-
-
-def _document(found: Difference) -> dict[str, Any]:
-    return {**asdict(found), "verdict": found.verdict}
+def _differences(
+    compare: Callable[[np.ndarray, np.ndarray], Difference], ours: np.ndarray, theirs: np.ndarray
+) -> dict[str, Any]:
+    found = {name: compare(ours[:, place], theirs[:, place]) for place, name in enumerate(METRICS)}
+    return {name: {**asdict(each), "verdict": each.verdict} for name, each in found.items()}
