@@ -21,6 +21,7 @@ from visage.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ("cpu", "gpu")
+LISTS = Path("runs/image")
 RELEASE = "bookworm"  # of Debian, whose Python is 3.11
 DEBIAN = f"localhost/visage-base:{RELEASE}"
 PACKAGES = ("bash", "ca-certificates", "python-is-python3", "python3-venv", "wget")
@@ -97,10 +98,10 @@ def build(tool: list[str], target: str, name: str, base: str | None = None) -> N
     run(*tool, "build", *words, ROOT, shown=True)
 
 
-def describe(tool: list[str], name: str, folder: Path, base: str | None = None) -> None:
-    """Print its size, its layers and what its bases are; write the list of what it is made of into the folder."""
-    inside = folder / f"{name.replace('/', '-').replace(':', '-')}.cdx.json"
-    folder.mkdir(parents=True, exist_ok=True)
+def describe(tool: list[str], name: str, base: str | None = None) -> None:
+    """Print its size, its layers and what its bases are; write the list of what it is made of into LISTS."""
+    inside = LISTS / f"{name.replace(':', '-')}.cdx.json"
+    LISTS.mkdir(parents=True, exist_ok=True)
     alone = ["--network=none", *(limits() if tool[0] == "podman" else [])]
     inside.write_text(run(*tool, "run", "--rm", *alone, name, "cat", "/app/sbom.json"))
     size = int(run(*tool, "image", "inspect", "--format={{.Size}}", name))
@@ -118,17 +119,15 @@ def main() -> None:
     words = argparse.ArgumentParser(description="The image of Visage's pods, by docker or podman.")
     words.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; all of them by themselves")
     words.add_argument("--base", help="`debian`, or an image, for both bases")
-    words.add_argument("--name", default="visage", help="of the images, whose tags are the targets")
-    words.add_argument("--folder", type=Path, default=Path("runs/image"), help="for the lists of what they are made of")
     given: Any = words.parse_args()
     try:
         if unknown := set(given.targets) - {*TARGETS}:
             raise UserError(f"{min(unknown)}: is no target of the Dockerfile; give one of {', '.join(TARGETS)}.")
         tool = engine()
         for target in given.targets or TARGETS:
-            name = f"{given.name}:{target}"
+            name = f"visage:{target}"
             build(tool, target, name, given.base)
-            describe(tool, name, given.folder, given.base)
+            describe(tool, name, given.base)
     except UserError as error:
         print("image:", error, file=sys.stderr)
         raise SystemExit(2) from None
