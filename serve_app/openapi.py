@@ -1,17 +1,9 @@
-"""What /openapi.json and /docs say of the routes, with examples; the page needs no address outside the server."""
+"""What /openapi.json and /docs say of the routes, with examples."""
 
-from pathlib import Path
 from typing import Any
-
-from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
 
 from serve_app.haproxy import PROBLEM
 from visage.api.schema import ProblemDocument
-
-ASSETS = "/docs/assets"
 
 
 def _form(properties: dict[str, Any], encoding: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -125,21 +117,3 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 PNG = {"schema": {"type": "string", "format": "binary"}}
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": dict.fromkeys(("image/png", "image/webp"), PNG)}}
-
-
-def add_docs(app: FastAPI) -> None:
-    """Swagger's page at /docs with its script and style from the package fastapi-offline, not from a CDN."""
-    import fastapi_offline
-
-    files = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
-    app.mount(ASSETS, files, name="docs-assets")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Visage",
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon.png",
-        )

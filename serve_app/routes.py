@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -19,7 +20,7 @@ from serve_app.health import Health
 from serve_app.inference import Answers
 from serve_app.loaded_model import Model
 from serve_app.middleware import ANYBODY, CALLER, GONE, Around, surround
-from serve_app.openapi import FORM, PICTURES, PNG, TRANSFER_FORM, add_docs, problems
+from serve_app.openapi import FORM, PICTURES, PNG, TRANSFER_FORM, problems
 from serve_app.pages import add_page
 from serve_app.problems import Problem
 from serve_app.request_form import FIELDS, TRANSFER_FIELDS, read_form
@@ -48,14 +49,13 @@ def build_app(
     Without `around` it asks nobody for a key and measures nothing.
     """
     contest = contest or Contest(held)
-    app = FastAPI(
+    app = FastAPIOffline(  # whose page needs no address outside the server
         title="Visage",
         version=version("visage"),
         summary="Another expression on the same face.",
-        docs_url=None,  # the framework's pages load scripts from a CDN
         redoc_url=None,
+        static_url="/docs/assets",
     )
-    add_docs(app)
     gate, callers = Gate(limits), Callers()
 
     def carrier() -> Model:
