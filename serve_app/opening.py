@@ -1,7 +1,6 @@
 """How the pictures of a request are opened: counted before they are decoded, and no larger than is needed."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,17 +17,6 @@ from visage.faces.picture import Announced, TooManyPixels, announced, read_pictu
 ORIGIN = "image"
 
 
-@contextmanager
-def faults() -> Iterator[None]:
-    """Turns what is wrong with a picture into Problem 400, 413 or, of its face, 422."""
-    try:
-        yield
-    except TooManyPixels as error:
-        raise Problem(413, str(error)) from None
-    except UserError as error:
-        raise Problem(400, str(error)) from None
-
-
 @dataclass(frozen=True)
 class Opening:
     """How the pictures of a request are opened. size: the model's side. megapixels: the most of one picture. take:
@@ -41,15 +29,19 @@ class Opening:
     count: int = 0
 
     def read(self, form: Form, origin: str) -> tuple[np.ndarray, Announced]:
-        """The form's picture, uint8 H,W,3. Raises Problem, which names it by `origin`."""
-        with faults():
-            how: dict[str, Any] = {"megapixels": self.megapixels, "name": origin, "enough": self._enough(form.aligned)}
+        """The form's picture, uint8 H,W,3. Raises Problem 400, 413, 422 or 429, which names it by `origin`."""
+        how: dict[str, Any] = {"megapixels": self.megapixels, "name": origin, "enough": self._enough(form.aligned)}
+        try:
             header = announced(form.image, **how)
             if form.aligned and header.width != header.height:
                 raise Problem(422, not_square(origin, header.width, header.height))
             require_few_pixels(form, header.width, header.height, self.count)
             self.take(header.megapixels * (1 + self.count))
             return read_picture(form.image, **how), header
+        except TooManyPixels as error:
+            raise Problem(413, str(error)) from None
+        except UserError as error:
+            raise Problem(400, str(error)) from None
 
     def locate(
         self, photo: np.ndarray, header: Announced, found: Sequence[Found] | None, origin: str, face: int | None = None

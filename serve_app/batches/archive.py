@@ -63,11 +63,9 @@ def look(file: IO[bytes], limits: Batches) -> tuple[tuple[str, ...], int]:
     Problem 400, 413 or 422 for what is not to be unpacked."""
     with opened(file, limits) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
-    chosen = []
-    for member in members:
-        if is_photograph(member.filename):
-            _require_harmless(member)
-            chosen.append(member)
+    chosen = [member for member in members if is_photograph(member.filename)]
+    for member in chosen:
+        _require_harmless(member)
     if len(chosen) > limits.photographs:
         raise too_many(limits)
     if sum(member.file_size for member in chosen) > limits.megabytes * 1e6:

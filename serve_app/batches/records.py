@@ -146,14 +146,9 @@ class Records:
     def ended(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """Callers and ids of what is kept no longer; and of what is no batch: it is arriving, or was removed while a
         worker wrote to it."""
-        now, old, none = datetime.now(UTC), set(), set()
-        for caller, id in self.listing().batches:
-            batch = self.find(caller, id)
-            if batch is None:
-                none.add((caller, id))
-            elif self.expires(batch) < now:
-                old.add((caller, id))
-        return old, none
+        found = {key: self.find(*key) for key in self.listing().batches}
+        old = {key for key, batch in found.items() if batch and self.expires(batch) < datetime.now(UTC)}
+        return old, {key for key, batch in found.items() if batch is None}
 
 
 class Listing:
