@@ -155,6 +155,12 @@ def test_in_shadow_mode_the_challenger_runs_what_the_champion_answers(models: li
         httpx.post(f"{client._url}/v1/expressions", files=form, headers={"Accept": "image/png"}, timeout=120)
         until(lambda: len(sent) == 6)
         assert sent[5].ours is not None
+        # A mixture has no probability of one expression; both are asked for the one of which most was asked for.
+        client.expressions(png(face()), mix={"happy": 0.6, "sad": 0.5}, aligned=True)
+        until(lambda: len(sent) == 7)
+        for values, number in ((sent[6].ours, 3), (sent[6].theirs, 4)):
+            [plain] = client.expressions(png(face()), ["happy"], intensity=0.6, aligned=True, version=number).results
+            assert values == pytest.approx((plain.identity_similarity, plain.expression_confidence), abs=1e-4)
         # Names and numbers: there is no room for a photograph.
         assert all(len(pickle.dumps(record)) < 300 for record in sent)
 
