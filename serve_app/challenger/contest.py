@@ -90,9 +90,7 @@ class Contest:
     async def comparison(self) -> Comparison:
         """What /v1/comparison says. Raises Problem 404 without a challenger, 503 without a champion."""
         champion, challenger = self.champion(), self._rival()
-        if self._compare is None:
-            raise Problem(404, "No challenger is configured here; set challenger in the endpoint's configuration.")
-        if challenger is None:
+        if challenger is None or self._compare is None:
             raise Problem(404, self._no_rival())
         found: dict[str, Any] = {"champion": champion.reference(), "challenger": challenger.reference()}
         if reason := incomparable(champion, challenger):
@@ -106,7 +104,7 @@ class Contest:
 
     def _no_rival(self) -> str:
         if self._challenger is None:
-            return "No challenger is configured here."
+            return "No challenger is configured here; set challenger in the endpoint's configuration."
         if self._challenger.model is None:
             return self._challenger.fault
         return "The challenger is the champion itself; move the alias challenger to another version."
