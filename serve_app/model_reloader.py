@@ -25,10 +25,6 @@ REFUSED_SECONDS, PATIENCE_SECONDS = 60.0, 3600.0
 Event = Literal["loaded", "kept", "refused"]
 
 
-def nobody(event: Event, version: int | None) -> None:
-    """Hears of a reload, and does nothing."""
-
-
 class Holder:
     """Holds the model of a replica: `model` is None while there is none, and `fault` then says why.
 
@@ -44,7 +40,7 @@ class Holder:
         self,
         serving: Serving,
         poll_seconds: float = POLL_SECONDS,
-        tell: Callable[[Event, int | None], None] = nobody,
+        tell: Callable[[Event, int | None], object] = lambda event, version: None,
         *,
         leaves: bool = False,
         request: Request = EXPRESSION,
