@@ -178,13 +178,12 @@ def serve(serving: Serving, *, block: bool) -> str:
     registry.find(serving.model)
     # Replicas may work in another folder than this process.
     there: dict[str, Any] = {"tracking_uri": registry.uri, "model": _absolute(serving.model), "access": access}
-    there |= {"transfer": serving.transfer and _absolute(serving.transfer)}
+    there["transfer"] = serving.transfer and _absolute(serving.transfer)
     if (batches := serving.batches) and not is_address(batches.dir):
-        there |= {"batches": batches.model_copy(update={"dir": str(Path(batches.dir).resolve())})}
-    serving = serving.model_copy(update=there)
+        there["batches"] = batches.model_copy(update={"dir": str(Path(batches.dir).resolve())})
     if challenger := serving.challenger:
-        challenger = challenger.model_copy(update={"model": _absolute(challenger.model)})
-        serving = serving.model_copy(update={"challenger": challenger})
+        there["challenger"] = challenger.model_copy(update={"model": _absolute(challenger.model)})
+    serving = serving.model_copy(update=there)
     url = address(serving)
     rolls = is_served(url)
     if not rolls:
