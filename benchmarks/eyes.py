@@ -17,18 +17,18 @@ import numpy as np
 
 from visage.judging.cells import Sheeted
 from visage.judging.choices import Choice, Strengths
-from visage.search.watch.studies import Studies
+from visage.search.watch.looks import Look
 
 Numbers = np.ndarray
 
 
 def distances(storage: str, name: str) -> tuple[list[str], Numbers, Numbers]:
     """Numbers of the complete trials, how far each of their cells is from the truth (trials x cells), their scores."""
-    studies = Studies(storage)
-    lines = [line for line in studies.look(name).known().lines if line.feasible and line.run_id]
+    look = Look(name, storage)
+    lines = [line for line in look.known().lines if line.feasible and line.run_id]
     rows = []
     for line in lines:
-        sheet = Sheeted(studies.face(name, line.number, line.images), f"trial {line.number}")
+        sheet = Sheeted(look.face(line.number, line.images), f"trial {line.number}")
         cells = [cell for cell in sheet.cells if cell.truth]
         pairs = ((np.asarray(sheet.cut(cell.box), float), np.asarray(sheet.cut(cell.truth), float)) for cell in cells)
         rows.append([float(np.abs(made - truth).mean()) for made, truth in pairs])

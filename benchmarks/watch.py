@@ -33,7 +33,7 @@ from servers import running  # noqa: E402
 from tests.search.watch.samples import add, begun, told  # noqa: E402
 from visage.search.study.lock import CLAIM  # noqa: E402
 from visage.search.watch.app import MOST, build_app  # noqa: E402
-from visage.search.watch.studies import Studies  # noqa: E402
+from visage.search.watch.looks import Studies  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -132,7 +132,7 @@ def of_server(storage: str) -> dict[str, Any]:
         time.sleep(1.1)
     clock, spent, revision, left, asks = time.monotonic(), time.process_time(), 0, 1, 0
     while left:
-        curves = studies.curves("test", revision)
+        curves = studies.look("test").curves(revision)
         revision, left, asks = curves.revision, curves.left, asks + 1
     found["all curves"] = {"s": round(time.monotonic() - clock, 3), "cpu s": round(time.process_time() - spent, 3)}
     return found | {"looks for all curves": asks, "kB of a document": len(content) // 1000}

@@ -19,8 +19,8 @@ from visage.registry.datasets import log_faces
 from visage.registry.models import CHAMPION, Registry
 from visage.registry.tracking import Tracking
 from visage.search.watch.lineage import ENDPOINT, PAGES
+from visage.search.watch.looks import Studies
 from visage.search.watch.seeds import reach_of
-from visage.search.watch.studies import Studies
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +45,9 @@ def test_what_is_no_picture_is_not_shown_as_one(tmp_path: Path) -> None:
     tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "visage")
     tracking.run(study.trials[0].user_attrs["run_id"]).add_faces({"00000950.png": b"<script>alert(1)</script>"})
     studies = Studies(f"sqlite:///{tmp_path}/optuna.db")
-    assert studies.face("test", 0, 900)
+    assert studies.look("test").face(0, 900)
     with pytest.raises(UserError, match="is no PNG"):
-        studies.face("test", 0, 950)
+        studies.look("test").face(0, 950)
 
 
 def again(tracking: Tracking, trial: optuna.trial.FrozenTrial, seed: int, score: float, **other: Any) -> None:
@@ -63,7 +63,7 @@ def test_the_lead_stands_beside_what_a_seed_moves(tmp_path: Path) -> None:
     study = made(tmp_path, [0.50, 0.53], faces=False)
     tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "visage")
     studies = Studies(f"sqlite:///{tmp_path}/optuna.db")
-    none = studies.seeds("test")
+    none = studies.look("test").seeds()
     assert none.reach is None
     assert none.command.endswith("--set train.seed=1")
     assert study.trials[1].user_attrs["run_id"] in none.command
@@ -73,7 +73,7 @@ def test_the_lead_stands_beside_what_a_seed_moves(tmp_path: Path) -> None:
     again(tracking, study.trials[1], 3, 0.99, params={"train.images": 10 * GOAL})
     again(tracking, study.trials[0], 4, 0.99, params={"loss.triplet.margin": 0.123})
     again(tracking, study.trials[0], 1, 0.49)
-    found = studies.seeds("test")
+    found = studies.look("test").seeds()
     # Two settings, two seeds each: variances 0.0002 and 0.00005, the interval of a difference by Student's t.
     expected = stats.t.ppf(0.975, 2) * (2 * (0.0002 + 0.00005) / 2) ** 0.5
     assert found.reach == pytest.approx(expected)
@@ -93,7 +93,7 @@ def test_seeds_of_an_ablation_on_the_same_faces_count_and_of_others_do_not(tmp_p
             if seen:
                 log_faces(run, data)
             run.log({"score": score}, GOAL)
-    found = Studies(f"sqlite:///{tmp_path}/optuna.db").seeds("test")
+    found = Studies(f"sqlite:///{tmp_path}/optuna.db").look("test").seeds()
     assert found.reach == pytest.approx(reach_of([[0.51, 0.52, 0.53]]))
     assert "The lead of 0.3300 is more than that." in found.said
 
@@ -109,7 +109,7 @@ def test_lineage_leads_from_the_faces_to_what_answers_now(tmp_path: Path, monkey
     with running(app) as url:
         monkeypatch.setenv(ENDPOINT, url)
         studies = Studies(f"sqlite:///{tmp_path}/optuna.db")
-        faces, run, version, champion, answers = studies.lineage("test").stations
+        faces, run, version, champion, answers = studies.look("test").lineage().stations
         assert (faces.name, faces.detail) == (
             "drawn-0",
             "24 people, 480 pictures, 64 pixels a side; sha256 0123456789ab",
@@ -123,13 +123,13 @@ def test_lineage_leads_from_the_faces_to_what_answers_now(tmp_path: Path, monkey
         registry.client.set_registered_model_alias("visage-ucgan", CHAMPION, str(number))
         outcome = {"trial": 0, "model": "visage-ucgan/1", "run_id": run_id, "alias": "champion", "decision": "promote"}
         study.set_user_attr("outcome", {**outcome, "reasons": []})
-        faces, run, version, champion, answers = Studies(studies.storage).lineage("test").stations
+        faces, run, version, champion, answers = Studies(studies.storage).look("test").lineage().stations
         assert (version.name, version.detail) == ("visage-ucgan/1", "the gate's verdict: promote")
         assert (champion.name, champion.detail) == ("visage-ucgan/1", "this study's")
         assert answers.detail.startswith("this study's model")
     monkeypatch.setenv(PAGES, "http://localhost:5000")
-    link = Studies(studies.storage).lineage("test").stations[1].link
+    link = Studies(studies.storage).look("test").lineage().stations[1].link
     assert link == f"http://localhost:5000/#/experiments/1/runs/{run_id}"
-    gone = Studies(studies.storage).lineage("test").stations[-1]
+    gone = Studies(studies.storage).look("test").lineage().stations[-1]
     assert gone.name == "not known"
     assert "cannot be reached" in gone.detail

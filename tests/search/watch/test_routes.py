@@ -22,8 +22,7 @@ from visage.errors import UserError
 from visage.registry.tracking import Tracking
 from visage.search.watch.app import build_app
 from visage.search.watch.guard import COOKIE, address
-from visage.search.watch.looks import CurvesOf, Look
-from visage.search.watch.studies import Studies
+from visage.search.watch.looks import CurvesOf, Look, Studies
 
 pytestmark = pytest.mark.slow
 

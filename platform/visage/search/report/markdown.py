@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from visage.search.study.page import leading_to
-from visage.search.study.summary import Line, Summary
+from visage.search.study.summary import Summary
 
 ROWS = 10
 
@@ -61,7 +61,7 @@ def _trials(summary: Summary) -> str:
     rows = [
         [
             f"**{line.number}**" if summary.best is line else str(line.number),
-            _ending(line, summary),
+            f"{line.state}, {line.reason}" if line.state == "complete" and line.reason else line.state,
             figure(line.score if line.score is not None else ""),
             *(figure(line.values.get(name, "")) for name in values),
             *(figure(line.params.get(path, "")) for path in summary.space),
@@ -74,10 +74,6 @@ def _trials(summary: Summary) -> str:
         + (f"\n\nand {rest} more, in study/trials.csv." if rest else "")
         + (f"\n\nPareto front: {numbered(summary.front)}." if summary.front else "")
     )
-
-
-def _ending(line: Line, summary: Summary) -> str:
-    return "complete, misses a constraint" if line.state == "complete" and not line.feasible else line.state
 
 
 def _space(summary: Summary) -> str:

@@ -96,14 +96,13 @@ def _trials(summary: Summary) -> RenderableType:
     running = [line for line in summary.lines if line.state == RUNNING]
     ended = [line for line in summary.lines if line.state not in (RUNNING, CUT_OFF)]
     for line in (*ended[:ROWS], *running):
-        missed = "misses a constraint" if line.state == "complete" and not line.feasible else ""
         shown.add_row(
             f"{line.number}{' *' if line.number in summary.front else ''}",
             line.state,
             *(_shown(value) for value in (line.score, *(line.values.get(name) for name in values))),
             str(line.images or ""),
             f"{line.seconds:.0f}" if line.seconds else "",
-            Text(line.reason or missed),
+            Text(line.reason),
             style="bold" if line is summary.best else None,
         )
     left = len(ended) - ROWS

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from visage.config import Dimension
 from visage.config.aims import PREFERENCE, UNSEEN
 from visage.config.stop import Stop
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 EDGE = 0.02  # share of a range (of its logarithm, on a log scale) that counts as its edge
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(BaseModel):
     """A trial of the table. values: by objective, empty where it reached none. seconds: None before the first report.
 
     feasible: whether it is complete and meets all constraints. preference: the probability that people find it better
     than a middling one; None where nobody was shown it.
     """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
 
     number: int
     state: str
@@ -167,17 +170,19 @@ def _line(trial: "FrozenTrial", objectives: Sequence[str], preferred: Mapping[in
     if trial.number in preferred:
         kept[PREFERENCE] = preferred[trial.number]
     state = kept.get("state", RUNNING)
+    able = state == State.COMPLETE and feasible(trial)
+    missed = "misses a constraint" if state == State.COMPLETE and not able else ""
     return Line(
         number=trial.number,
         state=state,
-        reason=kept.get("reason", ""),
+        reason=kept.get("reason") or missed,
         score=kept.get("score"),
         values={name: kept[name] for name in objectives if name in kept},
         params=trial.params,
         images=kept.get("images", 0),
         seconds=kept.get("time_total_s"),
         run_id=kept.get("run_id", ""),
-        feasible=state == State.COMPLETE and feasible(trial),
+        feasible=able,
         preference=preferred.get(trial.number),
     )
 

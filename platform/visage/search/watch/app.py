@@ -8,8 +8,8 @@ from starlette.responses import FileResponse, Response
 
 from visage.search.watch.eyes import add_eyes
 from visage.search.watch.guard import FOLDER, as_json, guarded
+from visage.search.watch.looks import Studies
 from visage.search.watch.pairs import TrialPairs
-from visage.search.watch.studies import Studies
 
 MOST = 20  # trials whose faces are looked at together
 
@@ -19,7 +19,7 @@ def build_app(storage: str, token: str) -> FastAPI:
     reach its ports too; a cookie keeps it."""
     app = guarded(token)
     studies = Studies(storage)
-    add_eyes(app, lru_cache(16)(lambda name: TrialPairs(studies, name)))
+    add_eyes(app, lru_cache(16)(lambda name: TrialPairs(studies.look(name))))
 
     @app.get("/")
     async def page() -> Response:
@@ -38,27 +38,27 @@ def build_app(storage: str, token: str) -> FastAPI:
 
     @app.get("/curves")
     def curves(name: str, since: int = 0) -> Response:
-        return as_json(studies.curves(name, since))
+        return as_json(studies.look(name).curves(since))
 
     @app.get("/pictures")
     def pictures(name: str, trials: str) -> Response:
         numbers = [
             int(each) for each in trials.split(",")[:MOST] if each.isascii() and each.isdigit() and len(each) < 10
         ]
-        return as_json(studies.pictures(name, numbers))
+        return as_json(studies.look(name).pictures(numbers))
 
     @app.get("/face")
     def face(name: str, trial: int, images: Annotated[int, Query(ge=0, le=10**12)]) -> Response:
         # A trial that goes on from its checkpoint makes the same picture again.
         kept = {"Cache-Control": "private, max-age=3600"}
-        return Response(studies.face(name, trial, images), media_type="image/png", headers=kept)
+        return Response(studies.look(name).face(trial, images), media_type="image/png", headers=kept)
 
     @app.get("/seeds")
     def seeds(name: str) -> Response:
-        return as_json(studies.seeds(name))
+        return as_json(studies.look(name).seeds())
 
     @app.get("/lineage")
     def lineage(name: str) -> Response:
-        return as_json(studies.lineage(name))
+        return as_json(studies.look(name).lineage())
 
     return app

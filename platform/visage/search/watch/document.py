@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visage.registry.tracking import flattened
-from visage.search.study.endings import State
 from visage.search.study.lock import runs_now
 from visage.search.study.rungs import rungs
-from visage.search.study.summary import Line, Summary
+from visage.search.study.summary import Summary
 from visage.search.watch.schema import Setting, Study, Trial
 
 if TYPE_CHECKING:
@@ -65,25 +64,13 @@ def _trials(summary: Summary) -> list[Trial]:
     front = set(summary.front)
     return [
         Trial(
-            number=line.number,
-            state=line.state,
-            reason=line.reason or _missed(line),
+            **dict(line),
             rank=rank if line.feasible else None,
-            score=line.score,
-            preference=line.preference,
-            values=line.values,
-            params=line.params,
-            images=line.images,
-            seconds=line.seconds,
             front=line.number in front,
             repeat=summary.repeating(line),
         )
         for rank, line in enumerate(summary.lines, 1)
     ]
-
-
-def _missed(line: Line) -> str:
-    return "misses a constraint" if line.state == State.COMPLETE and not line.feasible else ""
 
 
 def _outcome(found: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ Nothing here is a state of its own: thrown away, it is read again.
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -18,10 +18,12 @@ from visage.registry.reading import Reader
 from visage.search.study.choices import choices_of, keep
 from visage.search.study.database import database_faults
 from visage.search.study.endings import CUT_OFF, RUNNING
-from visage.search.study.records import load_study
+from visage.search.study.records import load_study, names_in
 from visage.search.study.summary import Line, Summary, importances_of, summarise
 from visage.search.watch.document import document
-from visage.search.watch.schema import Curves
+from visage.search.watch.lineage import lineage
+from visage.search.watch.schema import Curves, Lineage, Names, Pictures, Seeds
+from visage.search.watch.seeds import seeds
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -32,8 +34,28 @@ SETTLED_SECONDS = 60.0  # after the ending of a trial its curve is read no more
 REST = 20  # importances are measured again after so many times as long as that took
 
 
+class Studies:
+    """The studies of a database. Raises UserError where the database is away, and for a study that is not there."""
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+        self._looks: dict[str, Look] = {}
+
+    def names(self) -> Names:
+        with database_faults(self.storage):
+            return Names(names=names_in(self.storage))
+
+    def look(self, name: str) -> "Look":
+        if name not in self._looks:
+            found = Look(name, self.storage)
+            found.content()  # refuses a name that is none
+            self._looks.setdefault(name, found)
+        return self._looks[name]
+
+
 class Look:
-    """One study, looked at. Its methods may be called by several threads, and raise UserError where a store is away."""
+    """One study, looked at. Its methods may be called by several threads, and raise UserError where the database, or
+    MLflow for what is asked of it, is away."""
 
     def __init__(self, name: str, storage: str) -> None:
         self.name, self.storage = name, storage
@@ -43,6 +65,8 @@ class Look:
         self._content, self._tag = b"", ""
         self._importances: dict[str, float] = {}
         self._measured, self._measure_at = -1, 0.0
+        self._curves = CurvesOf()
+        self._reader: Reader | None = None
         self.summary: Summary | None = None
         self.experiment: dict[str, Any] = {}  # as the study was begun
 
@@ -74,6 +98,45 @@ class Look:
         with self._lock, self._opened() as study:
             keep(study, choice)
             self._made = 0.0  # so that the page tells it at once
+
+    def curves(self, since: int) -> Curves:
+        """What changed after a revision; 0 gives all curves that are read."""
+        with self._reading() as (summary, reader):
+            return self._curves.since(since, summary, reader)
+
+    def pictures(self, trials: Sequence[int]) -> Pictures:
+        """Of trials that are there and told to MLflow; of the others nothing."""
+        with self._reading() as (summary, reader):
+            runs = {line.number: line.run_id for line in summary.lines if line.run_id}
+            return Pictures(pictures={each: reader.evaluations(runs[each]) for each in trials if each in runs})
+
+    def face(self, trial: int, images: int) -> bytes:
+        """The picture of a trial, a PNG."""
+        with self._reading() as (summary, reader):
+            run = next((line.run_id for line in summary.lines if line.number == trial), "")
+            if not run:
+                raise UserError(f"trial {trial}: has no run in MLflow; choose another.")
+            return reader.face(run, images)
+
+    def seeds(self) -> Seeds:
+        with self._reading() as (summary, reader):
+            return seeds(summary, reader, self.experiment["train"]["images"], self.experiment["train"]["seed"])
+
+    def lineage(self) -> Lineage:
+        with self._reading() as (summary, reader):
+            return lineage(summary, reader, self.experiment["method"]["name"])
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Summary, Reader]]:
+        """The summary, and a reader of the study's store, kept as long as that answers: a new one asks whether it is
+        there."""
+        summary = self.known()
+        try:
+            self._reader = self._reader or Reader(summary.registry)
+            yield summary, self._reader
+        except UserError:
+            self._reader = None
+            raise
 
     @contextmanager
     def _opened(self) -> "Iterator[Study]":

@@ -2,10 +2,8 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -15,8 +13,7 @@ from visage.judging.cells import Sheeted, differing
 from visage.judging.choices import Choice, Strengths
 from visage.registry.eyes import keep
 from visage.registry.reading import Reader
-from visage.search.study.summary import Line
-from visage.search.watch.studies import Studies
+from visage.search.watch.looks import Look
 
 MOST = 50  # trials that are held against one another: the first by rank
 SHEETS = 64  # that are kept in memory
@@ -41,8 +38,6 @@ class Pairs(ABC):
 
     def __init__(self) -> None:
         self.random = np.random.default_rng()
-        self._lock = threading.Lock()
-        self._sheets: OrderedDict[str, Sheeted] = OrderedDict()
 
     @abstractmethod
     def next(self) -> Shown:
@@ -68,49 +63,35 @@ class Pairs(ABC):
             first, second, mine.asked, one.cut(mine.person), (one.cut(mine.box), other.cut(theirs.box)), driver
         )
 
-    def _sheet(self, key: str, name: str, read: Callable[[], bytes]) -> Sheeted:
-        with self._lock:
-            found = self._sheets.get(key)
-        if found is None:
-            found = Sheeted(read(), name)
-            with self._lock:
-                self._sheets[key] = found
-                if len(self._sheets) > SHEETS:
-                    self._sheets.popitem(last=False)
-        return found
-
 
 class TrialPairs(Pairs):
     """Of the complete trials of a study, those first whose order is not clear yet. Choices go to its database."""
 
-    def __init__(self, studies: Studies, name: str) -> None:
+    def __init__(self, look: Look) -> None:
         super().__init__()
-        self.studies, self.name = studies, name
+        self.look = look
+        # By its run, too, as a study of this name may be begun anew.
+        self._sheet = lru_cache(SHEETS)(lambda trial, images, run: Sheeted(look.face(trial, images), f"trial {trial}"))
 
     def next(self) -> Shown:
-        summary = self.studies.look(self.name).known()
-        lines = {str(line.number): line for line in summary.lines if line.feasible and line.run_id}
-        names = list(lines)[:MOST]
+        lines = {str(line.number): line for line in self.look.known().lines if line.feasible and line.run_id}
+        names, study = list(lines)[:MOST], f"study {self.look.name}"
         if len(names) < 2:
-            raise UserError(f"study {self.name}: has {len(names)} complete trials to choose from yet; two are needed.")
-        strengths = Strengths(self.studies.look(self.name).choices(), names)
+            raise UserError(f"{study}: has {len(names)} complete trials to choose from yet; two are needed.")
+        strengths = Strengths(self.look.choices(), names)
         for _ in range(TRIES):
             pair = strengths.next_pair(self.random)
-            first, second = (self._sheet_of(lines[each]) for each in pair)
+            chosen = (lines[each] for each in pair)
+            first, second = (self._sheet(line.number, line.images, line.run_id) for line in chosen)
             if shown := self._shown(*pair, (first, second)):
                 return shown
-        raise UserError(f"study {self.name}: its trials made the same faces, so that there is nothing to choose.")
+        raise UserError(f"{study}: its trials made the same faces, so that there is nothing to choose.")
 
     def keep(self, choice: Choice) -> None:
-        self.studies.look(self.name).keep(choice)
+        self.look.keep(choice)
 
     def count(self) -> int:
-        return len(self.studies.look(self.name).choices())
-
-    def _sheet_of(self, line: Line) -> Sheeted:
-        """The faces that a trial made at its end."""
-        read = partial(self.studies.face, self.name, line.number, line.images)
-        return self._sheet(f"{line.run_id} {line.images}", f"trial {line.number}", read)
+        return len(self.look.choices())
 
 
 class VersionPairs(Pairs):
@@ -119,17 +100,16 @@ class VersionPairs(Pairs):
 
     def __init__(self, reader: Reader, models: dict[str, str], sheet: str, sitting: str) -> None:
         super().__init__()
-        self.reader, self.models, self.sheet, self.sitting = reader, models, sheet, sitting
+        self.reader, self.models, self.sitting = reader, models, sitting
         self.choices: list[Choice] = []
+        self._lock = threading.Lock()
+        self._sheet = lru_cache(lambda name: Sheeted(reader.picture(models[name], sheet), name))
 
     def next(self) -> Shown:
         names = list(self.models)
         if self.random.random() < 0.5:
             names.reverse()
-        first, second = (
-            self._sheet(name, name, partial(self.reader.picture, self.models[name], self.sheet)) for name in names
-        )
-        shown = self._shown(names[0], names[1], (first, second))
+        shown = self._shown(names[0], names[1], (self._sheet(names[0]), self._sheet(names[1])))
         if shown is None:
             raise UserError(f"{' and '.join(names)}: made the same faces of the same people, or were shown others.")
         return shown

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from visage.search.study.summary import Line
+
 Value = bool | int | float | str
 
 
@@ -21,19 +23,10 @@ class Setting(Document):
     importance: float | None
 
 
-class Trial(Document):
-    """A trial. values: by objective. rank: of the complete trials that meet all constraints, the best is 1."""
+class Trial(Line):
+    """A trial of the page's table. rank: of the complete trials that meet all constraints, the best is 1."""
 
-    number: int
-    state: str
-    reason: str
     rank: int | None
-    score: float | None
-    preference: float | None = Field(description="of what people chose; None where nobody was shown it")
-    values: dict[str, float]
-    params: dict[str, Value | None]
-    images: int
-    seconds: float | None
     front: bool = Field(description="on the Pareto front")
     repeat: str = Field(description="the command that trains it again; empty without a run in MLflow")
 
