@@ -19,7 +19,7 @@ from visage.faces.shared import opened, upload
 from visage.judging.networks import train as judges
 from visage.judging.networks.train import FaceNetworks, face_networks, fingerprints
 from visage.search.study.records import study_folder
-from visage.search.trials.trainable import training
+from visage.search.trials.trial import training
 from visage.search.tune import tune
 from visage.training import checkpoint
 from visage.training.progress import Progress

@@ -202,7 +202,7 @@ def test_what_a_trial_raises_is_told_and_its_folder_goes_on(tmp_path: Path, monk
 
     mark(tmp_path, "one")  # as the driver does
     trial = trials(behaviour)(experiment(tmp_path, ""), tmp_path)
-    config = {"number": 0, "values": {}, "study": "one"}
+    config = {"number": 0, "values": {}, "study": "one", "place": ""}
     trial(config)
     assert [(point["images"], point.get("halted")) for point in told] == [
         (100, None),

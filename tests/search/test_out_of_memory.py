@@ -39,7 +39,7 @@ def test_a_trial_without_room_fails_with_its_mend(
     def run(chosen: Experiment, folder: RunFolder, report: Report) -> None:
         train(chosen, faces, folder.path, report, networks=networks)
 
-    with_endings(run, asked, tmp_path, {"number": 0, "values": {}, "study": "one"})
+    with_endings(run, asked, tmp_path, {"number": 0, "values": {}, "study": "one", "place": ""})
     (failed,) = results
     assert failed["failed"].startswith("out of memory: train.batch = 32: a step needs about ")
     assert "use 1 or less" in failed["failed"]

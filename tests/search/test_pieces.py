@@ -14,10 +14,10 @@ from visage.config import Dimension
 from visage.config.experiment import Train
 from visage.errors import UserError
 from visage.search.report import plots
-from visage.search.space import Space
 from visage.search.study.endings import State, ending_of, reason_of
 from visage.search.study.progress import StudyProgress
 from visage.search.study.records import flat, open_study, study_folder
+from visage.search.suggestions import suggest
 from visage.training.resources import concurrency
 
 OBJECTIVES = ("identity_similarity", "score")
@@ -34,7 +34,7 @@ def test_every_suggestion_lies_in_its_dimension() -> None:
     suggested = []
     for _ in range(50):
         trial = study.ask()
-        Space(dimensions)(trial)
+        suggest(trial, dimensions)
         suggested.append(trial.params)
     assert all(params.keys() == dimensions.keys() for params in suggested)
     assert all(dimensions[path].contains(value) for params in suggested for path, value in params.items())

@@ -12,7 +12,7 @@ from ray.train.v2._internal import constants
 
 from tests.search.fakes import experiment
 from visage.errors import UserError
-from visage.search import optuna_private, ray_private
+from visage.search import private
 from visage.search.study.records import open_study
 
 
@@ -29,18 +29,18 @@ def trial(study: optuna.Study) -> Any:
 # The owner of a name, the name, and the function that it stands behind, given a study and the owner.
 Row = tuple[Callable[[optuna.Study], Any], str, Callable[[optuna.Study, Any], object]]
 NAMES: list[Row] = [
-    (lambda study: study, "_storage", lambda study, owner: optuna_private.storage_of(owner)),
-    (optuna_private.storage_of, "_backend", lambda study, owner: optuna_private.engine_of(study)),
-    (lambda study: study, "_study_id", lambda study, owner: optuna_private.attribute(owner, "x")),
-    (lambda study: study, "_study_id", lambda study, owner: optuna_private.attribute_changed(owner, "x", "1", "2")),
-    (trial, "_trial_id", lambda study, owner: optuna_private.begun_trial(study, owner)),
-    (trial, "_trial_id", lambda study, owner: optuna_private.note_of_trial(study, owner, "x", 1)),
-    (lambda study: models, "StudyUserAttributeModel", lambda study, owner: optuna_private.attribute(study, "x")),
-    (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: optuna_private.is_not_found(KeyError("x"))),
-    (lambda study: models, "TrialValueModel", lambda study, owner: optuna_private.tables()),
-    (lambda study: constraints, "_CONSTRAINTS_KEY", lambda study, owner: optuna_private.constraint_key("x")),
-    (lambda study: tpe, "_split_trials", lambda study, owner: optuna_private.good_trials(study, [], 0)),
-    (lambda study: constants, "ENV_VARS_TO_PROPAGATE", lambda study, owner: ray_private.hand_on("RAY_ADDRESS")),
+    (lambda study: study, "_storage", lambda study, owner: private.storage_of(owner)),
+    (private.storage_of, "_backend", lambda study, owner: private.engine_of(study)),
+    (lambda study: study, "_study_id", lambda study, owner: private.attribute(owner, "x")),
+    (lambda study: study, "_study_id", lambda study, owner: private.attribute_changed(owner, "x", "1", "2")),
+    (trial, "_trial_id", lambda study, owner: private.begun_trial(study, owner)),
+    (trial, "_trial_id", lambda study, owner: private.note_of_trial(study, owner, "x", 1)),
+    (lambda study: models, "StudyUserAttributeModel", lambda study, owner: private.attribute(study, "x")),
+    (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: private.is_not_found(KeyError("x"))),
+    (lambda study: models, "TrialValueModel", lambda study, owner: private.tables()),
+    (lambda study: constraints, "_CONSTRAINTS_KEY", lambda study, owner: private.constraint_key("x")),
+    (lambda study: tpe, "_split_trials", lambda study, owner: private.good_trials(study, [], 0)),
+    (lambda study: constants, "ENV_VARS_TO_PROPAGATE", lambda study, owner: private.hand_on("RAY_ADDRESS")),
 ]
 
 

@@ -22,7 +22,7 @@ from visage.registry.models import Registry
 from visage.registry.record import read_record, seen
 from visage.search.study.choices import keep
 from visage.search.study.records import load_study
-from visage.search.trials.trainable import training
+from visage.search.trials.trial import training
 from visage.search.tune import tune
 from visage.training.checkpoint import load, load_generator
 from visage.workflows.search import repeat_run, tune_and_publish

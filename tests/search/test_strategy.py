@@ -15,11 +15,11 @@ from visage.config import Experiment
 from visage.errors import UserError
 from visage.search.optuna_recorder import OptunaRecorder
 from visage.search.optuna_search import StudySearch
-from visage.search.space import Space
 from visage.search.strategy import sampler, scheduler
 from visage.search.study.endings import Ending, State
 from visage.search.study.records import feasible, load_study, open_study
 from visage.search.study.summary import summarise
+from visage.search.suggestions import suggest
 
 OBJECTIVES = {"identity_similarity": "max", "frechet": "min"}
 
@@ -30,7 +30,7 @@ def suggested(asked: Experiment, constrained: bool = False) -> list[dict[str, An
     study.sampler = sampler(study, asked.search)
     for _ in range(asked.search.trials):
         trial = study.ask()
-        Space(asked.search.space)(trial)
+        suggest(trial, asked.search.space)
         weight, margin = trial.params["loss.pixel.weight"], trial.params["loss.triplet.margin"]
         if constrained:
             trial.set_constraint("margin <= 0.3", margin - 0.3)

@@ -46,7 +46,7 @@ def worker(number: int, settings: dict[str, Any]) -> None:
 
 def faked(experiment: Experiment, folder: Path) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
-        from visage.search.trials.workers import on_workers
+        from visage.search.trials.trial import on_workers
         from visage.training import ray_train
 
         ray_train.RESTARTS = 0

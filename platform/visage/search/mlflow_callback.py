@@ -18,9 +18,9 @@ from visage.infra.patience import patiently
 from visage.registry.record import THREADS
 from visage.registry.store import database_of
 from visage.registry.tracking import Tracking, flattened
-from visage.search.optuna_private import id_of_trial
 from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.outbox import Outbox
+from visage.search.private import id_of_trial
 from visage.search.report.mlflow_run import describe
 from visage.search.study.database import database_faults
 from visage.search.study.endings import (

@@ -16,12 +16,12 @@ from visage.errors import UserError
 from visage.infra import traces
 from visage.infra.patience import Answer, patiently
 from visage.infra.traces import Long
-from visage.search.optuna_private import begun_trial, id_of_trial, storage_of
+from visage.search.private import begun_trial, id_of_trial, storage_of
 from visage.search.strategy import sampler
 from visage.search.study import transactions
 from visage.search.study.database import database_faults
 from visage.search.study.endings import HALTED, Ending, State, ending_of, metrics_of
-from visage.search.suggestions import Suggestions
+from visage.search.suggestions import Suggestions, suggest
 
 STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -84,7 +84,7 @@ class OptunaRecorder:
         return self._values_of(trial_id, begun_trial(self.study, trial))
 
     def _values_of(self, trial_id: str, trial: Trial) -> dict[str, Any]:
-        self.ask(lambda: self.suggestions.space(trial))
+        self.ask(lambda: suggest(trial, self.suggestions.search.space))
         key, attributes = id_of_trial(trial), self.ask(lambda: trial.user_attrs)
         self.trials[trial_id] = Begun(trial.number, key, trial.params, trial.distributions, attributes)
         return trial.params

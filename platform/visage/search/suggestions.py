@@ -5,15 +5,15 @@ shown the best and the last: of more than 250 it takes the best 25 for good anyw
 weigh next to nothing with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from visage.config import Dimension
 from visage.config.aims import PREFERENCE, UNSEEN
 from visage.config.experiment import Search
 from visage.judging.choices import Choice
-from visage.search.optuna_private import begun_trial, good_trials, id_of_study, storage_of
-from visage.search.space import Space
+from visage.search.private import begun_trial, good_trials, id_of_study, storage_of
 from visage.search.strategy import sampler
 from visage.search.study.choices import choices_of, preferences
 
@@ -27,11 +27,21 @@ SHOWN_SOME = ("tpe", "random")  # the others count what they are shown: generati
 NUMBER = "number"  # attribute of a trial in memory: its number in the study
 
 
+def suggest(trial: "Trial", space: Mapping[str, Dimension]) -> None:
+    """Ask a trial for a value of every dotted path."""
+    for path, dimension in space.items():
+        if dimension.choice is not None:
+            trial.suggest_categorical(path, list(dimension.choice))
+        else:
+            low, high = dimension.ends()
+            trial.suggest_float(path, low, high, log=dimension.log_uniform is not None)
+
+
 class Suggestions:
     """The values of a study's new trials."""
 
     def __init__(self, study: "Study", search: Search) -> None:
-        self.study, self.search, self.space = study, search, Space(search.space)
+        self.study, self.search = study, search
         self.sought = list(search.objectives).index(PREFERENCE) if PREFERENCE in search.objectives else None
         self.choices = self._chosen_by_people()
         self._show([(trial.number, trial) for trial in study.get_trials(deepcopy=False)])
@@ -45,7 +55,7 @@ class Suggestions:
             trials = self.memory.get_trials(deepcopy=False)
             self._show([(trial.user_attrs[NUMBER], trial) for trial in trials])
         self.drawn = self.memory.ask()
-        self.space(self.drawn)
+        suggest(self.drawn, self.search.space)
         self._keep_place()
         self.shown += 1
         return self.memory.get_trials(deepcopy=False)[-1]

@@ -36,8 +36,7 @@ from visage.search.study.records import (
     unfinished,
 )
 from visage.search.study.warm_start import check_warm_start, warm_start
-from visage.search.trials.trainable import training
-from visage.search.trials.trial import RESTARTS, Trainable, mark, resources
+from visage.search.trials.trial import RESTARTS, Trainable, mark, resources, training
 from visage.training.resources import concurrency, require_seen, room, this_machine
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ def database_faults(address: str) -> Iterator[None]:
     from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from visage.search.optuna_private import is_not_found
+    from visage.search.private import is_not_found
 
     try:
         yield

@@ -22,7 +22,7 @@ from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import Overtaken, UserError
 from visage.infra import files
-from visage.search import optuna_private
+from visage.search import private
 from visage.search.study.database import open_database
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Claim:
 
         self.study, self.engine, self.lock = study, engine, lock
         self.name = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
-        self.query = self.fence = optuna_private.attribute(study, CLAIM)
+        self.query = self.fence = private.attribute(study, CLAIM)
         if engine.name == "postgresql":  # SQLite's transactions that write are one at a time
             self.fence = self.query.where(func.txid_current_if_assigned().is_not(None)).with_for_update(read=True)
 
@@ -132,7 +132,7 @@ class Claim:
 
     def release(self) -> None:
         """Nobody's claim, where it is still this one."""
-        change = optuna_private.attribute_changed(self.study, CLAIM, json.dumps(self.name), json.dumps(""))
+        change = private.attribute_changed(self.study, CLAIM, json.dumps(self.name), json.dumps(""))
         with self.engine.begin() as connection:
             connection.execute(change)
 
@@ -156,7 +156,7 @@ def claimed(study: "Study", lock: Lock | None, *, shared: bool) -> Iterator[Clai
     from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
 
-    engine = optuna_private.engine_of(study)
+    engine = private.engine_of(study)
     claim, ended, alive = Claim(study, engine, lock), threading.Event(), runs_now(study)
     study.set_user_attr(CLAIM, claim.name)
     event.listen(engine, "commit", claim.before_commit)

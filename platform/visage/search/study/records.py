@@ -89,7 +89,7 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     """
     import optuna
 
-    from visage.search.optuna_private import storage_of
+    from visage.search.private import storage_of
 
     study = find_study(experiment, resume=resume)
     if study:
@@ -214,7 +214,7 @@ def unfinished(study: "Study") -> list["FrozenTrial"]:
 
 def note_cut_off(study: "Study") -> None:
     """Mark the trials that nobody runs any more: Optuna has no state for them but RUNNING."""
-    from visage.search.optuna_private import note_of_trial
+    from visage.search.private import note_of_trial
 
     for trial in unfinished(study):
         note_of_trial(study, trial, "state", CUT_OFF)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from visage.search.optuna_private import constraint_key, engine_of, id_of_study, tables
+from visage.search.private import constraint_key, engine_of, id_of_study, tables
 
 if TYPE_CHECKING:
     from optuna import Study

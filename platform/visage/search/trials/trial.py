@@ -1,6 +1,7 @@
-"""What Tune runs for a trial of one worker, and what it is told of any trial."""
+"""What Tune runs for a trial, and what it is told of it."""
 
 import errno
+import os
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from visage.errors import NotWritten, one_line
 from visage.infra import traces
 from visage.infra.patience import patiently
 from visage.infra.ray_session import root
+from visage.search.private import hand_on
 from visage.search.study.endings import DIVERGED, FAILED, HALTED, reason_of
 from visage.training.progress import Diverged, Progress, Report
 from visage.training.resources import unseen, worker_threads
@@ -32,6 +34,15 @@ Work = Callable[[Experiment, RunFolder, Report], object]
 """Trains a trial's experiment in its folder, and reports each evaluation once it stands in the folder's journal. A
 trial that goes on reports its last two evaluations again: a trial trains on while Tune handles its last report, so the
 study may have been killed before it stored them, or its stores may have been away."""
+
+
+def training(experiment: Experiment, study: Path) -> Trainable:
+    """The trial function of an experiment, with its face set and judges made ready here, once for all trials."""
+    from visage.faces.prepare import prepare_if_absent
+    from visage.judging.networks.train import face_networks
+
+    face_networks(prepare_if_absent(experiment.data), experiment.judge)
+    return in_process(experiment, study) if experiment.train.workers == 1 else on_workers(experiment, study)
 
 
 def in_process(experiment: Experiment, study: Path) -> Trainable:
@@ -56,11 +67,31 @@ def in_process(experiment: Experiment, study: Path) -> Trainable:
     return trial
 
 
+def on_workers(experiment: Experiment, study: Path) -> Trainable:
+    """A trial that trains under Ray Train with `train.workers` workers; its process starts them and waits."""
+
+    def work(chosen: Experiment, folder: RunFolder, report: Report) -> None:
+        from visage.training.run import run_on_ray
+
+        run_on_ray(chosen, folder, report, resume=folder.resumable())
+
+    def trial(config: dict[str, Any]) -> None:
+        import ray
+
+        # Train's helper that frees a stopped trial's workers looks for a Ray on this machine, dies when it finds two (a
+        # served model's beside the study's), and the next trial waits for ever. Only Train's own list of variables
+        # reaches the helper.
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+        hand_on("RAY_ADDRESS")
+        with_endings(work, experiment, study, config)
+
+    return trial
+
+
 def folder_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> RunFolder:
     """Where a trial keeps its files. study: the folder of its study."""
     out = study / f"trial-{config['number']:04d}"
-    place = config.get("place") or study.name  # of a study that was begun before places held their study's id
-    return RunFolder.of(out, experiment.train, f"studies/{place}/{out.name}")
+    return RunFolder.of(out, experiment.train, f"studies/{config['place']}/{out.name}")
 
 
 def restore_or_reset(folder: RunFolder, study: Path, config: Mapping[str, Any]) -> None:
