@@ -1,14 +1,13 @@
 """What an ablation found, for people: a table, a figure, and the numbers behind them."""
 
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic_core import to_json
 
 from visage.infra.files import write_whole
 from visage.judging.comparison import at_equal_expression, over_seeds
@@ -18,7 +17,8 @@ from visage.judging.table import ROWS
 from visage.methods import method_of
 from visage.methods.base import Measured
 from visage.registry.datasets import log_faces
-from visage.search.ablation.run import FACES, AblationResult
+from visage.search.ablation.run import FACES, AblationResult, Run
+from visage.search.report.markdown import table as pipes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,49 +46,40 @@ def table(result: AblationResult) -> "Table":
 
 def markdown(result: AblationResult) -> str:
     """The table, the differences to the first variant, and every single run, as Markdown."""
-    first = next(iter(result.table))
-    head = "| | " + " | ".join(_headings(result)) + " |\n|" + "---|" * (len(METRICS) + 1) + "\n"
-    text = "Means over the seeds with 95 % intervals by Student's t; those of the rows without a training are over "
-    text += "people.\n\n" + head
-    text += "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in _lines(result))
-    text += f"\nDifference to {first}, seed by seed, with 95 % intervals by Student's t.\n\n" + head
-    for name, found in list(result.table.items())[1:]:
-        text += f"| {name} | {' | '.join(_signed(found.difference[metric]) for metric in METRICS)} |\n"
-    text += _at_equal_expression(result, first)
-    text += "\nEvery run.\n\n| | seed |" + head[3:].replace("|---|", "|---|---|", 1)
-    for run in result.runs:
-        evaluation = run.evaluation()
-        if evaluation is None:
-            text += f"| {run.variant} | {run.seed} | diverged" + " |" * len(METRICS) + "\n"
-        else:
-            reached = (evaluation.rows["model"].metrics[name].value for name in _headings(result))
-            text += f"| {run.variant} | {run.seed} | {' | '.join(f'{value:.3f}' for value in reached)} |\n"
-    return text + _leaks(result)
-
-
-def as_json(result: AblationResult) -> str:
-    """Everything in the table, with the settings of each run, as JSON."""
-    return json.dumps(
-        {
-            "variants": {name: _without_nan(asdict(found)) for name, found in result.table.items()},
-            "runs": [
-                {
-                    "variant": run.variant,
-                    "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
-                    "diverged": run.diverged(),
-                }
-                for run in result.runs
-            ],
-        },
-        indent=1,
+    first, headings = next(iter(result.table)), _headings(result)
+    others = list(result.table.items())[1:]
+    changes = [[name, *(_signed(found.difference[metric]) for metric in METRICS)] for name, found in others]
+    parts = (
+        "Means over the seeds with 95 % intervals by Student's t; those of rows without a training are over people.",
+        pipes(["", *headings], [[name, *cells] for name, cells in _lines(result)]),
+        f"Difference to {first}, seed by seed, with 95 % intervals by Student's t.",
+        pipes(["", *headings], changes),
+        _at_equal_expression(result, first),
+        "Every run.",
+        pipes(["", "seed", *headings], [[run.variant, str(run.seed), *_reached(run, headings)] for run in result.runs]),
+        _leaks(result),
     )
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _without_nan(tree: Any) -> Any:
-    """Null in place of what was not measured, for which JSON has no other name."""
-    if isinstance(tree, dict):
-        return {name: _without_nan(value) for name, value in tree.items()}
-    return None if isinstance(tree, float) and math.isnan(tree) else tree
+def _reached(run: Run, headings: list[str]) -> list[str]:
+    evaluation = run.evaluation()
+    if evaluation is None:
+        return ["diverged", *[""] * (len(headings) - 1)]
+    return [f"{evaluation.rows['model'].metrics[name].value:.3f}" for name in headings]
+
+
+def as_json(result: AblationResult) -> bytes:
+    """Everything in the table, with the settings of each run, as JSON; null where nothing was measured."""
+    runs = [
+        {
+            "variant": run.variant,
+            "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
+            "diverged": run.diverged(),
+        }
+        for run in result.runs
+    ]
+    return to_json({"variants": result.table, "runs": runs}, inf_nan_mode="null", indent=1)
 
 
 def figure(result: AblationResult) -> bytes:
@@ -143,19 +134,15 @@ def _headings(result: AblationResult) -> list[str]:
 
 def _leaks(result: AblationResult) -> str:
     """What probes read from the features of each run of transfers."""
-    lines, chance = "", 0.0
+    rows, chance = list[list[str]](), 0.0
     for run in result.runs:
         if (evaluation := run.evaluation()) and (found := evaluation.probes):
             chance = found["identity_chance"].value
-            read = (found["free_units"].value, found["related_units"].value, found["related_identity"].value)
-            lines += f"| {run.variant} | {run.seed} | {' | '.join(f'{value:.2f}' for value in read)} |\n"
-    if not lines:
-        return ""
-    return (
-        "\nLeak probes, with chance in brackets.\n\n| | seed | action units from the AU-free feature (0) | and from "
-        f"the AU-related one | identity from the AU-related one ({chance:.2f}) |\n"
-        f"|---|---|---|---|---|\n{lines}"
-    )
+            read = (found[name].value for name in ("free_units", "related_units", "related_identity"))
+            rows.append([run.variant, str(run.seed), *(f"{value:.2f}" for value in read)])
+    units = ("action units from the AU-free feature (0)", "and from the AU-related one")
+    headings = ["", "seed", *units, f"identity from the AU-related one ({chance:.2f})"]
+    return f"Leak probes, with chance in brackets.\n\n{pipes(headings, rows)}" if rows else ""
 
 
 def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:
@@ -165,26 +152,25 @@ def _curves(result: AblationResult, variant: str) -> dict[int, Intensity]:
 
 
 def _at_equal_expression(result: AblationResult, first: str) -> str:
-    lines, measures = "", _curves(result, first)
+    rows, measures = list[list[str]](), _curves(result, first)
     for name in list(result.table)[1:]:
         gains = []
         for seed, curve in _curves(result, name).items():
             if seed in measures:
                 found = at_equal_expression(curve, measures[seed])
                 own, firsts = found.identity_similarity, found.first
-                figures = f"{found.expression_probability:.3f} | {own:.3f} | {firsts:.3f} | {own - firsts:+.3f}"
-                lines += f"| {name} | {seed} | {figures} |\n"
                 gains.append(own - firsts)
+                figures = (f"{value:.3f}" for value in (found.expression_probability, own, firsts))
+                rows.append([name, str(seed), *figures, f"{gains[-1]:+.3f}"])
         if len(gains) > 1:
-            lines += f"| {name} | mean | | | | {_signed(over_seeds(gains))} |\n"
-    if not lines:
+            rows.append([name, "mean", "", "", "", _signed(over_seeds(gains))])
+    if not rows:
         return ""
+    headings = ["", "seed", "expression_probability", "identity_similarity", f"of {first}", "difference"]
     return (
-        f"\nAt equal expression: of the variant and {first} the one that changes more is turned down by its intensity "
-        "to where it changes as much as the other, so that merely changing less gains nothing. On the pairs of the "
-        "intensity curve.\n\n"
-        f"| | seed | expression_probability | identity_similarity | of {first} | difference |\n"
-        f"|---|---|---|---|---|---|\n{lines}"
+        f"At equal expression: of the variant and {first} the one that changes more is turned down by its intensity to "
+        "where it changes as much as the other, so that merely changing less gains nothing. On the pairs of the "
+        f"intensity curve.\n\n{pipes(headings, rows)}"
     )
 
 
@@ -228,14 +214,14 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
     if note.is_file() and (out / "table.md").is_file() and (out / "table.md").read_bytes() == table_md:
         return note.read_text()
     write_whole(out / "table.md", table_md)
-    write_whole(out / "figures.json", as_json(result).encode())
+    write_whole(out / "figures.json", as_json(result))
     write_whole(out / "ablation.png", figure(result))
     parent = tracking.start_run(name, tags={"visage.kind": "ablation"})
     for run in result.runs:
         tags = {"visage.kind": "ablation run", "visage.variant": run.variant}
         log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"), run.experiment)
         log_faces(log, run.experiment.data)
-        log.points((point.images, point.figures()) for point in run.points())
+        log.points((point.images, point.figures()) for point in run.files.points())
         evaluation = run.evaluation()
         if evaluation is not None:
             figures = {f"test/{metric}": e.value for metric, e in evaluation.rows["model"].metrics.items()}

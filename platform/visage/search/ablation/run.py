@@ -58,34 +58,23 @@ class Run:
 
     def images(self) -> int:
         """How far it is, in images."""
-        points = self.points()
+        points = self.files.points()
         return points[-1].images if points else 0
 
     def evaluation(self) -> Evaluation | None:
         """What it reached on the test people; None while it is not finished, or when it diverged."""
-        tree = self._ending()
+        tree = self._read(EVALUATION)
         if tree is None or "diverged" in tree:
             return None
         try:
-            found = Evaluation.from_dict(tree)
+            return Evaluation.from_dict(tree)
         except ValueError:
             raise self._damaged(EVALUATION) from None
-        floors = method_of(self.experiment.method.name).measured.floors
-        if missing := [name for name in floors if name not in found.rows]:
-            raise UserError(
-                f"{self.folder / EVALUATION}: was written by an older Visage and has no row {missing[0]}; delete this "
-                "file, and the same command judges the run anew from its checkpoint."
-            )
-        return found
 
     def diverged(self) -> str | None:
         """Why it diverged; None when it did not."""
-        tree = self._ending()
+        tree = self._read(EVALUATION)
         return tree.get("diverged") if tree else None
-
-    def points(self) -> list[Progress]:
-        """Its curve; empty when it diverged before the first point."""
-        return self.files.points()
 
     def finished(self) -> bool:
         return (self.folder / EVALUATION).is_file()
@@ -93,9 +82,6 @@ class Run:
     def settings(self) -> dict[str, Any] | None:
         """What its folder is noted to be a run of; None where nothing is noted yet."""
         return self._read(SETTINGS)
-
-    def _ending(self) -> dict[str, Any] | None:
-        return self._read(EVALUATION)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
