@@ -59,10 +59,9 @@ def _begun(cluster: Cluster, job: str) -> list[Check]:
 
 def _busy(place: str, total: float) -> Check:
     found = f"no CPU was free of its {total:g}, so that it was not looked at"
-    mend = "wait for a job that `visage jobs` shows, or add a node"
-    return Check(place=place, subject="node", state="broken", found=found, mend=mend)
+    return Check.of(place, "node", ("broken", found, "wait for a job that `visage jobs` shows, or add a node"))
 
 
 def _none() -> Check:
     mend = "add one, or look again when the cluster has grown"
-    return Check(place="all", subject="nodes", state="broken", found="none has a CPU for a look", mend=mend)
+    return Check.of("all", "nodes", ("broken", "none has a CPU for a look", mend))

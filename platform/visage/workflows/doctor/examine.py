@@ -14,18 +14,8 @@ from visage.config.experiment import Registry, Search, Train
 from visage.errors import UserError
 from visage.infra.remote_store import Store
 from visage.workflows.doctor.estimate import estimate
-from visage.workflows.doctor.machine import (
-    SAME,
-    SECONDS,
-    Answer,
-    Looked,
-    Questions,
-    faces_at,
-    installed,
-    look,
-    side_by_side,
-)
-from visage.workflows.doctor.schema import Check, Examination
+from visage.workflows.doctor.machine import SAME, SECONDS, Looked, Questions, faces_at, installed, look, side_by_side
+from visage.workflows.doctor.schema import Answer, Check, Examination
 
 SHARED = "all"
 CLOCKS_SECONDS = 5.0  # that machines may be apart
@@ -55,10 +45,10 @@ def examine(experiment: Experiment | None) -> Examination:
     checks: list[Check] = []
     for place, found in looked.items():
         if found is None:
-            mend = "see the node's logs, or let it go"
-            checks.append(Check(place=place, subject="node", state="broken", found="does not answer", mend=mend))
+            checks.append(Check.of(place, "node", ("broken", "does not answer", "see the node's logs, or let it go")))
         else:
-            checks += [_versions(place, found.versions, here), _clock(place, found.at, began, ended), *found.checks]
+            checks.append(Check.of(place, "versions", _versions(found.versions, here)))
+            checks += [Check.of(place, "clock", _clock(found.at, began, ended)), *found.checks]
     return Examination(checks=[*checks, *stores(experiment), *fits], estimate=told)
 
 
@@ -119,19 +109,17 @@ def _faces(data: Data) -> Answer:
     return faces_at(data.address, there, data.source, data.layout == "synthetic")
 
 
-def _versions(place: str, there: Mapping[str, str], here: Mapping[str, str]) -> Check:
+def _versions(there: Mapping[str, str], here: Mapping[str, str]) -> Answer:
     """here: the driver's."""
     different = [f"{name} {there[name]} and not {here[name]}" for name in SAME if there[name] != here[name]]
-    if not different:
-        told = ", ".join(f"{name} {there[name]}" for name in SAME)
-        return Check(place=place, subject="versions", state="good", found=told)
-    mend = "give all nodes one image, or install the same there"
-    return Check(place=place, subject="versions", state="broken", found=", ".join(different), mend=mend)
+    if different:
+        return ("broken", ", ".join(different), "give all nodes one image, or install the same there")
+    return ("good", ", ".join(f"{name} {there[name]}" for name in SAME), "")
 
 
-def _clock(place: str, at: float, began: float, ended: float) -> Check:
+def _clock(at: float, began: float, ended: float) -> Answer:
     apart = max(began - at, at - ended, 0.0)
     if apart <= CLOCKS_SECONDS:
-        return Check(place=place, subject="clock", state="good", found="as the driver's")
+        return ("good", "as the driver's", "")
     mend = "let it follow a time server; keys of a bucket are refused where clocks differ"
-    return Check(place=place, subject="clock", state="doubtful", found=f"{apart:.0f} s from the driver's", mend=mend)
+    return ("doubtful", f"{apart:.0f} s from the driver's", mend)

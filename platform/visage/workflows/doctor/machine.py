@@ -19,7 +19,7 @@ from threading import Thread
 
 from visage.errors import UserError, one_line
 from visage.infra.remote_store import Store
-from visage.workflows.doctor.schema import Check, State
+from visage.workflows.doctor.schema import Answer, Check
 
 SECONDS = 15.0  # for one check, while all go on side by side
 LEAST_DISK_GB, FULL = 5.0, 0.95  # Ray keeps no objects on a disk that is fuller
@@ -65,7 +65,6 @@ class Looked:
     at: float
 
 
-Answer = tuple[State, str, str]  # what was found and the mend, as of a Check
 Look = tuple[str, Callable[[], Answer]]
 
 
@@ -101,13 +100,11 @@ def side_by_side(place: str, looks: Sequence[Look]) -> list[Check]:
 
     def ask(number: int, subject: str, look: Callable[[], Answer]) -> None:
         try:
-            state, told, mend = look()
+            checks[number] = Check.of(place, subject, look())
         except UserError as error:
             checks[number] = Check.refused(place, subject, error)
-            return
         except Exception as error:  # of a driver or a client, any
-            state, told, mend = "broken", one_line(error), "read the machine's logs"
-        checks[number] = Check(place=place, subject=subject, state=state, found=told, mend=mend)
+            checks[number] = Check.of(place, subject, ("broken", one_line(error), "read the machine's logs"))
 
     threads = [Thread(target=ask, args=(number, *each), daemon=True) for number, each in enumerate(looks)]
     for thread in threads:
@@ -115,12 +112,9 @@ def side_by_side(place: str, looks: Sequence[Look]) -> list[Check]:
     until = time.monotonic() + SECONDS
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    silent = f"no answer within {SECONDS:g} s"
     mend = "see whether it hangs, or a firewall drops what is sent"
-    return [
-        checks.get(number) or Check(place=place, subject=subject, state="broken", found=silent, mend=mend)
-        for number, (subject, _) in enumerate(looks)
-    ]
+    silent: Answer = ("broken", f"no answer within {SECONDS:g} s", mend)
+    return [checks.get(number) or Check.of(place, subject, silent) for number, (subject, _) in enumerate(looks)]
 
 
 def _version(name: str) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from visage.errors import UserError
 
 State = Literal["good", "doubtful", "broken"]
+Answer = tuple[State, str, str]  # what was found and the mend, as of a Check
 
 
 class Check(BaseModel):
@@ -20,10 +21,15 @@ class Check(BaseModel):
     mend: str = ""
 
     @classmethod
+    def of(cls, place: str, subject: str, answer: Answer) -> "Check":
+        state, found, mend = answer
+        return cls(place=place, subject=subject, state=state, found=found, mend=mend)
+
+    @classmethod
     def refused(cls, place: str, subject: str, fault: UserError) -> "Check":
         """Broken, with the fault's sentence: what it says after the last semicolon is the mend."""
         told, _, mend = str(fault).rstrip(".").rpartition("; ")
-        return cls(place=place, subject=subject, state="broken", found=told, mend=mend)
+        return cls.of(place, subject, ("broken", told, mend))
 
 
 class Examination(BaseModel):
