@@ -25,7 +25,8 @@ from visage.search.study.records import load_study
 from visage.search.trials.trial import training
 from visage.search.tune import tune
 from visage.training.checkpoint import load, load_generator
-from visage.workflows.search import repeat_run, tune_and_publish
+from visage.workflows.search import tune_and_publish
+from visage.workflows.training import train_and_publish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 Judged = tuple[FaceSet, FaceNetworks]
@@ -124,7 +125,8 @@ def test_a_trial_is_repeated_from_its_record_to_the_bit(
     assert best is not None
     before = torch.get_num_threads()
     try:
-        repeat_run(best.run_id, [], asked.registry.tracking_uri, Path("again"), False)
+        record = read_record(asked.registry.tracking_uri, best.run_id, [])
+        train_and_publish(record.experiment, Path("again"), False, record)
     finally:
         torch.set_num_threads(before)
     assert sha256(tmp_path / "again" / "checkpoint") == sha256(Path(best.checkpoint))

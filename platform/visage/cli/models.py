@@ -34,9 +34,10 @@ def promote(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Make a version the champion, if the gate finds it better."""
-    from visage.workflows.models import promote_model
+    from visage.registry.models import Registry
+    from visage.workflows.models import print_promotion
 
-    promote_model(model, force, registry)
+    print_promotion(Registry(registry).promote(model, force), registry)
 
 
 def rollback(

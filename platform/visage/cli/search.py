@@ -38,7 +38,9 @@ def study(
     port: Port = PORT,
 ) -> None:
     """Show a study, live while it runs: which trial leads and why, all trials, and what mattered."""
-    from visage.workflows.search import prune_study, show_study
+    from visage.search.report.terminal import follow
+    from visage.workflows.search import prune_study
+    from visage.workflows.terminal import console
 
     if web:
         from visage.search.watch.server import serve
@@ -49,7 +51,7 @@ def study(
     elif prune:
         prune_study(name, storage)
     else:
-        show_study(name, storage)
+        follow(name, storage, console)
 
 
 def ablate(

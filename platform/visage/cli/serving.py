@@ -22,17 +22,14 @@ def compare(
     registry: Store = LOCAL_STORE,
 ) -> None:
     """Hold two versions against one another; or show what an endpoint's self-check says of its challenger."""
-    if other is None:
-        from visage.workflows.challenger import compare_models
+    from visage.workflows.compare import compare_models, compare_versions
 
-        if eyes:
-            raise UserError("--eyes: shows two versions; name both, such as visage-METHOD/1 visage-METHOD/2.")
+    if other is not None:
+        compare_versions(name, other, registry, eyes=eyes, port=port)
+    elif eyes:
+        raise UserError("--eyes: shows two versions; name both, such as visage-METHOD/1 visage-METHOD/2.")
+    else:
         compare_models(name, url)
-        return
-
-    from visage.workflows.versions import compare_versions
-
-    compare_versions(name, other, registry, eyes=eyes, port=port)
 
 
 def serve(

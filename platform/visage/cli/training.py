@@ -23,11 +23,11 @@ def train(
         raise UserError("visage train: takes a CONFIG or --from-run RUN_ID, one of them; see `visage train --help`.")
     out = out or Path("runs/train") / (config.stem if config else f"repeat-{str(run)[:8]}")
     goes_on = True if resume else None if restartable else False
-    if run:
-        from visage.workflows.search import repeat_run
-
-        return repeat_run(run, settings or [], registry, out, goes_on)
-    assert config
+    from visage.registry.record import read_record
     from visage.workflows.training import train_and_publish
 
+    if run:
+        record = read_record(registry, run, settings or ())
+        return train_and_publish(record.experiment, out, goes_on, record)
+    assert config
     train_and_publish(read_experiment(config, settings), out, goes_on)

@@ -34,12 +34,6 @@ def list_models(registry: str) -> None:
     console.print(f"next: {serving(registry) if champion else promote}")
 
 
-def promote_model(model: str, force: bool, registry: str) -> None:
-    from visage.registry.models import Registry
-
-    print_promotion(Registry(registry).promote(model, force), registry)
-
-
 def print_promotion(promotion: "Promotion", registry: str) -> None:
     from visage.registry.store import in_store
 

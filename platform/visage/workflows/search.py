@@ -15,7 +15,7 @@ from visage.infra.remote_store import local
 from visage.workflows.models import print_promotion, print_published
 from visage.workflows.notice import told_at_the_end
 from visage.workflows.terminal import bar, console, going_on_with, judged_later, serving, typed
-from visage.workflows.training import faces_and_judges, train_and_publish, train_run
+from visage.workflows.training import faces_and_judges, train_run
 
 if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
@@ -152,14 +152,6 @@ def print_study(result: "StudyResult") -> None:
         console.print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
 
 
-def repeat_run(run_id: str, settings: list[str], registry: str, out: Path, resume: bool | None) -> None:
-    """Train again what a run or a trial in MLflow was, from its record alone."""
-    from visage.registry.record import read_record
-
-    record = read_record(registry, run_id, settings)
-    train_and_publish(record.experiment, out, resume, record)
-
-
 def prune_study(name: str, storage: str) -> None:
     """Remove the checkpoints of all trials of a study but the best, those of the Pareto front, and unfinished ones."""
     from visage.search.study.database import database_faults
@@ -175,13 +167,6 @@ def prune_study(name: str, storage: str) -> None:
         "that go on"
     )
     console.print(f"next: {looking(name, storage)}")
-
-
-def show_study(name: str, storage: str) -> None:
-    """Print a study; while it runs, follow it."""
-    from visage.search.report.terminal import follow
-
-    follow(name, storage, console)
 
 
 def ablate_and_record(experiment: Experiment, out: Path) -> None:
