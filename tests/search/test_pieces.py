@@ -169,4 +169,4 @@ def test_figures_that_the_study_allows(complete: int, objectives: int, names: se
     assert page.count('class="plotly-graph-div"') == len(names)
     assert "A &lt;study&gt;" in page
     assert 'src="http' not in page
-    assert all("<html" not in plots.snippet(figure) for figure in drawn.values())
+    assert all("<html" not in piece for piece in plots.embedded(drawn).values())

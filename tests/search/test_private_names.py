@@ -34,7 +34,6 @@ NAMES: list[Row] = [
     (lambda study: study, "_study_id", lambda study, owner: private.attribute(owner, "x")),
     (lambda study: study, "_study_id", lambda study, owner: private.attribute_changed(owner, "x", "1", "2")),
     (trial, "_trial_id", lambda study, owner: private.begun_trial(study, owner)),
-    (trial, "_trial_id", lambda study, owner: private.note_of_trial(study, owner, "x", 1)),
     (lambda study: models, "StudyUserAttributeModel", lambda study, owner: private.attribute(study, "x")),
     (lambda study: models, "NOT_FOUND_MSG", lambda study, owner: private.is_not_found(KeyError("x"))),
     (lambda study: models, "TrialValueModel", lambda study, owner: private.tables()),

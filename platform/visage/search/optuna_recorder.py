@@ -16,7 +16,7 @@ from visage.errors import UserError
 from visage.infra import traces
 from visage.infra.patience import Answer, patiently
 from visage.infra.traces import Long
-from visage.search.private import begun_trial, id_of_trial, storage_of
+from visage.search.private import begun_trial, id_of_trial
 from visage.search.strategy import sampler
 from visage.search.study import transactions
 from visage.search.study.database import database_faults
@@ -143,7 +143,7 @@ class OptunaRecorder:
     def note(self, trial_id: str, name: str, value: Any) -> None:
         """Keep a user attribute of a trial that runs."""
         trial = self.trials[trial_id]
-        self.ask(lambda: storage_of(self.study).set_trial_user_attr(trial.key, name, value))
+        self.ask(lambda: transactions.note(self.study, trial.key, name, value))
         trial.attributes[name] = value
 
     def note_run(self, key: int, run_id: str) -> None:

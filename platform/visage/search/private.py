@@ -67,11 +67,6 @@ def begun_trial(study: "Study", trial: "FrozenTrial") -> "Trial":
     return Trial(study, id_of_trial(trial))
 
 
-def note_of_trial(study: "Study", trial: "FrozenTrial", name: str, value: Any) -> None:
-    """Set a user attribute of a trial that was begun."""
-    storage_of(study).set_trial_user_attr(id_of_trial(trial), name, value)
-
-
 def attribute(study: "Study", name: str) -> "Select[str]":
     """The query of a study's user attribute, as JSON."""
     from sqlalchemy import select

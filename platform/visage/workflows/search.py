@@ -14,7 +14,7 @@ from visage.infra.patience import patiently
 from visage.infra.remote_store import local
 from visage.workflows.models import print_promotion, print_published
 from visage.workflows.notice import told_at_the_end
-from visage.workflows.terminal import bar, console, going_on_with, judged_later, serving, typed
+from visage.workflows.terminal import bar, console, going_on_with, judged_later, serving, study_bar, typed
 from visage.workflows.training import faces_and_judges, train_run
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.report.mlflow_run import conclude
-    from visage.search.study.progress import progress_bar
     from visage.search.study.records import is_begun
     from visage.search.tune import require_possible, tune
 
@@ -47,7 +46,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
         return typed("--resume") if is_begun(experiment.search) else typed()
 
     with going_on_with(again), told_at_the_end(experiment.search) as notice:
-        with progress_bar() as progress:
+        with study_bar() as progress:
             result = tune(experiment, resume=resume, progress=progress, say=console.print, tags=seen(faces, networks))
         notice.reached(result)
         best = result.best

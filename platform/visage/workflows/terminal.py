@@ -6,11 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from visage.errors import JudgesRefused, NotWritten, StoreRefused, UserError
+
+if TYPE_CHECKING:
+    from visage.search.study.progress import StudyProgress, Watch
 
 console = Console(soft_wrap=True, highlight=False, markup=False)  # names of people and files may hold [brackets]
 
@@ -60,3 +64,19 @@ def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)
+
+
+@contextmanager
+def study_bar() -> "Iterator[Watch]":
+    """A bar for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
+    said = -1
+    with bar("starting") as update:
+
+        def show(point: "StudyProgress") -> None:
+            nonlocal said
+            update(str(point), point.finished, point.trials)
+            if not console.is_terminal and point.finished != said:
+                said = point.finished
+                console.print(str(point))
+
+        yield show

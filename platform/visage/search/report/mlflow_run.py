@@ -2,7 +2,6 @@
 
 import csv
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,4 @@ def write_record(study: "Study", folder: Path) -> None:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        drawn = plots.figures(study)
-    (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", drawn))
+    (folder / "figures.html").write_text(plots.page(f"Study {study.study_name}", plots.figures(study)))

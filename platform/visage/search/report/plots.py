@@ -1,6 +1,8 @@
 """The figures of a study: Optuna's own, kept as pages that need no network."""
 
+import warnings
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING
 
 from visage.search.study.endings import State
@@ -24,15 +26,17 @@ def figures(study: "Study") -> "dict[str, Figure]":
     if not complete:
         return drawn
     names = study.metric_names or [f"objective {index}" for index in range(len(study.directions))]
-    drawn["history"] = draw.plot_optimization_history(study, target=_score, target_name="score")
-    if len(names) in (2, 3):
-        drawn["pareto_front"] = draw.plot_pareto_front(study, target_names=names)
-    if len({_score(trial) for trial in complete}) > 1:
-        drawn["parallel_coordinates"] = draw.plot_parallel_coordinate(study, target=_score, target_name="score")
-        # Optuna measures what makes a target low, and low of the negative is high of the score.
-        drawn["importances"] = draw.plot_param_importances(
-            study, target=lambda trial: -_score(trial), target_name="score"
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna marks some of them as experimental
+        drawn["history"] = draw.plot_optimization_history(study, target=_score, target_name="score")
+        if len(names) in (2, 3):
+            drawn["pareto_front"] = draw.plot_pareto_front(study, target_names=names)
+        if len({_score(trial) for trial in complete}) > 1:
+            drawn["parallel_coordinates"] = draw.plot_parallel_coordinate(study, target=_score, target_name="score")
+            # Optuna measures what makes a target low, and low of the negative is high of the score.
+            drawn["importances"] = draw.plot_param_importances(
+                study, target=lambda trial: -_score(trial), target_name="score"
+            )
     return drawn
 
 
@@ -40,24 +44,18 @@ def _score(trial: "FrozenTrial") -> float:
     return float(trial.user_attrs["score"])
 
 
-def snippet(figure: "Figure") -> str:
-    """The figure as a piece of HTML, for a page that holds `plotly_script()` once."""
-    return str(figure.to_html(full_html=False, include_plotlyjs=False))
-
-
-def plotly_script() -> str:
-    """The drawing library as an inline script element (about 5 MB), so that a page needs no network."""
-    from plotly.offline import get_plotlyjs
-
-    return f"<script>{get_plotlyjs()}</script>"
+def embedded(drawn: "Mapping[str, Figure]") -> dict[str, str]:
+    """Each figure as a piece of HTML. The first holds the drawing library, 5 MB, so that a page needs no network."""
+    return {
+        name: figure.to_html(full_html=False, include_plotlyjs=not place)
+        for place, (name, figure) in enumerate(drawn.items())
+    }
 
 
 def page(title: str, drawn: "Mapping[str, Figure]") -> str:
     """A whole self-contained page with the figures one below the other."""
-    from html import escape
-
-    parts = "\n".join(snippet(figure) for figure in drawn.values())
+    parts = "\n".join(embedded(drawn).values())
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"{plotly_script()}</head>\n<body><h1>{escape(title)}</h1>\n{parts}\n</body></html>\n"
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>\n'
+        f"<body><h1>{escape(title)}</h1>\n{parts}\n</body></html>\n"
     )

@@ -1,7 +1,6 @@
 """What a study tells while it runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -32,30 +31,3 @@ class StudyProgress:
 
 
 Watch = Callable[[StudyProgress], None]
-
-
-@contextmanager
-def progress_bar() -> Iterator[Watch]:
-    """A bar on stderr for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        said = -1
-
-        def line(point: StudyProgress) -> None:
-            nonlocal said
-            if point.finished != said:
-                said = point.finished
-                console.print(str(point), highlight=False, soft_wrap=True)
-
-        yield line
-        return
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def draw(point: StudyProgress) -> None:
-            bar.update(task, description=str(point), total=point.trials, completed=point.finished)
-
-        yield draw

@@ -15,9 +15,11 @@ from visage.config import Experiment, shareable
 from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
+from visage.search.private import id_of_trial, storage_of
 from visage.search.study.choices import sought
 from visage.search.study.database import SQLITE, open_database
 from visage.search.study.endings import CUT_OFF, State
+from visage.search.study.transactions import note
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -89,8 +91,6 @@ def open_study(experiment: Experiment, *, resume: bool) -> "Study":
     """
     import optuna
 
-    from visage.search.private import storage_of
-
     study = find_study(experiment, resume=resume)
     if study:
         if study.get_trials(deepcopy=False):
@@ -129,11 +129,9 @@ def find_study(experiment: Experiment, *, resume: bool) -> "Study | None":
 
 def _create(experiment: Experiment, storage: "BaseStorage") -> "Study":
     import optuna
-    from optuna.study import StudyDirection
 
     search = experiment.search
-    modes = search.objectives.values()
-    directions = [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for mode in modes]
+    directions = [f"{mode}imize" for mode in search.objectives.values()]  # max or min
     study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
     study.set_metric_names(list(search.objectives))
     study.set_user_attr("experiment", json.dumps(shareable(experiment)))  # anybody may read it in a database
@@ -214,10 +212,8 @@ def unfinished(study: "Study") -> list["FrozenTrial"]:
 
 def note_cut_off(study: "Study") -> None:
     """Mark the trials that nobody runs any more: Optuna has no state for them but RUNNING."""
-    from visage.search.private import note_of_trial
-
     for trial in unfinished(study):
-        note_of_trial(study, trial, "state", CUT_OFF)
+        note(study, id_of_trial(trial), "state", CUT_OFF)
 
 
 def counted(study: "Study") -> list["FrozenTrial"]:
@@ -291,9 +287,8 @@ def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
 def table(study: "Study") -> list[dict[str, Any]]:
     """Every trial that ended as a flat row: number, state, reason, the searched values, what it reached."""
     rows = []
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state.is_finished():
-            attributes = dict(trial.user_attrs)
-            first = {"number": trial.number, "state": attributes.pop("state"), "reason": attributes.pop("reason")}
-            rows.append(first | trial.params | attributes)
+    for trial in counted(study):
+        attributes = dict(trial.user_attrs)
+        first = {"number": trial.number, "state": attributes.pop("state"), "reason": attributes.pop("reason")}
+        rows.append(first | trial.params | attributes)
     return rows

@@ -2,13 +2,13 @@
 
 import base64
 import re
-import warnings
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visage.config import Experiment
 from visage.judging.table import MARK, METRICS, ROWS, intensity_notes, judges_note, percentages, shown
+from visage.search.report.markdown import figure
 
 if TYPE_CHECKING:
     from visage.client import Answer
@@ -37,9 +37,7 @@ def write_report(
     from visage.search.study.records import load_study, table
 
     study = load_study(experiment.search.name, experiment.search.storage)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna marks some of its figures as experimental
-        drawn = plots.figures(study)
+    drawn = plots.embedded(plots.figures(study))
     model, endpoint = result["model"], result["endpoint"]
     alias = model["alias"] or "rejected"
     parts = [
@@ -57,14 +55,14 @@ def write_report(
         ),
         f"<h2>The search: study {escape(experiment.search.name)}</h2>",
         _table(_turned(table(study))),
-        *(f"<h3>{escape(name.replace('_', ' '))}</h3>{plots.snippet(figure)}" for name, figure in drawn.items()),
+        *(f"<h3>{escape(name.replace('_', ' '))}</h3>{drawing}" for name, drawing in drawn.items()),
         "<h2>Seconds</h2>",
-        _table([["stage", "seconds"], *([name, _text(spent)] for name, spent in result["seconds"].items())]),
+        _table([["stage", "seconds"], *([name, figure(spent)] for name, spent in result["seconds"].items())]),
     ]
-    out.write_text(
+    out.writefigure(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Visage demo</title>\n'
-        f"<style>{STYLE}</style>\n{plots.plotly_script()}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
 
@@ -95,7 +93,7 @@ def _confusion(evaluation: "Evaluation") -> str:
 def _turned(rows: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each key and a column for each of the rows, of which there are few, so that all fits on the page."""
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in HIDDEN]
-    return [[_name(key), *(escape(_text(row.get(key, ""))) for row in rows)] for key in keys]
+    return [[_name(key), *(escape(figure(row.get(key, ""))) for row in rows)] for key in keys]
 
 
 def _table(lines: list[list[str]], kind: str = "") -> str:
@@ -112,10 +110,6 @@ def _name(key: str) -> str:
 
 
 HIDDEN = {"checkpoint_path", "run_id"}
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _image(png: bytes, alt: str) -> str:

@@ -3,9 +3,10 @@
 import json
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from visage.config import Access, Experiment, Serving, read_config
 from visage.errors import UserError
 from visage.workflows.models import print_promotion, print_published
 from visage.workflows.search import publish_best
-from visage.workflows.terminal import console
+from visage.workflows.terminal import console, study_bar
 from visage.workflows.training import judges_of, prepare_faces
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def run(keep: bool = False) -> None:
     from visage.registry.models import Registry
     from visage.registry.record import seen
     from visage.search.report.mlflow_run import conclude
-    from visage.search.study.progress import progress_bar
     from visage.search.tune import tune
     from visage.workflows.demo.report import write_report
     from visage.workflows.demo.size import sized
@@ -49,7 +49,7 @@ def run(keep: bool = False) -> None:
         experiment = sized(experiment, faces, networks)
         console.print(f"this machine trains {experiment.train.images} images a trial in about a minute")
     with local_ray(dashboard=False):
-        with _stage("tune", seconds), progress_bar() as progress:
+        with _stage("tune", seconds), study_bar() as progress:
             study = tune(experiment, progress=progress, tags=seen(faces, networks))
         if study.best is None:
             raise UserError(f"search.name = {study.name}: no trial was completed; see runs/demo/studies.")
@@ -93,7 +93,8 @@ def run(keep: bool = False) -> None:
             _closing(experiment, served)
             if keep:
                 console.print(f"the endpoint answers at {url}/docs; Ctrl-C stops it")
-                _until_interrupted()
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
         finally:
             stop()
 
@@ -143,11 +144,3 @@ def _port() -> int:
             probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _until_interrupted() -> None:
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return
