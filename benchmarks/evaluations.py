@@ -36,7 +36,8 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
     from visage.search.mlflow_callback import MLflowCallback
     from visage.search.optuna_recorder import OptunaRecorder
     from visage.search.optuna_search import StudySearch
-    from visage.search.study.records import open_study, result_of
+    from visage.search.study.records import open_study
+    from visage.search.study.summary import summarise
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:
@@ -51,7 +52,7 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
         study = open_study(experiment, resume=False)
         study.set_user_attr("run_id", tracking.start_run("study", experiment=experiment).run_id)
         search = StudySearch(OptunaRecorder(study, experiment.search, experiment.train.images))
-        log = MLflowCallback(experiment, search.recorder, tracking, result_of(study), None, {})
+        log = MLflowCallback(experiment, search.recorder, tracking, summarise(study, weights={}), None, {})
         picture = Path(folder) / "00000001.png"
         picture.write_bytes(b"p" * 60_000)
         fleet = []

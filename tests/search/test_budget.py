@@ -1,5 +1,6 @@
 """Budgets of a study: what ends it, what is spent and what is left, by a clock that the test sets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from visage.registry.tracking import Tracking
 from visage.search.report.markdown import note
 from visage.search.study.budget import Budget, Spent, announced
 from visage.search.study.progress import StudyProgress
-from visage.search.study.records import StudyResult, find_study, load_study, open_study
+from visage.search.study.records import find_study, load_study, open_study
 from visage.search.study.summary import summarise
 from visage.search.tune import tune
 from visage.workflows.search import print_study
@@ -192,9 +193,9 @@ def test_a_look_at_the_study_shows_what_is_spent(tmp_path: Path) -> None:
         assert "earch.stop.hours = 8 ended it after 3 of 4 trials, 8.0 h of 8 h spent; a larger one and" in shown
 
 
-def test_the_end_says_which_budget_it_was_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_says_which_budget_it_was_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     over = "search.stop.hours = 8 ended it after 3 of 4 trials, 8.0 h of 8 h spent"
-    print_study(StudyResult("test", 2, 1, 0, None, "", optuna.create_study(), stopped=over))
+    print_study(replace(summarise(made(tmp_path, [0.2])), stopped=over))
     said = capsys.readouterr().out
     assert f"{over}; to go on, with the trials that it cut off first, raise it: visage " in said
     assert said.rstrip().endswith(" --resume")

@@ -37,8 +37,8 @@ from visage.search.study.endings import (
 from visage.search.study.lock import Claim
 from visage.search.study.page import leading_to, looking
 from visage.search.study.progress import StudyProgress, Watch
-from visage.search.study.records import StudyResult, counted, flat, study_folder, unfinished
-from visage.search.study.summary import summarise
+from visage.search.study.records import counted, flat, study_folder, unfinished
+from visage.search.study.summary import Summary, summarise
 from visage.search.trial_runs import REASON, TRIAL, Evaluation, Letter, TrialRuns
 from visage.search.trials.trial import folder_of
 from visage.training.resources import worker_threads
@@ -59,7 +59,7 @@ class MLflowCallback(OfTheDriver, Callback):
         experiment: Experiment,
         recorder: OptunaRecorder,
         tracking: Tracking,
-        before: StudyResult,
+        before: Summary,
         watch: Watch | None,
         tags: Mapping[str, str],
     ) -> None:

@@ -23,7 +23,6 @@ from visage.search.study.lock import Claim, claimed, lock_folder, locked
 from visage.search.study.progress import Watch
 from visage.search.study.records import (
     STOPPED,
-    StudyResult,
     counted,
     find_study,
     flat,
@@ -31,10 +30,10 @@ from visage.search.study.records import (
     note_cut_off,
     open_study,
     require_same_faces,
-    result_of,
     study_folder,
     unfinished,
 )
+from visage.search.study.summary import Summary, summarise
 from visage.search.study.warm_start import check_warm_start, warm_start
 from visage.search.trials.trial import RESTARTS, Trainable, mark, resources, training
 from visage.training.resources import concurrency, require_seen, room, this_machine
@@ -62,7 +61,7 @@ def tune(
     say: Callable[[str], object] = lambda sentence: None,
     trials: Callable[[Experiment, Path], Trainable] = training,
     tags: Mapping[str, str] = NO_TAGS,
-) -> StudyResult:
+) -> Summary:
     """Run the experiment's study to `search.trials` trials, or to one of its budgets, and return what came out.
 
     resume: go on with a study that was cut off, or make a finished one longer. say: told, before the first trial, what
@@ -91,7 +90,7 @@ def tune(
             if ends := announced(search, Spent.of(study)):
                 say(ends)
             study = _run(experiment, study, claim, trainable, folder, at_once, progress, say, tags)
-        result = result_of(study)
+        result = summarise(study, weights={})
     if result.trials < experiment.search.trials and not result.stopped:
         raise KeyboardInterrupt(
             f"the study {result.name} was cut off after {result.trials} of {experiment.search.trials} trials, "
@@ -170,7 +169,7 @@ def _run(
     budget = Budget(study, search, experiment.train.workers * experiment.train.gpus_per_worker, at_once)
     keeper = BudgetKeeper(budget, recorder, watch)
     checkpoints = CheckpointKeeper(recorder, search, at_once)
-    log = MLflowCallback(experiment, recorder, tracking, result_of(study), keeper.watch, tags)
+    log = MLflowCallback(experiment, recorder, tracking, summarise(study, weights={}), keeper.watch, tags)
     log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)

@@ -16,7 +16,7 @@ from visage.workflows.terminal import console
 
 if TYPE_CHECKING:
     from visage.registry.models import Promotion
-    from visage.search.study.records import StudyResult
+    from visage.search.study.summary import Summary
 
 TRIES, PAUSE_SECONDS = 4, 2.0
 ANSWER_SECONDS, COMMAND_SECONDS = 10, 60
@@ -29,7 +29,7 @@ class Notice:
     def __init__(self, study: str) -> None:
         self.content: dict[str, Any] = {"study": study}
 
-    def reached(self, result: "StudyResult") -> None:
+    def reached(self, result: "Summary") -> None:
         best = result.best
         self.content |= {"complete": result.complete, "pruned": result.pruned, "failed": result.failed}
         self.content |= {"stopped": result.stopped}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from visage.judging.networks.train import FaceNetworks
     from visage.registry.card import Eyes
     from visage.registry.models import Registry
-    from visage.search.study.records import BestTrial, StudyResult
+    from visage.search.study.summary import Line, Summary
     from visage.workflows.publish import Published
 
 
@@ -65,7 +65,7 @@ def tune_and_publish(experiment: Experiment, resume: bool, restartable: bool = F
 
 
 def publish_chosen(
-    experiment: Experiment, result: "StudyResult", best: "BestTrial", faces: "FaceSet", networks: "FaceNetworks",
+    experiment: Experiment, result: "Summary", best: "Line", faces: "FaceSet", networks: "FaceNetworks",
     registry: "Registry",
 ) -> str:  # fmt: skip
     """Register the best trial's setting, once, and return it as name/version.
@@ -119,7 +119,7 @@ def publish_chosen(
 
 
 def publish_best(
-    experiment: Experiment, best: "BestTrial", out: Path, faces: "FaceSet", networks: "FaceNetworks",
+    experiment: Experiment, best: "Line", out: Path, faces: "FaceSet", networks: "FaceNetworks",
     eyes: "Callable[[], Eyes | None]" = lambda: None,
 ) -> "Published":  # fmt: skip
     """Register the model of a study's best trial under that trial's run. eyes: as of `publish`."""
@@ -137,7 +137,7 @@ def publish_best(
         log.finish("complete")
 
 
-def print_study(result: "StudyResult") -> None:
+def print_study(result: "Summary") -> None:
     best = result.best
     console.print(
         f"study {result.name}: {result.complete} complete, {result.pruned} pruned, {result.failed} failed; "

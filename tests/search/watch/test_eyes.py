@@ -18,7 +18,7 @@ from visage.cli import app
 from visage.judging.cells import Sheeted, differing
 from visage.judging.choices import Choice
 from visage.search.study.choices import PREFIX, choices_of
-from visage.search.study.records import load_study, result_of
+from visage.search.study.records import load_study
 from visage.search.study.summary import summarise
 from visage.search.watch.app import build_app
 from visage.search.watch.guard import COOKIE
@@ -124,12 +124,12 @@ def test_only_faces_of_the_same_person_and_expression_that_differ_are_shown() ->
 
 def test_a_study_that_seeks_preference_chooses_what_people_prefer(tmp_path: Path) -> None:
     study = made(tmp_path, SCORES, objectives={"preference": "max"}, final={"train.images": 900})
-    assert result_of(study).best.number == 1  # type: ignore[union-attr] # by score, as nobody chose
+    assert summarise(study).best.number == 1  # type: ignore[union-attr] # by score, as nobody chose
     for number in range(6):
         choice = Choice(first="2", second=str(number % 2), better="first", person="both", asked="sad", when=str(number))
         study.set_user_attr(f"{PREFIX}{number}", choice.model_dump(mode="json"))
     again = load_study("test", f"sqlite:///{tmp_path}/optuna.db")
-    assert result_of(again).best.number == 2  # type: ignore[union-attr]
+    assert summarise(again).best.number == 2  # type: ignore[union-attr]
     summary = summarise(again)
     assert summary.lines[0].number == 2
     assert summary.why[0].startswith("Trial 2 is what people prefer of the 3 complete trials")

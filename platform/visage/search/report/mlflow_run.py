@@ -11,7 +11,7 @@ from visage.registry.tracking import RunLog, Tracking
 from visage.search.report import plots
 from visage.search.report.markdown import note
 from visage.search.study.kept import KEEP, kept_of
-from visage.search.study.records import StudyResult, table
+from visage.search.study.records import table
 from visage.search.study.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def describe(run: RunLog, summary: Summary) -> None:
     run.log(figures, sum(summary.counts.values()))
 
 
-def conclude(experiment: Experiment, result: StudyResult, promotion: Promotion) -> None:
+def conclude(experiment: Experiment, result: Summary, promotion: Promotion) -> None:
     """Add to the study, in its database and in MLflow, what became of its best trial's setting."""
     assert result.best
     facts, verdict, study = promotion.facts, promotion.verdict, result.study

@@ -1,19 +1,17 @@
 """What people chose between the faces of a study's trials, in the study's database, beside its trials."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from visage.config.aims import PREFERENCE, UNSEEN
 from visage.judging.choices import Choice, Strengths, between, counted
 from visage.registry.card import Eyes
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 PREFIX = "visage.choice "  # of the user attributes of a study that hold one each
 
@@ -37,12 +35,6 @@ def preferences(choices: Sequence[Choice]) -> dict[int, float]:
     """By number of the trials that were shown, the probability (0..1) that one is found better than a middling one."""
     names = sorted({name for choice in choices for name in (choice.first, choice.second)}, key=int)
     return {int(name): value for name, value in Strengths(choices, names).preferences().items()}
-
-
-def sought(study: "Study") -> "Callable[[FrozenTrial], float]":
-    """What people think of a trial, where the study seeks that; the same of all trials where it does not."""
-    found = preferences(choices_of(study.user_attrs)) if PREFERENCE in (study.metric_names or ()) else {}
-    return lambda trial: found.get(trial.number, UNSEEN)
 
 
 def of_trial(study: "Study", number: int) -> Eyes | None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,8 @@ from visage.config.experiment import Search
 from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.search.private import id_of_trial, storage_of
-from visage.search.study.choices import sought
 from visage.search.study.database import SQLITE, open_database
-from visage.search.study.endings import CUT_OFF, State
+from visage.search.study.endings import CUT_OFF
 from visage.search.study.transactions import note
 
 if TYPE_CHECKING:
@@ -33,45 +31,6 @@ MAY_CHANGE = re.compile(
 )
 STOPPED = "stopped"  # user attribute of a study: which budget ended it, in words; empty or absent: none
 WHOLE = ("search.space", "search.objectives", "search.constraints", "search.final", "search.stop.goal")
-
-
-@dataclass(frozen=True)
-class BestTrial:
-    """Of the complete trials that meet all constraints, the one of the highest score, or the one that people prefer.
-
-    values: by objective. params: the searched values by dotted path. checkpoint: its folder's path or address.
-    """
-
-    number: int
-    score: float
-    values: dict[str, float]
-    params: dict[str, Any]
-    checkpoint: str
-    run_id: str
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """A study as it stands. Trials that were cut off go on with it, and are not counted before they end.
-
-    failed: diverged ones and crashed ones. best: None while no complete trial meets the constraints. nearest: which
-    came nearest to them then, in words. stopped: which budget ended it before its last trial, in words. run_id: the
-    study's run in MLflow. study: as Optuna holds it.
-    """
-
-    name: str
-    complete: int
-    pruned: int
-    failed: int
-    best: BestTrial | None
-    run_id: str
-    study: "Study" = field(repr=False)
-    nearest: str = ""
-    stopped: str = ""
-
-    @property
-    def trials(self) -> int:
-        return self.complete + self.pruned + self.failed
 
 
 def study_folder(experiment: Experiment) -> Path:
@@ -236,52 +195,9 @@ def require_same_faces(study: "Study", experiment: Experiment) -> None:
         )
 
 
-def result_of(study: "Study") -> StudyResult:
-    trials = counted(study)
-    states = [trial.user_attrs["state"] for trial in trials]
-    complete = [trial for trial in trials if trial.user_attrs["state"] == State.COMPLETE]
-    preferred = sought(study)
-    best = max(
-        filter(feasible, complete), key=lambda trial: (preferred(trial), trial.user_attrs["score"]), default=None
-    )
-    return StudyResult(
-        name=study.study_name,
-        complete=len(complete),
-        pruned=states.count(State.PRUNED),
-        failed=states.count(State.DIVERGED) + states.count(State.FAILED),
-        best=_best(study, best) if best else None,
-        run_id=study.user_attrs["run_id"],
-        study=study,
-        nearest=_nearest(complete) if complete and not best else "",
-        stopped=study.user_attrs.get(STOPPED, ""),
-    )
-
-
 def feasible(trial: "FrozenTrial") -> bool:
     """Whether a complete trial meets all constraints of its study."""
     return all(violation <= 0 for violation in trial.constraints.values())
-
-
-def _nearest(complete: list["FrozenTrial"]) -> str:
-    """Which of the complete trials, none of which is feasible, missed its constraints by least."""
-    near = min(complete, key=lambda trial: sum(max(0.0, violation) for violation in trial.constraints.values()))
-    missed = [name for name, violation in near.constraints.items() if violation > 0]
-    reached = [f"{name} (it reached {near.user_attrs[name.split()[0]]:.4g})" for name in missed]
-    return (
-        f"none of the {len(complete)} complete trials meets all of {', '.join(near.constraints)}; "
-        f"the nearest, trial {near.number}, misses {' and '.join(reached)}"
-    )
-
-
-def _best(study: "Study", trial: "FrozenTrial") -> BestTrial:
-    return BestTrial(
-        number=trial.number,
-        score=trial.user_attrs["score"],
-        values=dict(zip(study.metric_names or (), trial.values, strict=True)),
-        params=trial.params,
-        checkpoint=trial.user_attrs["checkpoint_path"],
-        run_id=trial.user_attrs.get("run_id", ""),  # MLflow may not have been told yet
-    )
 
 
 def table(study: "Study") -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from visage.config import Dimension
 from visage.config.aims import PREFERENCE, UNSEEN
@@ -32,7 +32,7 @@ class Line(BaseModel):
     """A trial of the table. values: by objective, empty where it reached none. seconds: None before the first report.
 
     feasible: whether it is complete and meets all constraints. preference: the probability that people find it better
-    than a middling one; None where nobody was shown it.
+    than a middling one; None where nobody was shown it. checkpoint: its folder's path or address, told to no page.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
@@ -47,31 +47,34 @@ class Line(BaseModel):
     seconds: float | None
     run_id: str
     feasible: bool
-    preference: float | None = None
+    preference: float | None
+    checkpoint: str = Field(exclude=True)
 
 
 @dataclass(frozen=True)
 class Summary:
     """A study as it stands. lines: by rank: the feasible complete trials by score, or by preference where that is
-    sought, then the others.
+    sought, then the others. Trials that were cut off go on with it, and have not ended.
 
-    trials: how many it will have. counts: by ending, in words. why: sentences on the first line's trial. front: numbers
-    of the trials that none is better than in every objective; none with one objective. importances: share of the
+    planned: how many trials it will have. counts: by ending, in words. why: sentences on the first line's trial.
+    nearest: which came nearest to the constraints while no complete trial meets them, in words. front: numbers of the
+    trials that none is better than in every objective; none with one objective. importances: share of the
     differences in score, by path. space: by path, in words. spent: of which budget how much, in words. left: the rest
     of a study that runs, as its driver last noted it, in words. stopped: which budget ended it, in words. kept: whose
     checkpoints are kept; none of a study that removes none. outcome: of the final training and the gate, if it came to
-    that. registry, storage: where it is kept.
+    that. registry, storage: where it is kept. study: as Optuna holds it.
     """
 
     name: str
     run_id: str
-    trials: int
+    planned: int
     counts: dict[str, int]
     objectives: dict[str, str]
     constraints: tuple[str, ...]
     space: dict[str, str]
     lines: tuple[Line, ...]
     why: tuple[str, ...]
+    nearest: str
     front: tuple[int, ...]
     importances: dict[str, float]
     spent: str
@@ -81,6 +84,25 @@ class Summary:
     outcome: dict[str, Any]
     registry: str
     storage: str
+    study: "Study" = field(repr=False)
+
+    @property
+    def complete(self) -> int:
+        return self.counts[State.COMPLETE]
+
+    @property
+    def pruned(self) -> int:
+        return self.counts[State.PRUNED]
+
+    @property
+    def failed(self) -> int:
+        """Diverged trials and crashed ones."""
+        return self.counts[State.DIVERGED] + self.counts[State.FAILED]
+
+    @property
+    def trials(self) -> int:
+        """Those that ended."""
+        return self.complete + self.pruned + self.failed
 
     @property
     def repeat(self) -> str:
@@ -118,10 +140,9 @@ class Summary:
         return self.lines[0] if self.lines and self.lines[0].feasible else None
 
     def __str__(self) -> str:
-        done = sum(count for state, count in self.counts.items() if state not in (RUNNING, CUT_OFF))
         found = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         best = f"; best trial {self.best.number} with score {self.best.score:.3f}" if self.best else ""
-        return f"study {self.name}: {done} of {self.trials} trials ({found or 'none yet'}){best}"
+        return f"study {self.name}: {self.trials} of {self.planned} trials ({found or 'none yet'}){best}"
 
 
 def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summary:
@@ -138,12 +159,12 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
     counts = Counter(line.state for line in lines)
     left = study.user_attrs.get(LEFT, "") if counts[RUNNING] else ""
     space = {path: Dimension.model_validate(found) for path, found in search["space"].items()}
-    front = _front(study)
+    front = tuple(trial.number for trial in study.best_trials) if len(study.directions) > 1 else ()
     constraints = tuple(f"{metric} {rule}" for metric, rule in search.get("constraints", {}).items())
     return Summary(
         name=study.study_name,
         run_id=study.user_attrs.get("run_id", ""),
-        trials=study.user_attrs.get("trials", search["trials"]),
+        planned=study.user_attrs.get("trials", search["trials"]),
         counts={state: counts.get(state, 0) for state in (*map(str, State), RUNNING, CUT_OFF)},
         objectives=search["objectives"],
         constraints=constraints,
@@ -153,6 +174,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
             *_why(lines, front, space, constraints, experiment["train"]["seed"], sought),
             *told(choices, preferred, leader),
         ),
+        nearest=_nearest([trial for trial in trials if trial.user_attrs.get("state") == State.COMPLETE]),
         front=front,
         importances=importances_of(study) if weights is None else weights,
         spent=Spent.of(study).told(Stop.model_validate(study.user_attrs.get(STOP, {}))),
@@ -162,6 +184,7 @@ def summarise(study: "Study", weights: dict[str, float] | None = None) -> Summar
         outcome=study.user_attrs.get("outcome", {}),
         registry=experiment["registry"]["tracking_uri"],
         storage=search["storage"],
+        study=study,
     )
 
 
@@ -184,6 +207,7 @@ def _line(trial: "FrozenTrial", objectives: Sequence[str], preferred: Mapping[in
         run_id=kept.get("run_id", ""),
         feasible=able,
         preference=preferred.get(trial.number),
+        checkpoint=kept.get("checkpoint_path", ""),
     )
 
 
@@ -229,6 +253,19 @@ def _why(
     return said
 
 
+def _nearest(complete: "list[FrozenTrial]") -> str:
+    """Which of the complete trials missed its constraints by least; empty without any, and where one meets them."""
+    if not complete or any(map(feasible, complete)):
+        return ""
+    near = min(complete, key=lambda trial: sum(max(0.0, violation) for violation in trial.constraints.values()))
+    missed = [name for name, violation in near.constraints.items() if violation > 0]
+    reached = [f"{name} (it reached {near.user_attrs[name.split()[0]]:.4g})" for name in missed]
+    return (
+        f"none of the {len(complete)} complete trials meets all of {', '.join(near.constraints)}; "
+        f"the nearest, trial {near.number}, misses {' and '.join(reached)}"
+    )
+
+
 def _at_edge(dimension: Dimension, value: Any) -> bool:
     if dimension.choice is not None:
         return False
@@ -243,10 +280,6 @@ def _range(dimension: Dimension) -> str:
         return "one of " + ", ".join(map(str, dimension.choice))
     low, high = dimension.ends()
     return f"{low:g} to {high:g}{', log scale' if dimension.log_uniform is not None else ''}"
-
-
-def _front(study: "Study") -> tuple[int, ...]:
-    return tuple(trial.number for trial in study.best_trials) if len(study.directions) > 1 else ()
 
 
 def importances_of(study: "Study") -> dict[str, float]:

@@ -21,7 +21,7 @@ def document(study: "optuna.Study", summary: Summary, experiment: Mapping[str, A
         name=summary.name,
         summary=str(summary),
         runs=runs,
-        planned=summary.trials,
+        planned=summary.planned,
         counts=summary.counts,
         objectives=summary.objectives,
         constraints=list(summary.constraints),
