@@ -175,11 +175,11 @@ class _Notes:
         self._path, self._asked, self.added = out / NOTES, dict(asked), 0
         self._lines = dict[str, dict[str, Any]]()
         for line in self._read():
-            if "asked" in line and line["asked"] != self._asked:
-                other = next(key for key in {**line["asked"], **self._asked} if self._differs(line["asked"], key))
+            before, now = line.get("asked", self._asked), self._asked
+            if other := next((key for key in {**before, **now} if before.get(key) != now.get(key)), ""):
                 raise UserError(
-                    f"--out {out}: holds pictures with {other} = {line['asked'].get(other)}, and "
-                    f"{self._asked.get(other)} is asked for now; give another folder."
+                    f"--out {out}: holds pictures with {other} = {before.get(other)}, and {now.get(other)} is asked "
+                    "for now; give another folder."
                 )
             if "photograph" in line:
                 self._lines[line["photograph"]] = line
@@ -205,9 +205,6 @@ class _Notes:
         except OSError as error:
             raise NotWritten(f"{self._path}: cannot be written ({error.strerror}); make room.") from None
         self.added += 1
-
-    def _differs(self, before: Mapping[str, Any], key: str) -> bool:
-        return before.get(key) != self._asked.get(key)
 
     def _read(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():

@@ -104,11 +104,11 @@ class Look:
         with self._reading() as (summary, reader):
             return self._curves.since(since, summary, reader)
 
-    def pictures(self, trials: Sequence[int]) -> Pictures:
-        """Of trials that are there and told to MLflow; of the others nothing."""
+    def pictures(self, trials: Sequence[str]) -> Pictures:
+        """Of trials that are there and told to MLflow, by their numbers; of the others nothing."""
         with self._reading() as (summary, reader):
-            runs = {line.number: line.run_id for line in summary.lines if line.run_id}
-            return Pictures(pictures={each: reader.evaluations(runs[each]) for each in trials if each in runs})
+            runs = {str(line.number): line.run_id for line in summary.lines if line.run_id}
+            return Pictures(pictures={int(each): reader.evaluations(runs[each]) for each in trials if each in runs})
 
     def face(self, trial: int, images: int) -> bytes:
         """The picture of a trial, a PNG."""

@@ -23,11 +23,10 @@ def seeds(summary: Summary, reader: Reader, images: int, seed: int) -> Seeds:
     images, seed: of its trials. The interval is that of the difference of two single trainings, by Student's t over the
     pooled standard deviation of the groups.
     """
-    best = summary.best
-    command = f"{summary.repeat} --set {SEED}={seed + 1}" if best and best.run_id else ""
-    own = reader.run(summary.run_id)
+    best, own = summary.best, reader.run(summary.run_id)
     if best is None or own is None:
         return Seeds(said="", command="", reach=None)
+    command = f"{summary.repeat} --set {SEED}={seed + 1}" if best.run_id else ""
     again = _again(summary, reader.runs(own.experiment_id, f"tags.`{REPEATS}` LIKE '%'"), images, seed)
     ablated = _ablated(reader.runs(own.experiment_id, "tags.`visage.kind` = 'ablation run'"), own)
     groups = [group for group in (*again, *ablated) if len(group) > 1]
@@ -35,16 +34,15 @@ def seeds(summary: Summary, reader: Reader, images: int, seed: int) -> Seeds:
         said = "No setting was trained with another seed yet, so nobody knows what a seed moves here."
         return Seeds(said=said, command=command, reach=None)
     reach, trainings = reach_of(groups), sum(map(len, groups))
-    told = (
+    said = (
         f"Another seed moves the difference of two trainings by up to {reach:.4f} (95 %, of {trainings} trainings of "
+        f"{len(groups)} settings that differ in their seed alone)."
     )
-    told += f"{len(groups)} settings that differ in their seed alone)."
-    others = [line for line in summary.lines[1:] if line.feasible]
-    if not others:
-        return Seeds(said=told, command=command, reach=reach)
-    margin = (best.score or 0.0) - (others[0].score or 0.0)
-    verdict = "more than that" if margin > reach else "no more than that, so that a seed may have made the order"
-    return Seeds(said=f"{told} The lead of {margin:.4f} is {verdict}.", command=command, reach=reach)
+    if others := [line for line in summary.lines[1:] if line.feasible]:
+        margin = (best.score or 0.0) - (others[0].score or 0.0)
+        verdict = "more than that" if margin > reach else "no more than that, so that a seed may have made the order"
+        said += f" The lead of {margin:.4f} is {verdict}."
+    return Seeds(said=said, command=command, reach=reach)
 
 
 def reach_of(groups: Sequence[Sequence[float]]) -> float:
