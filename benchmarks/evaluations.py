@@ -34,8 +34,7 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
     from visage.config import Experiment
     from visage.registry.tracking import Tracking
     from visage.search.mlflow_callback import MLflowCallback
-    from visage.search.optuna_recorder import OptunaRecorder
-    from visage.search.optuna_search import StudySearch
+    from visage.search.optuna_recorder import OptunaRecorder, StudySearch
     from visage.search.study.records import open_study
     from visage.search.study.summary import summarise
 

@@ -10,8 +10,7 @@ from optuna.trial import TrialState
 from tests.search.fakes import GOAL, experiment, trials
 from visage.config import Experiment
 from visage.search.mlflow_callback import MLflowCallback, StudyStopper
-from visage.search.optuna_recorder import OptunaRecorder
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_recorder import OptunaRecorder, StudySearch
 from visage.search.study.endings import CUT_OFF, FAILED, HALTED, State
 from visage.search.study.records import counted, load_study, note_cut_off, open_study, unfinished
 from visage.search.study.summary import summarise

@@ -19,8 +19,7 @@ from visage.config.aims import Constraint
 from visage.errors import UserError
 from visage.infra.remote_store import Store, local
 from visage.search.checkpoint_keeper import CheckpointKeeper
-from visage.search.optuna_recorder import OptunaRecorder
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_recorder import OptunaRecorder, StudySearch
 from visage.search.report.markdown import note
 from visage.search.report.mlflow_run import write_record
 from visage.search.study.endings import HALTED

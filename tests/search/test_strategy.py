@@ -13,8 +13,7 @@ from ray.tune.schedulers import FIFOScheduler
 from tests.search.fakes import GOAL, experiment
 from visage.config import Experiment
 from visage.errors import UserError
-from visage.search.optuna_recorder import OptunaRecorder
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_recorder import OptunaRecorder, StudySearch
 from visage.search.strategy import sampler, scheduler
 from visage.search.study.endings import Ending, State
 from visage.search.study.records import feasible, load_study, open_study

@@ -16,8 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.search.fakes import GOAL, experiment
 from visage.judging.choices import Choice
-from visage.search.optuna_recorder import OptunaRecorder
-from visage.search.optuna_search import StudySearch
+from visage.search.optuna_recorder import OptunaRecorder, StudySearch
 from visage.search.private import engine_of
 from visage.search.study.choices import PREFIX
 from visage.search.study.records import load_study, open_study

@@ -1,7 +1,8 @@
-"""What the trials of this process reached, told to Optuna: the one place where a trial gets its ending."""
+"""Trials as Tune asks for them, begun in Optuna's study, and what they reached, told to it: the one place where a trial
+gets its ending."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from ray.tune.search import Searcher
 
 from visage.config.aims import UNSEEN
 from visage.config.experiment import Search
@@ -168,17 +170,18 @@ class OfTheDriver:
         return {}
 
 
-def guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Keep a store's refusal as the `fault` of the object's `recorder`: Tune would print a traceback of it."""
+def guarded(method: Callable[..., Answer]) -> Callable[..., Answer | None]:
+    """Keep a store's refusal as the `fault` of the object's `recorder`: Tune would print a traceback of it. Nothing is
+    done, and None returned, from then on."""
 
     @wraps(method)
-    def call(self: Any, *arguments: Any, **named: Any) -> None:
-        if self.recorder.fault:
-            return
-        try:
-            method(self, *arguments, **named)
-        except UserError as error:
-            self.recorder.fault = error
+    def call(self: Any, *arguments: Any, **named: Any) -> Answer | None:
+        if not self.recorder.fault:
+            try:
+                return method(self, *arguments, **named)
+            except UserError as error:
+                self.recorder.fault = error
+        return None
 
     return call
 
@@ -188,3 +191,35 @@ def kept(result: Mapping[str, Any]) -> dict[str, Any]:
     finite = {name: value for name, value in metrics_of(result).items() if math.isfinite(value)}
     places = ("images", "checkpoint_path", "time_total_s")
     return finite | {name: result[name] for name in places if name in result}
+
+
+class StudySearch(OfTheDriver, Searcher):
+    """Suggests {"number": Optuna's trial number, "values": {dotted path: value}, and what says whose trial it is and in
+    which trace}, and tells the four endings.
+
+    begun: trials that were cut off, which go on before new ones start. Tune's own OptunaSearch records a trial that was
+    stopped early as COMPLETE, leaves one whose objective is NaN RUNNING for ever, and commits each value by itself.
+    """
+
+    def __init__(self, recorder: OptunaRecorder, begun: Sequence[FrozenTrial] = ()) -> None:
+        super().__init__()
+        self.recorder, self.begun = recorder, list(begun)
+
+    @guarded
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        recorder, begun = self.recorder, self.begun
+        values = recorder.go_on(trial_id, begun.pop(0)) if begun else recorder.begin(trial_id)
+        number, told = recorder.trials[trial_id].number, recorder.trace(trial_id)
+        return {"number": number, "values": values, **recorder.identity(), **told}
+
+    @guarded
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # Tune says that a trial crashed but not why; the callback knows, and tells the recorder right after.
+        if not error:
+            self.recorder.ended(trial_id, result or {})
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the database is the state, and a study goes on by a new Tuner on it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as nothing is saved."""

@@ -148,8 +148,7 @@ def _run(
     from visage.search.budget_keeper import BudgetKeeper
     from visage.search.checkpoint_keeper import CheckpointKeeper
     from visage.search.mlflow_callback import MLflowCallback, StudyStopper
-    from visage.search.optuna_recorder import OptunaRecorder
-    from visage.search.optuna_search import StudySearch
+    from visage.search.optuna_recorder import OptunaRecorder, StudySearch
     from visage.search.report.mlflow_run import record_study
     from visage.search.strategy import scheduler
 

@@ -1,4 +1,5 @@
-"""Everything that is looked at: each machine, what they must have in common, and the stores behind them."""
+"""Everything that is looked at: each machine, what they must have in common, the stores behind them, and how long the
+experiment would take."""
 
 import os
 import time
@@ -13,12 +14,12 @@ from visage.config.data import HOME, Data
 from visage.config.experiment import Registry, Search, Train
 from visage.errors import UserError
 from visage.infra.remote_store import Store
-from visage.workflows.doctor.estimate import estimate
 from visage.workflows.doctor.machine import SAME, SECONDS, Looked, Questions, faces_at, installed, look, side_by_side
 from visage.workflows.doctor.schema import Answer, Check, Examination
 
 SHARED = "all"
 CLOCKS_SECONDS = 5.0  # that machines may be apart
+KIND = ("data.size", "method", "train.batch", "train.workers", "train.gpus_per_worker")  # what decides its pace
 
 
 def examine(experiment: Experiment | None) -> Examination:
@@ -123,3 +124,30 @@ def _clock(at: float, began: float, ended: float) -> Answer:
         return ("good", "as the driver's", "")
     mend = "let it follow a time server; keys of a bucket are refused where clocks differ"
     return ("doubtful", f"{apart:.0f} s from the driver's", mend)
+
+
+def estimate(experiment: Experiment | None) -> str:
+    """Hours, and GPU hours, of the study that the experiment describes, in words. On the Ray in use, else on this
+    machine. Raises UserError where not even one trial fits, or MLflow does not answer."""
+    from visage.registry.pace import pace
+    from visage.registry.tracking import flattened
+    from visage.search.study.budget import HOUR, span
+    from visage.training.resources import concurrency, room, this_machine
+
+    if experiment is None or not experiment.search.space:
+        return ""
+    train, search = experiment.train, experiment.search
+    at_once = room(train, search.concurrency) if os.environ.get("RAY_ADDRESS") else concurrency(this_machine(), train)
+    at_once = min(at_once, search.trials, search.concurrency or at_once)
+    settings = dict(flattened(experiment.model_dump(mode="json")))
+    kind = {name: text for name, text in settings.items() if name.startswith(KIND)}
+    plan = f"{search.trials} trials of {train.images:,} images, {at_once} side by side"
+    known = pace(experiment.registry.tracking_uri, experiment.registry.experiment, kind)
+    if known is None:
+        return f"{plan}; no training like these is in MLflow yet, so how long is told from the first trials on"
+    name, seconds = known
+    work = search.trials * train.images * seconds
+    took = min(work / at_once, search.stop.hours * HOUR if search.stop.hours else float("inf"))
+    gpus = f" and {took * at_once * train.workers * train.gpus_per_worker / HOUR:.3g} GPU hours"
+    fewer = "; asha stops the poor ones early" if search.scheduler == "asha" else ""
+    return f"{plan}: at most about {span(took)}{gpus if train.gpus_per_worker else ''}, as fast as {name}{fewer}"
