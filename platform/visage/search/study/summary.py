@@ -48,7 +48,7 @@ class Line(BaseModel):
     run_id: str
     feasible: bool
     preference: float | None
-    checkpoint: str = Field(exclude=True)
+    checkpoint: str = Field("", exclude=True)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,8 @@ class Look:
         there."""
         summary = self.known()
         try:
-            self._reader = self._reader or Reader(summary.registry)
-            yield summary, self._reader
+            reader = self._reader = self._reader or Reader(summary.registry)
+            yield summary, reader
         except UserError:
             self._reader = None
             raise

@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
+
+import httpx
 
 from visage.errors import UserError, one_line
 from visage.infra.remote_store import Store
@@ -226,12 +226,11 @@ def _open(port: int) -> Answer:
     """Whether a server of this machine answers where others reach it, to one who shows no secret."""
     try:
         address = outward_address()
-        urllib.request.urlopen(f"http://{address}:{port}/", timeout=5).close()
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            return ("good", f"{address}:{port} asks for a secret", "")
-    except (OSError, ValueError):
+        status = httpx.get(f"http://{address}:{port}/", timeout=5).status_code
+    except (OSError, httpx.HTTPError):
         return ("good", "nothing that other machines reach", "")
+    if status in (401, 403):
+        return ("good", f"{address}:{port} asks for a secret", "")
     mend = "start it with a secret (Ray: RAY_AUTH_MODE=token), or let it listen on 127.0.0.1"
     return ("doubtful", f"{address}:{port} answers whoever asks", mend)
 
