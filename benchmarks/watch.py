@@ -32,8 +32,8 @@ from servers import running  # noqa: E402
 
 from tests.search.watch.samples import add, begun, told  # noqa: E402
 from visage.search.study.lock import CLAIM  # noqa: E402
-from visage.search.watch.app import MOST, build_app  # noqa: E402
 from visage.search.watch.looks import Studies  # noqa: E402
+from visage.search.watch.server import MOST, build_app  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -30,7 +30,7 @@ def main() -> None:
     from serve_app.ingress import free_ports
     from visage.registry.ui import pages
     from visage.registry.view import views
-    from visage.search.watch.app import build_app
+    from visage.search.watch.server import build_app
 
     with opened_browser() as browser:
         page = browser.new_page(viewport={"width": WIDE, "height": TALL})

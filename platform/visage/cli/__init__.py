@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from visage.cli import data, doctor, init, jobs, models, pictures, search, serving, training
+from visage.cli import doctor, init, jobs, models, pictures, search, serving, training
 from visage.errors import UserError
 from visage.infra.signals import end_by_sigterm_too
 
@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 for command in (
     init.init,
-    data.prepare,
+    training.prepare,
     training.train,
     search.tune,
     search.study,

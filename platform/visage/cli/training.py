@@ -1,12 +1,47 @@
-"""The command that trains one model; heavy imports happen inside."""
+"""The commands that make a face set and train one model; heavy imports happen inside."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from visage.cli.options import LOCAL_STORE, Restartable, Settings, Store, read_experiment
 from visage.errors import UserError
+
+
+def prepare(
+    out: Annotated[str, typer.Option(help="Folder, or s3:// address, of the face set to make", show_default=False)],
+    layout: Annotated[
+        Literal["kdef", "rafd", "oulu-casia", "london", "cfd", "mmi", "folder", "unpaired", "synthetic"],
+        typer.Option(help="How the source names its faces"),
+    ],
+    source: Annotated[Path | None, typer.Option(help="Folder of the photographs; none for synthetic")] = None,
+    size: Annotated[int, typer.Option(help="Side of a face in pixels, a power of two from 32 to 512")] = 64,
+    people: Annotated[int, typer.Option(help="synthetic: number of people")] = 160,
+    pictures: Annotated[int, typer.Option(help="synthetic: pictures of each person and expression")] = 2,
+    seed: Annotated[int, typer.Option(help="synthetic: who the people are")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any further setting, as data.kdef.angles=[HL,S,HR]"),
+    ] = None,
+) -> None:
+    """Find, align and pack faces: photographs or procedural people to a face set.
+
+    Cut off, the same command goes on where it stopped.
+    """
+    from visage.config.data import Preparation
+    from visage.config.read import apply_setting, validated
+
+    values: dict[str, Any] = {"dir": out, "layout": layout, "source": source, "size": size}
+    values |= {"people": people, "pictures": pictures, "seed": seed}
+    tree = {"data": values}
+    for setting in settings or ():
+        apply_setting(tree, setting)
+    data = validated(Preparation, tree, "visage prepare").data
+    from visage.workflows.training import prepare_faces
+
+    prepare_faces(data)
+    typer.echo(f"next: visage train CONFIG --set data.layout=null --set data.dir={out} --out runs/train/mine")
 
 
 def train(

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ray.tune import Callback, Stopper
+from ray.tune import Callback
 
 from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.study.budget import Budget
@@ -15,7 +15,7 @@ KEEP_SECONDS = 30.0  # between two notes in the database: a driver that is kille
 SHOW_SECONDS = 1.0
 
 
-class BudgetKeeper(OfTheDriver, Callback, Stopper):
+class BudgetKeeper(OfTheDriver, Callback):
     """`stopped`: the budget that ended the study, as `Budget.over` names it; empty as long as none did."""
 
     def __init__(self, budget: Budget, recorder: OptunaRecorder, watch: Watch | None) -> None:
@@ -41,11 +41,9 @@ class BudgetKeeper(OfTheDriver, Callback, Stopper):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.budget.ended(trial.trial_id, trial.last_result, complete=False)
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        """Asked by Tune all the time, so that it is also the clock of what is shown and kept."""
+    def over(self) -> bool:
+        """Whether a budget has ended the study. Asked all the time, so that it is also the clock of what is shown and
+        kept."""
         self.stopped = self.stopped or self.budget.over()
         now = time.monotonic()
         if self._point and now >= self._shown + SHOW_SECONDS:

@@ -18,6 +18,7 @@ from visage.infra.patience import patiently
 from visage.registry.record import THREADS
 from visage.registry.store import database_of
 from visage.registry.tracking import Tracking, flattened
+from visage.search.budget_keeper import BudgetKeeper
 from visage.search.optuna_recorder import OfTheDriver, OptunaRecorder, guarded
 from visage.search.outbox import Outbox
 from visage.search.private import id_of_trial
@@ -210,10 +211,10 @@ def _error_of(trial: Any) -> BaseException | None:
 
 class StudyStopper(OfTheDriver, Stopper):
     """Ends a trial that says so or has reached its goal, which Tune would ask once more, and the study when a store is
-    away, the disk is full, or the claim on it is gone."""
+    away, the disk is full, the claim on it is gone, or a budget is spent."""
 
-    def __init__(self, log: MLflowCallback, claim: Claim) -> None:
-        self.log, self.recorder, self.claim = log, log.recorder, claim
+    def __init__(self, log: MLflowCallback, claim: Claim, keeper: BudgetKeeper) -> None:
+        self.log, self.recorder, self.claim, self.keeper = log, log.recorder, claim, keeper
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if divergence(result) or FAILED in result or HALTED in result:
@@ -225,4 +226,4 @@ class StudyStopper(OfTheDriver, Stopper):
         self.log.require_told()
         if self.claim.fault:
             self.recorder.fault = self.claim.fault
-        return self.recorder.fault is not None
+        return self.recorder.fault is not None or self.keeper.over()

@@ -141,7 +141,6 @@ def _run(
 ) -> "Study":  # fmt: skip
     """The trials that are still to be run, in Tune, with MLflow told. Returns the study as it is then."""
     from ray import tune
-    from ray.tune.stopper import CombinedStopper
 
     from visage.registry.datasets import log_faces
     from visage.registry.tracking import Tracking
@@ -194,7 +193,7 @@ def _run(
                     callbacks=[keeper, log, checkpoints],
                     # Of a process that died: what a trial itself ends with is a result and no failure.
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    stop=CombinedStopper(StudyStopper(log, claim), keeper),
+                    stop=StudyStopper(log, claim, keeper),
                     verbose=0,
                 ),
             ).fit()

@@ -13,8 +13,8 @@ from servers import running
 
 from tests.search.watch.samples import made
 from visage.search.study.lock import CLAIM
-from visage.search.watch.app import build_app
 from visage.search.watch.guard import COOKIE
+from visage.search.watch.server import build_app
 
 TOKEN = "a token/of the test"
 SCORES = [0.31, 0.62, 0.48, 0.55, 0.2]

@@ -20,8 +20,8 @@ from visage.judging.choices import Choice
 from visage.search.study.choices import PREFIX, choices_of
 from visage.search.study.records import load_study
 from visage.search.study.summary import summarise
-from visage.search.watch.app import build_app
 from visage.search.watch.guard import COOKIE
+from visage.search.watch.server import build_app
 
 pytestmark = pytest.mark.slow
 SCORES = [0.2, 0.8, 0.5]

@@ -20,7 +20,7 @@ from visage.registry.ui import pages
 from visage.search.study.choices import choices_of
 from visage.search.study.lock import CLAIM
 from visage.search.study.page import leading_to
-from visage.search.watch.app import build_app
+from visage.search.watch.server import build_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -20,9 +20,9 @@ from tests.search.watch.samples import GOAL, curve_of, made
 from visage.cli import app
 from visage.errors import UserError
 from visage.registry.tracking import Tracking
-from visage.search.watch.app import build_app
 from visage.search.watch.guard import COOKIE, address
 from visage.search.watch.looks import CurvesOf, Look, Studies
+from visage.search.watch.server import build_app
 
 pytestmark = pytest.mark.slow
 
