@@ -93,13 +93,12 @@ def test_the_record_reaches_files_and_mlflow(done: tuple[Path, AblationResult], 
     run_id = record(result, Tracking(uri, "test"), "losses", tmp_path)
     assert record(result, Tracking(uri, "test"), "losses", tmp_path) == run_id  # once is enough
     client = MlflowClient(uri)
-    assert {file.path for file in client.list_artifacts(run_id)} == {"table.md", "figures.json", "ablation.png"}
+    assert {file.path for file in client.list_artifacts(run_id)} == {"table.md", "ablation.png"}
     children = client.search_runs(
         [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
     )
     assert len(children) == 4
     assert all("test/score" in child.data.metrics and "loss/pixel" in child.data.metrics for child in children)
-    assert set(json.loads((tmp_path / "figures.json").read_text())["variants"]) == set(VARIANTS)
     rows = [line for line in markdown(result).splitlines() if line.startswith("| + triplet")]
     assert len(rows) == 7  # the mean, the difference, at equal expression twice and their mean, and two runs
     assert "| mean change |" in markdown(result)

@@ -181,7 +181,8 @@ def test_a_trial_of_one_process_is_not_asked_for_more_at_its_goal(tmp_path: Path
 
     recorder: Any = SimpleNamespace(goal=GOAL)
     asked = replaced(experiment(tmp_path, ""), {"train.workers": workers})
-    stopper = StudyStopper(cast(Any, SimpleNamespace(recorder=recorder, experiment=asked)), *cast(Any, (None, None)))
+    log, nobody = cast(Any, SimpleNamespace(recorder=recorder, experiment=asked)), cast(Any, None)
+    stopper = StudyStopper(log, nobody, nobody)
     assert not stopper("one", RESULT | {"images": GOAL - 100})
     assert stopper("one", RESULT) == (workers == 1)
 

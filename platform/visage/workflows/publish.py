@@ -40,7 +40,7 @@ def publish(
     """Judge the generator of a checkpoint on the test people, write its bundle to `out`, and register it.
 
     run: the MLflow run that the model came from; it receives the test figures, the pictures, the
-    model card, the confusion and the bundle. eyes: asked for what people have chosen when the bundle is written.
+    model card and the bundle. eyes: asked for what people have chosen when the bundle is written.
     Raises JudgesRefused when a judge is no better than chance.
     """
     from visage.methods import method_of
@@ -78,15 +78,5 @@ def publish(
     for name, sheet in sheets.items():
         run.picture(sheet, name)
     run.picture(bundle.dir / MODEL_CARD, MODEL_CARD)
-    run.picture(confusion_csv(evaluation), "confusion.csv")
     version = Registry(experiment.registry.tracking_uri).register(out, run.run_id)
     return Published(bundle.facts.name, version, run.run_id, out, evaluation, natural)
-
-
-def confusion_csv(evaluation: "Evaluation") -> bytes:
-    """Pairs by row, target expression and the expression that the judge read; one line each, for other tools."""
-    lines = ["row,target,read,pairs"]
-    for name, row in evaluation.rows.items():
-        for target, counts in zip(evaluation.expressions, row.confusion, strict=True):
-            lines += [f"{name},{target},{read},{n}" for read, n in zip(evaluation.expressions, counts, strict=True)]
-    return ("\n".join(lines) + "\n").encode()

@@ -185,5 +185,5 @@ def ablate_and_record(experiment: Experiment, out: Path) -> None:
         if reason := run.diverged():
             console.print(f"{run.name} diverged: {reason}")
     run_id = record(result, tracking, experiment.ablation.name, out)
-    console.print(f"table.md, figures.json and ablation.png are in {out} and in MLflow's run {run_id}")
+    console.print(f"table.md and ablation.png are in {out} and in MLflow's run {run_id}")
     console.print(f"next: visage ui{in_store(experiment.registry.tracking_uri)}")

@@ -1,4 +1,4 @@
-"""What an ablation found, for people: a table, a figure, and the numbers behind them."""
+"""What an ablation found, for people: a table and a figure."""
 
 import io
 import math
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic_core import to_json
 
 from visage.infra.files import write_whole
 from visage.judging.comparison import at_equal_expression, over_seeds
@@ -67,19 +66,6 @@ def _reached(run: Run, headings: list[str]) -> list[str]:
     if evaluation is None:
         return ["diverged", *[""] * (len(headings) - 1)]
     return [f"{evaluation.rows['model'].metrics[name].value:.3f}" for name in headings]
-
-
-def as_json(result: AblationResult) -> bytes:
-    """Everything in the table, with the settings of each run, as JSON; null where nothing was measured."""
-    runs = [
-        {
-            "variant": run.variant,
-            "experiment": run.experiment.model_dump(mode="json", exclude={"search", "registry", "ablation"}),
-            "diverged": run.diverged(),
-        }
-        for run in result.runs
-    ]
-    return to_json({"variants": result.table, "runs": runs}, inf_nan_mode="null", indent=1)
 
 
 def figure(result: AblationResult) -> bytes:
@@ -206,7 +192,7 @@ def _reach(estimate: Estimate) -> list[list[float]]:
 
 
 def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -> str:
-    """Write table.md, figures.json and ablation.png to `out`, and log them to MLflow with a run for each training.
+    """Write table.md and ablation.png to `out`, and log them to MLflow with a run for each training.
 
     Returns the run_id of the ablation's own run, which the others hang under. The same result is logged once.
     """
@@ -214,7 +200,6 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
     if note.is_file() and (out / "table.md").is_file() and (out / "table.md").read_bytes() == table_md:
         return note.read_text()
     write_whole(out / "table.md", table_md)
-    write_whole(out / "figures.json", as_json(result))
     write_whole(out / "ablation.png", figure(result))
     parent = tracking.start_run(name, tags={"visage.kind": "ablation"})
     for run in result.runs:
@@ -228,7 +213,7 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
             log.log(figures, run.experiment.train.images)
             log.picture(run.folder / FACES, FACES)
         log.finish("complete" if evaluation else "diverged")
-    for file in ("table.md", "figures.json", "ablation.png"):
+    for file in ("table.md", "ablation.png"):
         parent.picture(out / file, file)
     parent.finish("complete")
     write_whole(note, parent.run_id.encode())
