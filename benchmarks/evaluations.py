@@ -36,7 +36,6 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
     from visage.search.mlflow_callback import MLflowCallback
     from visage.search.optuna_recorder import OptunaRecorder, StudySearch
     from visage.search.study.records import open_study
-    from visage.search.study.summary import summarise
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder:
@@ -51,7 +50,7 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
         study = open_study(experiment, resume=False)
         study.set_user_attr("run_id", tracking.start_run("study", experiment=experiment).run_id)
         search = StudySearch(OptunaRecorder(study, experiment.search, experiment.train.images))
-        log = MLflowCallback(experiment, search.recorder, tracking, summarise(study, weights={}), None, {})
+        log = MLflowCallback(experiment, search.recorder, tracking, None, {})
         picture = Path(folder) / "00000001.png"
         picture.write_bytes(b"p" * 60_000)
         fleet = []

@@ -13,7 +13,6 @@ from visage.search.mlflow_callback import MLflowCallback, StudyStopper
 from visage.search.optuna_recorder import OptunaRecorder, StudySearch
 from visage.search.study.endings import CUT_OFF, FAILED, HALTED, State
 from visage.search.study.records import counted, load_study, note_cut_off, open_study, unfinished
-from visage.search.study.summary import summarise
 from visage.search.trials.trial import mark
 
 RESULT = {"images": GOAL, "score": 0.5, "identity_similarity": 0.4, "expression_probability": 0.6}
@@ -79,7 +78,7 @@ def test_the_curve_of_a_trial_goes_on_in_its_run(tmp_path: Path) -> None:
 
     def part(name: str) -> tuple[StudySearch, MLflowCallback, Any]:
         search = StudySearch(OptunaRecorder(study, asked.search, GOAL), unfinished(study))
-        log = MLflowCallback(asked, search.recorder, tracking, summarise(study, weights={}), None, {})
+        log = MLflowCallback(asked, search.recorder, tracking, None, {})
         trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)
         return search, log, trial
 
@@ -132,7 +131,7 @@ def test_what_a_killed_driver_had_not_told_is_told_by_the_next(tmp_path: Path) -
 
     def part() -> tuple[StudySearch, MLflowCallback]:
         search = StudySearch(OptunaRecorder(study, asked.search, GOAL), unfinished(study))
-        return search, MLflowCallback(asked, search.recorder, tracking, summarise(study, weights={}), None, {})
+        return search, MLflowCallback(asked, search.recorder, tracking, None, {})
 
     def begin(search: StudySearch, log: MLflowCallback, name: str) -> Any:
         trial = SimpleNamespace(trial_id=name, config=search.suggest(name), num_failures=1, last_result=RESULT)

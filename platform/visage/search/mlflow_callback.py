@@ -39,7 +39,7 @@ from visage.search.study.lock import Claim
 from visage.search.study.page import leading_to, looking
 from visage.search.study.progress import StudyProgress, Watch
 from visage.search.study.records import counted, flat, study_folder, unfinished
-from visage.search.study.summary import Summary, summarise
+from visage.search.study.summary import summarise
 from visage.search.trial_runs import REASON, TRIAL, Evaluation, Letter, TrialRuns
 from visage.search.trials.trial import folder_of
 from visage.training.resources import worker_threads
@@ -50,9 +50,9 @@ THREADS_OF_A_SERVER = 4  # SQLite has one writer at a time
 
 
 class MLflowCallback(OfTheDriver, Callback):
-    """Follows Tune's trials. before: the study as it stood. watch: told after every start and ending.
+    """Follows Tune's trials. watch: told after every start and ending. tags: of every trial's run.
 
-    tags: of every trial's run. `close` must be called, or nothing may be told.
+    `close` must be called, or nothing may be told.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class MLflowCallback(OfTheDriver, Callback):
         experiment: Experiment,
         recorder: OptunaRecorder,
         tracking: Tracking,
-        before: Summary,
         watch: Watch | None,
         tags: Mapping[str, str],
     ) -> None:
         self.experiment, self.recorder, self.tracking, self.watch = experiment, recorder, tracking, watch
-        self.before, self.folder = before, study_folder(experiment)
-        search = experiment.search
+        self.folder, search = study_folder(experiment), experiment.search
+        before = summarise(recorder.study, weights={})
+        self.run_id = before.run_id
         look = without_passwords(looking(search.name, search.storage))
         tags = {"visage.kind": "trial", "visage.study": search.name, **tags}
         tags[THREADS] = str(worker_threads(experiment.train))
@@ -191,7 +191,7 @@ class MLflowCallback(OfTheDriver, Callback):
             return
         with database_faults(self.recorder.storage):
             summary = summarise(self.recorder.study, weights={})
-        describe(self.tracking.run(self.before.run_id), summary)
+        describe(self.tracking.run(self.run_id), summary)
 
     def _tell(self) -> None:
         if self.watch:

@@ -167,7 +167,7 @@ def _run(
     budget = Budget(study, search, experiment.train.workers * experiment.train.gpus_per_worker, at_once)
     keeper = BudgetKeeper(budget, recorder, watch)
     checkpoints = CheckpointKeeper(recorder, search, at_once)
-    log = MLflowCallback(experiment, recorder, tracking, summarise(study, weights={}), keeper.watch, tags)
+    log = MLflowCallback(experiment, recorder, tracking, keeper.watch, tags)
     log.catch_up()
     remaining = search.trials - len(counted(study))
     study.set_user_attr("trials", search.trials)
@@ -185,7 +185,7 @@ def _run(
                     max_concurrent_trials=at_once,
                     # A nested trainer's process waits for its workers and cannot be handed to another trial.
                     reuse_actors=experiment.train.workers == 1,
-                    trial_dirname_creator=_trial_name,
+                    trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
                 ),
                 run_config=tune.RunConfig(
                     name=f"{time.time_ns()}",
@@ -251,10 +251,6 @@ def _keep(study: "Study", run: "RunLog", place: str) -> None:
         with suppress(UserError):
             run.finish("failed")
         raise
-
-
-def _trial_name(trial: Any) -> str:
-    return f"trial-{trial.config['number']:04d}"
 
 
 def _absolute(experiment: Experiment) -> Experiment:
