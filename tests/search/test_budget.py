@@ -195,7 +195,7 @@ def test_a_look_at_the_study_shows_what_is_spent(tmp_path: Path) -> None:
 
 def test_the_end_says_which_budget_it_was_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     over = "search.stop.hours = 8 ended it after 3 of 4 trials, 8.0 h of 8 h spent"
-    print_study(replace(summarise(made(tmp_path, [0.2])), stopped=over))
+    print_study(replace(summarise(made(tmp_path, [0.2])), stopped=over, lines=()))
     said = capsys.readouterr().out
     assert f"{over}; to go on, with the trials that it cut off first, raise it: visage " in said
     assert said.rstrip().endswith(" --resume")

@@ -90,8 +90,11 @@ def _create(experiment: Experiment, storage: "BaseStorage") -> "Study":
     import optuna
 
     search = experiment.search
-    directions = [f"{mode}imize" for mode in search.objectives.values()]  # max or min
-    study = optuna.create_study(study_name=search.name, storage=storage, directions=directions)
+    study = optuna.create_study(
+        study_name=search.name,
+        storage=storage,
+        directions=["maximize" if mode == "max" else "minimize" for mode in search.objectives.values()],
+    )
     study.set_metric_names(list(search.objectives))
     study.set_user_attr("experiment", json.dumps(shareable(experiment)))  # anybody may read it in a database
     return study

@@ -59,7 +59,7 @@ def write_report(
         "<h2>Seconds</h2>",
         _table([["stage", "seconds"], *([name, figure(spent)] for name, spent in result["seconds"].items())]),
     ]
-    out.writefigure(
+    out.write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Visage demo</title>\n'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
