@@ -60,9 +60,10 @@ def test_a_share_is_the_same_from_either_side(drawn: list[tuple[str, str]]) -> N
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.sampled_from(["first", "second", "same"])))
 )
 def test_strengths_know_no_order_of_choices_and_no_sides(drawn: list[tuple[str, str, str]]) -> None:
-    choices = [chosen(*each) for each in drawn if each[0] != each[1]]
-    found = Strengths(choices, "abcd")
-    turned = Strengths([choice.seen_from(choice.second) for choice in reversed(choices)], "abcd")
+    drawn = [each for each in drawn if each[0] != each[1]]
+    found = Strengths([chosen(*each) for each in drawn], "abcd")
+    other = {"first": "second", "second": "first", "same": "same"}
+    turned = Strengths([chosen(second, first, other[better]) for first, second, better in reversed(drawn)], "abcd")
     assert found.mean == pytest.approx(turned.mean, abs=1e-6)
     assert found.preferences()["d"] == pytest.approx(0.5)  # nobody was shown it
     assert all(0 < value < 1 for value in found.preferences().values())

@@ -30,20 +30,13 @@ class Choice(BaseModel):
     who: str = Field("", max_length=60)
     when: str = ""
 
-    def seen_from(self, name: str) -> "Choice":
-        """The same with `name`, which is one of both, as the first."""
-        if self.first == name:
-            return self
-        turned = {"first": "second", "second": "first"}
-        return Choice.model_validate(
-            {
-                **self.model_dump(),
-                "first": self.second,
-                "second": self.first,
-                "better": turned.get(self.better, self.better),
-                "person": turned.get(self.person, self.person),
-            }
-        )
+    def worth(self, name: str) -> float:
+        """What it is worth to `name`, which is one of both: 1, half of it to each in a tie, or 0."""
+        return WORTH[self.better] if name == self.first else 1 - WORTH[self.better]
+
+    def kept(self, name: str) -> bool:
+        """Whether `name`, one of both, is still the same person."""
+        return self.person in ("both", "first" if name == self.first else "second")
 
 
 @dataclass(frozen=True)
@@ -85,18 +78,18 @@ def between(choices: Iterable[Choice], first: str, second: str) -> Share | None:
     The interval is Wilson's (JASA 22, 1927), over choices: that one chooser's choices, or those of one person's faces,
     are alike is not in it.
     """
-    own = [choice.seen_from(first) for choice in choices if {choice.first, choice.second} == {first, second}]
+    own = [choice for choice in choices if {choice.first, choice.second} == {first, second}]
     if not own:
         return None
-    share, count = sum(WORTH[choice.better] for choice in own) / len(own), len(own)
+    share, count = sum(choice.worth(first) for choice in own) / len(own), len(own)
     centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
     reach = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count)) / (1 + Z * Z / count)
     return Share(
         choices=count,
         people=len({choice.who for choice in own}),
         better=Estimate(share, max(0.0, centre - reach), min(1.0, centre + reach)),
-        first_kept=sum(choice.person in ("first", "both") for choice in own) / count,
-        second_kept=sum(choice.person in ("second", "both") for choice in own) / count,
+        first_kept=sum(choice.kept(first) for choice in own) / count,
+        second_kept=sum(choice.kept(second) for choice in own) / count,
     )
 
 
@@ -111,23 +104,21 @@ class Strengths:
         self.names = list(names)
         place = {name: at for at, name in enumerate(self.names)}
         known = [choice for choice in choices if choice.first in place and choice.second in place]
-        first = np.array([place[choice.first] for choice in known], int)
-        second = np.array([place[choice.second] for choice in known], int)
+        # A row for each choice: 1 at the first, -1 at the second.
+        sides = np.zeros((len(known), len(self.names)))
+        for row, choice in zip(sides, known, strict=True):
+            row[place[choice.first]], row[place[choice.second]] = 1, -1
         won = np.array([WORTH[choice.better] for choice in known], float)
         self.mean: Numbers = np.zeros(len(self.names))
         for _ in range(STEPS):
-            chance = 1 / (1 + np.exp(self.mean[second] - self.mean[first]))
-            slope, curve = -self.mean / SPREAD**2, np.eye(len(self.names)) / SPREAD**2
-            np.add.at(slope, first, won - chance)
-            np.add.at(slope, second, chance - won)
-            weight = chance * (1 - chance)
-            for one, other, sign in ((first, first, 1), (second, second, 1), (first, second, -1), (second, first, -1)):
-                np.add.at(curve, (one, other), sign * weight)
-            step = np.linalg.solve(curve, slope) if len(self.names) else slope
+            chance = 1 / (1 + np.exp(-sides @ self.mean))
+            slope = sides.T @ (won - chance) - self.mean / SPREAD**2
+            curve = sides.T @ (sides * (chance * (1 - chance))[:, None]) + np.eye(len(self.names)) / SPREAD**2
+            step = np.linalg.solve(curve, slope)
             self.mean = self.mean + step
-            if not len(step) or float(np.abs(step).max()) < ENOUGH:
+            if np.abs(step).max(initial=0) < ENOUGH:
                 break
-        self.covariance = np.linalg.inv(curve) if len(self.names) else curve
+        self.covariance = np.linalg.inv(curve)
 
     def preferences(self) -> Mapping[str, float]:
         """By name, the probability (0..1) that it is found better than one of middling strength."""
