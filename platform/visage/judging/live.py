@@ -1,11 +1,11 @@
 """What two models' self-checks say of the same kind of requests: their difference, and how sure it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from visage.judging.bootstrap import bounds
-from visage.judging.metrics import Estimate, Numbers
+from visage.judging.metrics import Estimate, Numbers, bounds
 
 # Requests, of each side, below which nothing is said of a difference.
 REQUESTS = 50
@@ -36,26 +36,21 @@ class Difference:
         return "lower" if self.difference.high < 0 else "no difference shown"
 
 
-def paired(champion: Numbers, challenger: Numbers, seed: int = 0) -> Difference:
+def paired(champion: Numbers, challenger: Numbers) -> Difference:
     """Both models' values of the same requests, N each, resampled as pairs."""
-    changes = challenger - champion
-    spread = _means(changes, seed) if len(changes) >= REQUESTS else None
-    return _difference(champion, challenger, spread)
+    return _difference(champion, challenger, lambda: _means(challenger - champion, 0))
 
 
-def unpaired(champion: Numbers, challenger: Numbers, seed: int = 0) -> Difference:
+def unpaired(champion: Numbers, challenger: Numbers) -> Difference:
     """Values of different requests, dealt out by chance, N and M; both sides are resampled by themselves."""
-    spread = None
-    if min(len(champion), len(challenger)) >= REQUESTS:
-        spread = _means(challenger, seed) - _means(champion, seed + 1)
-    return _difference(champion, challenger, spread)
+    return _difference(champion, challenger, lambda: _means(challenger, 0) - _means(champion, 1))
 
 
-def _difference(champion: Numbers, challenger: Numbers, spread: Numbers | None) -> Difference:
+def _difference(champion: Numbers, challenger: Numbers, spread: Callable[[], Numbers]) -> Difference:
     here, there = (float(values.mean()) if len(values) else None for values in (champion, challenger))
     estimate = None
-    if spread is not None and here is not None and there is not None:
-        estimate = Estimate(there - here, *bounds(spread, there - here))
+    if here is not None and there is not None and min(len(champion), len(challenger)) >= REQUESTS:
+        estimate = Estimate(there - here, *bounds(spread(), there - here))
     return Difference(here, there, len(champion), len(challenger), estimate)
 
 
