@@ -4,8 +4,8 @@ import io
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from visage.errors import UserError
 
@@ -44,7 +44,7 @@ class Sheeted:
                 raise ValueError("more pixels than a sheet has")
             self.image = opened.convert("RGB")
             self.cells = Cells.model_validate_json(getattr(opened, "text", {}).get(CELLS, "")).root
-        except (OSError, ValueError, UnidentifiedImageError, ValidationError, SyntaxError):
+        except (OSError, ValueError, SyntaxError):
             raise UserError(
                 f"{name}: does not say which faces on it a model made, as an older Visage drew it; train it again."
             ) from None

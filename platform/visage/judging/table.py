@@ -151,17 +151,21 @@ def probe_notes(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _action_units(evaluation: Evaluation) -> "Table":
+def _columns(first: str, *others: str) -> "Table":
+    """A table of text on the left and figures on the right of it, by their headings."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    grid = Table(first, box=SIMPLE_HEAD, padding=0)
+    for heading in others:
+        grid.add_column(heading, justify="right")
+    return grid
+
+
+def _action_units(evaluation: Evaluation) -> "Table":
     units = {name: found for name, found in (evaluation.action_units or {}).items() if name not in DRIVERLESS}
-    grid = Table(box=SIMPLE_HEAD, padding=0)
-    grid.add_column("AU")
-    for name in units:
-        grid.add_column(ROWS.get(name, name), justify="right")
-    if evaluation.alone:
-        grid.add_column("told alone", justify="right")
+    told = ["told alone"] if evaluation.alone else []
+    grid = _columns("AU", *(ROWS.get(name, name) for name in units), *told)
     shown = next(iter(units.values()))
     for unit in [*shown, *(one for one in evaluation.alone or {} if one not in shown)]:  # the rest: of no expression
         known = [found.get(unit) for found in units.values()]
@@ -185,15 +189,10 @@ def _figures(evaluation: Evaluation) -> "Iterator[Text | Table]":
 
 
 def _grid(evaluation: Evaluation, names: list[str]) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     rows = [evaluation.rows[name] for name in names]
     # Metrics go down, so that the table fits.
-    grid = Table(box=SIMPLE_HEAD, padding=0)
-    grid.add_column("", no_wrap=True)
-    for name in names:
-        grid.add_column(ROWS.get(name, name), justify="right")
+    grid = _columns("", *(ROWS.get(name, name) for name in names))
+    grid.columns[0].no_wrap = True
     for metric, heading, digits in METRICS:
         if any(metric in row.metrics for row in rows):
             cells = [shown(metric, row.metrics.get(metric), digits, evaluation.doubtful) for row in rows]
@@ -202,14 +201,8 @@ def _grid(evaluation: Evaluation, names: list[str]) -> "Table":
 
 
 def _confusion(evaluation: Evaluation) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     names = [name for name in COMPARED if name in evaluation.rows]
-    grid = Table(box=SIMPLE_HEAD, padding=0)
-    grid.add_column("target")
-    for expression in evaluation.expressions:
-        grid.add_column(expression[:5], justify="right")
+    grid = _columns("target", *(expression[:5] for expression in evaluation.expressions))
     for target, expression in enumerate(evaluation.expressions):
         percent = [percentages(evaluation.rows[name].confusion[target]) for name in names]
         grid.add_row(expression, *("/".join(cells) for cells in zip(*percent, strict=True)))
@@ -223,18 +216,12 @@ def percentages(counts: list[int]) -> list[str]:
 
 
 def _groups(evaluation: Evaluation) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    names = [name for name in COMPARED if name in evaluation.rows]
-    grid = Table(box=SIMPLE_HEAD, padding=0)
-    grid.add_column("group")
-    for heading in ("people", "score", "identity", "expression"):
-        grid.add_column(heading, justify="right")
+    names, metrics = [name for name in COMPARED if name in evaluation.rows], ("score", "identity", "expression")
+    grid = _columns("group", "people", *metrics)
     for name, group in evaluation.groups.items():
         cells = [
             " / ".join(shown(metric, group.rows.get(row, {}).get(metric), 3, evaluation.doubtful)[0] for row in names)
-            for metric in ("score", "identity", "expression")
+            for metric in metrics
         ]
         grid.add_row(name, f"{group.people}{' !' if group.people < FEW else ''}", *cells)
     return grid
