@@ -121,7 +121,8 @@ def natural_check(generator: "Network", request: Request, faces: "FaceSet", imag
     """
     import torch
 
-    from visage.judging.networks.natural import BATCH, fit_natural
+    from visage.judging.networks.fit import BATCH
+    from visage.judging.networks.natural import fit_natural
     from visage.models.pixels import as_pixels
 
     random, parts = np.random.default_rng(seed), []

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visage.judging.networks.fit import seeded
+from visage.judging.networks.fit import BATCH, descend, seeded
 from visage.models.identity import resized
 from visage.models.judges import NaturalCheck
 from visage.models.pixels import as_input, as_pixels
@@ -19,7 +19,7 @@ from visage.models.pixels import as_input, as_pixels
 REAL = 0.25  # of the undamaged faces of a batch
 WORST = 0.05  # of the validation people's faces are called damaged
 CAUGHT = 0.5  # of these, damaged, so many must be called so, or the check tells too little to be carried
-BATCH, RATE, DECAY = 32, 4e-3, 0.05
+RATE = 4e-3
 SEEN = 0.1, 0.004  # a damage by less than so much of the range, or in fewer of the pixels, is none
 
 # As shares of the face's side: the damaged rectangle, its middle, and how far colours or pixels move.
@@ -45,26 +45,23 @@ def fit_natural(learnt: Tensor, real: Tensor, held: Tensor, images: int, seed: i
     """Train the check to tell faces from the same faces damaged. learnt, held: a generator's faces of the people it
     knows and of others, real: real ones, uint8 N,3,S,S. images: to be seen, half of them damaged."""
     order, random = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    steps, few = images // (2 * BATCH), int(BATCH * REAL)
+    few = int(BATCH * REAL)
     learnt, real, held = (_small(part) for part in (learnt, real, held))
     top, bottom, left, right = NaturalCheck.BOX
+
+    def loss() -> Tensor:
+        parts = ((learnt, BATCH - few), (real, few))
+        whole = as_input(torch.cat([part[order.integers(len(part), size=n)] for part, n in parts]))
+        harmed = damaged(whole, random)
+        counts = torch.cat([torch.ones(BATCH), _differs(whole, harmed).float()])
+        told = torch.arange(2 * BATCH) < BATCH
+        logits = network.logits(_mouths(torch.cat([whole, harmed]), random))
+        return F.binary_cross_entropy_with_logits(logits, told.float(), counts, reduction="sum") / counts.sum()
+
     with seeded(seed):  # first weights and dropout know the global state only
-        network = NaturalCheck().train()
-        optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1, pct_start=0.15)
-        for _ in range(steps):
-            parts = ((learnt, BATCH - few), (real, few))
-            whole = as_input(torch.cat([part[order.integers(len(part), size=n)] for part, n in parts]))
-            harmed = damaged(whole, random)
-            counts = torch.cat([torch.ones(BATCH), _differs(whole, harmed).float()])
-            told = torch.arange(2 * BATCH) < BATCH
-            logits = network.logits(_mouths(torch.cat([whole, harmed]), random))
-            value = F.binary_cross_entropy_with_logits(logits, told.float(), counts, reduction="sum") / counts.sum()
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            optimiser.step()
-            schedule.step()
-    network.eval().requires_grad_(False)
+        network = NaturalCheck()
+        descend(network, loss, images // (2 * BATCH), RATE)
+    network.requires_grad_(False)
     with torch.inference_mode():
         whole = as_input(held)
         network.head.bias.sub_(network.logits(whole[:, :, top:bottom, left:right]).quantile(WORST))
