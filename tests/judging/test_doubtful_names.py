@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from visage.faces.faceset import FaceSet
-from visage.judging.networks.doubtful_names import doubts
-from visage.judging.networks.train import FaceNetworks, apply, resized
+from visage.judging.networks.reach import apply, doubts
+from visage.judging.networks.train import FaceNetworks, resized
 
 Judged = tuple[FaceSet, FaceNetworks]
 

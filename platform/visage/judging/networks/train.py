@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ from visage.config.experiment import Judge
 from visage.errors import UserError
 from visage.faces.align import inner_face_mask
 from visage.faces.faceset import FaceSet
-from visage.infra.files import locked
+from visage.infra.files import locked, replace_folder
 from visage.infra.remote_store import Store
-from visage.judging.networks.doubtful_names import Doubts, doubts
-from visage.judging.networks.fit import Tick, fit_check, seeded
+from visage.judging.networks.fit import fit_check, seeded
 from visage.judging.networks.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.networks.outside import as_asked, choose, outside_judges
-from visage.judging.networks.reach import apply, reached
+from visage.judging.networks.reach import Doubts, apply, doubts, reached
 from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
 from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
@@ -170,16 +170,10 @@ def _train(
     who, expression = torch.from_numpy(identity), torch.from_numpy(faces.expression[learn])
     seeds = [judge.seed * SEEDS + place for place in range(SEEDS)]
 
-    def tell(name: str) -> Tick | None:
-        return (lambda step, steps: progress(name, step, steps)) if progress else None
-
-    def inner(side: int) -> Tensor:
-        return torch.from_numpy(inner_face_mask(side))
-
     dimensions = dimensions_for(len(people))
-    identity_judge = IdentityJudge(inner(IdentityJudge.SIDE), dimensions)
+    identity_judge = IdentityJudge(torch.from_numpy(inner_face_mask(IdentityJudge.SIDE)), dimensions)
     expression_judge = ExpressionJudge(faces.expressions)
-    encoder = CompactEncoder(inner(CompactEncoder.SIDE), dimensions)
+    encoder = CompactEncoder(torch.from_numpy(inner_face_mask(CompactEncoder.SIDE)), dimensions)
     with seeded(seeds[3]):
         check = ExpressionCheck(faces.expressions)
     for network in (identity_judge, expression_judge, check):
@@ -189,11 +183,10 @@ def _train(
     fit_identity(identity_judge, pictures, who, judge.images, seeds[0])
     fit_expression_judge(expression_judge, pictures, expression, judge.images, seeds[1])
     fit_identity(encoder, pictures, who, judge.images, seeds[ENCODER_SEED])
-    fit_check(check, pictures, expression, judge.images // 2, seeds[3], tell("check"))
+    fit_check(check, pictures, expression, judge.images // 2, seeds[3], progress and partial(progress, "check"))
     fit_expression_judge(reader, pictures, expression, judge.images, seeds[1])
     fitted = (identity_judge, expression_judge, encoder, check, reader)
-    trained: dict[str, nn.Module] = dict(zip(NAMES, fitted, strict=True))
-    networks = {name: network.eval() for name, network in trained.items()}
+    networks: dict[str, nn.Module] = dict(zip(NAMES, fitted, strict=True))
     real = resized(faces, hold), faces.identity[hold], faces.expression[hold]
     compared = choose(networks, outside, judge, *real)
     return networks, {**reached(networks, *real), **compared}
@@ -214,7 +207,7 @@ def _store(
     folder: Path, networks: dict[str, nn.Module], report: dict[str, float], doubtful: Doubts, wanted: dict[str, Any]
 ) -> None:
     """All into a new folder that then takes the place of the old one, so that no reader sees half of it."""
-    fresh, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
         fresh.mkdir()
         files = {}
@@ -230,12 +223,9 @@ def _store(
             "files": files,
         }
         (fresh / CARD).write_text(json.dumps(card, indent=2) + "\n")
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
+        replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _load(folder: Path, wanted: dict[str, Any], asked: str) -> FaceNetworks | None:

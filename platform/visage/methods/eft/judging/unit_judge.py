@@ -6,20 +6,19 @@ It is no network of the method, and stands beside the others of a face set, so t
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from visage.config.experiment import Judge
-from visage.errors import UserError
 from visage.faces.action_units import action_units
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.faces.split import READING
+from visage.infra.files import write_whole
 from visage.judging.networks.linear import fit_unit_judge
 from visage.judging.networks.train import resized
 from visage.models.judges import Trunk, UnitJudge
@@ -33,7 +32,7 @@ def unit_judge(faces: FaceSet, judge: Judge) -> UnitJudge:
     """The judge of `faces`, in eval mode, without gradients, on the CPU: the one in DIR, else newly fitted and stored.
 
     It reads `au_N` of all AUS, and `lopsided` and `turn` (degrees) where the face set knows them. Raises UserError
-    where the set knows no action units, or the folder cannot be written.
+    where the set knows no action units, and NotWritten.
     """
     values = _values(faces)
     names = list(values)
@@ -48,14 +47,8 @@ def unit_judge(faces: FaceSet, judge: Judge) -> UnitJudge:
         learn = np.concatenate([faces.part("train"), faces.part(READING)])
         known = torch.from_numpy(np.stack([value[learn] for value in values.values()], axis=1))
         fit_unit_judge(network, resized(faces, learn), known, judge.images, judge.seed)
-        part = path.with_name(f".{FILE}.{os.getpid()}")
-        try:
-            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, part, {"judge": text})
-            os.replace(part, path)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: cannot be written ({error}); make room there or make it writable.") from None
-        finally:
-            part.unlink(missing_ok=True)
+        weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+        write_whole(path, save(weights, {"judge": text}))
     return network.eval().requires_grad_(False)
 
 
