@@ -34,6 +34,12 @@ class Adversarial(Section):
     )
 
 
+class Extension(Section):
+    """A part of a loss that the published method is without: off by default."""
+
+    weight: Weight = 0.0
+
+
 class Triplet(Section):
     weight: Weight = 1.0
     margin: float = Field(

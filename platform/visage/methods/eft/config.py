@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from visage.config.data import Section
-from visage.config.method import Adversarial, FaceSynthesis, Triplet, Weight
+from visage.config.method import Adversarial, Extension, FaceSynthesis, Triplet, Weight
 from visage.config.method import Loss as AnyLoss
 
 
@@ -53,11 +53,9 @@ class FeatureAdversarial(Section):
     weight: Weight = 1.2
 
 
-class FeaturePaired(Section):
+class FeaturePaired(Extension):
     """(extension) with method.basis: how far apart the AU-free features of two pictures of one person are, whatever
     units they show, over how far apart those of people are."""
-
-    weight: Weight = 0.0
 
 
 class Reconstruction(Section):

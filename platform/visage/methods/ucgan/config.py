@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from visage.config.data import Section
-from visage.config.method import Adversarial, FaceSynthesis, Triplet, Weight
+from visage.config.method import Adversarial, Extension, FaceSynthesis, Triplet, Weight
 from visage.config.method import Loss as AnyLoss
 
 
@@ -38,34 +38,24 @@ class Pixel(Section):
     change: Weight = Field(0.0, description="(extension) weighs each pixel by 1 + change * |target - input|")
 
 
-class FeatureMatching(Section):
+class FeatureMatching(Extension):
     """(extension) L1 distance of the discriminator's features of the real and the generated face."""
 
-    weight: Weight = 0.0
 
-
-class WrongInput(Section):
+class WrongInput(Extension):
     """(extension, GAN-CLS) the real face with another person's input: -log(1 - D(x_j, y | c))."""
 
-    weight: Weight = 0.0
 
-
-class Classification(Section):
+class Classification(Extension):
     """(extension, AC-GAN) a head of the discriminator reads the expression; the generator pays for it too."""
 
-    weight: Weight = 0.0
 
-
-class Perceptual(Section):
+class Perceptual(Extension):
     """(extension) L1 distance of the features of `triplet.embedding` for the real and the generated face."""
 
-    weight: Weight = 0.0
 
-
-class Smoothness(Section):
+class Smoothness(Extension):
     """(extension) with method.basis: how unlike the flow of its maps is from one pixel to the next."""
-
-    weight: Weight = 0.0
 
 
 class Loss(AnyLoss):
