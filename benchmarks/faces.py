@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from visage.faces.action_units import learning_faces
 from visage.faces.faceset import FaceSet
-from visage.judging.driver_pairs import Pairings
 from visage.judging.networks.fit import real_inputs
 from visage.judging.networks.train import FaceNetworks, apply, resized, stored_networks
+from visage.judging.pairs import Pairings
 from visage.judging.sheet import Sheet
 from visage.methods.eft.judging.drawn import drawn_exchanged
 from visage.methods.eft.networks.disentangler import Disentangler

@@ -10,7 +10,7 @@ from tests.faces.sets import data
 from visage.faces.faceset import PROTOTYPE, FaceSet
 from visage.faces.prepare import prepare_if_absent
 from visage.faces.synthetic import exchanged, picture_of
-from visage.judging.driver_pairs import Pairings
+from visage.judging.pairs import Pairings
 from visage.methods.eft.judging.drawn import drawn_exchanged
 
 

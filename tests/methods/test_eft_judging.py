@@ -13,10 +13,10 @@ from sklearn.metrics import f1_score
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.driver_pairs import at_rest, pairings
 from visage.judging.judges import Judges
 from visage.judging.metrics import score
 from visage.judging.networks.train import FaceNetworks
+from visage.judging.pairs import at_rest, pairings
 from visage.judging.results import Evaluation
 from visage.methods.eft.judging.agreement import (
     PRESENT,
@@ -76,7 +76,7 @@ def test_what_is_not_known_or_never_shown_does_not_count() -> None:
 
 def test_people_are_drawn_whole_and_the_first_row_is_everybody() -> None:
     _, _, people = numbers()
-    weights = weights_of(people, 50, 0)
+    weights = weights_of(people, 50)
     assert (weights[0] == 1).all()
     for name in set(people):
         own = weights[:, np.array(people) == name]
@@ -95,10 +95,10 @@ def test_the_mean_over_any_pairs_is_a_ratio_of_means(missed: list[float], driver
 
 def test_the_score_is_made_of_agreement_and_identity() -> None:
     columns = {"identity_similarity": np.full(4, 0.5), "au_agreement": agreement(np.full(4, 0.1), 0.4)}
-    found = transfer_estimates(columns, ["a", "a", "b", "b"], 20, 0)
+    found = transfer_estimates(columns, ["a", "a", "b", "b"], 20)
     assert found["au_agreement"].value == pytest.approx(0.75)
     assert found["score"].value == pytest.approx(0.6)
-    below = transfer_estimates(columns | {"au_agreement": np.full(4, -0.5)}, ["a", "a", "b", "b"], 20, 0)
+    below = transfer_estimates(columns | {"au_agreement": np.full(4, -0.5)}, ["a", "a", "b", "b"], 20)
     assert (below["au_agreement"].value, below["score"].value) == (-0.5, 0)
 
 

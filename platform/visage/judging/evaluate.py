@@ -1,7 +1,7 @@
 """Measure a generator on people it never saw, beside the real faces and the answers that need no generator."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ from visage.judging.fid import inception_distances
 from visage.judging.floors import mean_changes, mean_faces
 from visage.judging.frechet import Realism
 from visage.judging.intensity import intensity_curve
-from visage.judging.judges import BATCH, Generator, Judges, Seen
-from visage.judging.metrics import estimates
+from visage.judging.judges import Generator, Judges, Seen
+from visage.judging.metrics import Estimate, estimates
 from visage.judging.networks.train import FaceNetworks
-from visage.judging.pairs import NONE, Pairs, pairs, strangers
+from visage.judging.pairs import BATCH, NONE, Pairs, pairs, spread, strangers
 from visage.judging.results import Evaluation, FaceResult, Group, Row
 
 FIDELITY_PAIRS = 1_024  # ssim takes longer than all judges, and decides nothing
@@ -29,13 +29,10 @@ def quick(judges: Judges, generator: Generator, pairs: Pairs, realism: Realism |
 
     realism: adds `frechet`.
     """
-    seen, columns = [], []
-    for some, made in judges.generated(generator, pairs):
-        seen.append(judges.judge(made))
-        columns.append(judges.columns(seen[-1], some, some.reference))
+    seen, columns = judges.answers(generator, pairs)
     nobody = [""] * len(pairs)
-    found = {name: figure.value for name, figure in estimates(_joined(columns), nobody, resamplings=1).items()}
-    if realism and (distance := realism.distance(Seen.joined(seen).feature, pairs.target, nobody, 0, 0)):
+    found = {name: figure.value for name, figure in estimates(columns, nobody, resamplings=1).items()}
+    if realism and (distance := realism.distance(seen.feature, pairs.target, nobody, 0)):
         found[FRECHET] = distance.value
     return found
 
@@ -47,7 +44,6 @@ def evaluate(
     part: str = "test",
     *,
     bootstrap: int = 2_000,
-    seed: int = 0,
     device: str | torch.device = "cpu",
     inception: Path | None = None,
 ) -> Evaluation:
@@ -61,30 +57,64 @@ def evaluate(
     """
     judges = Judges(networks, faces, part, device)
     judges.refuse_chance()
-    asked = pairs(faces, part, seed=seed)
-    answers = [] if generator is None else [_made("model", judges, judges.generated(generator, asked), asked, seed)]
-    answers += _without_generator(judges, asked, seed)
+    asked = pairs(faces, part)
+    answers = [] if generator is None else [_made("model", judges, judges.generated(generator, asked), asked)]
+    answers += _without_generator(judges, asked)
     realism = Realism.of(*judges.training_features())
-    rows = {answer.name: _row(judges, answer, realism, bootstrap, seed) for answer in answers}
+    rows = {answer.name: _row(judges, answer, realism, bootstrap) for answer in answers}
     if inception:
         for name, distance in inception_distances(inception, judges, generator, asked).items():
             rows[name].metrics["fid"] = distance
+    return replace(
+        evaluation(judges, asked.input, rows),
+        groups=_groups(faces, [answer for answer in answers if answer.name in ("model", "real")], bootstrap),
+        intensity=None if generator is None else intensity_curve(judges, generator, asked, bootstrap),
+    )
+
+
+def evaluation(judges: Judges, inputs: np.ndarray, rows: dict[str, Row]) -> Evaluation:
+    """Rows with what the judges say of themselves. inputs: N pictures that faces were made of."""
+    faces, networks = judges.faces, judges.networks
     return Evaluation(
-        part=part,
+        part=judges.part,
         expressions=list(faces.expressions),
         faces_sha256=faces.sha256,
         networks=networks.sha256,
-        people=len(np.unique(faces.identity[asked.input])),
-        pairs=len(asked),
+        people=len(np.unique(faces.identity[inputs])),
+        pairs=len(inputs),
         judges=judges.accuracy,
         verification=judges.identity,
         report=networks.report,
         judged_by=networks.judged_by,
         warnings=judges.warnings(),
         rows=rows,
-        groups=_groups(faces, [answer for answer in answers if answer.name in ("model", "real")], bootstrap, seed),
-        intensity=None if generator is None else intensity_curve(judges, generator, asked, bootstrap, seed),
     )
+
+
+def row(
+    faces: FaceSet, seen: Seen, columns: Mapping[str, np.ndarray], metrics: dict[str, Estimate], *, inputs: np.ndarray,
+    kinds: np.ndarray, targets: Sequence[str], probability: str, realism: Realism | None, bootstrap: int,
+) -> Row:  # fmt: skip
+    """The row of N faces. inputs: the pictures that they were made of. kinds: the expressions that they are to show.
+    targets, and the column `probability`: what `FaceResult` holds under these names."""
+    people = faces.identity[inputs]
+    results = [
+        FaceResult(
+            identity=str(people[k]),
+            input=str(faces.path[inputs[k]]),
+            target=str(targets[k]),
+            similarity=float(columns["identity_similarity"][k]),
+            probability=float(columns[probability][k]),
+            verified=bool(columns["identity"][k]),
+            correct=bool(columns["expression"][k]),
+        )
+        for k in range(len(inputs))
+    ]
+    if realism and (distance := realism.distance(seen.feature, kinds, people, bootstrap)):
+        metrics[FRECHET] = distance
+    confusion = np.zeros((len(faces.expressions),) * 2, int)
+    np.add.at(confusion, (kinds, seen.probability.argmax(1)), 1)
+    return Row(metrics, len(np.unique(people)), len(inputs), confusion.tolist(), results)
 
 
 @dataclass(frozen=True)
@@ -97,37 +127,36 @@ class Answer:
     columns: dict[str, np.ndarray]
 
 
-def _made(name: str, judges: Judges, made_of: Iterable[tuple[Pairs, Tensor]], asked: Pairs, seed: int) -> Answer:
+def _made(name: str, judges: Judges, made_of: Iterable[tuple[Pairs, Tensor]], asked: Pairs) -> Answer:
     """made_of: batch by batch some of the pairs, and the faces that were made of them."""
-    seen, columns = [], []
-    compared = _compared(len(asked), seed)
+    seen, fidelity = [], []
+    compared = _compared(len(asked))
     for start, (some, made) in zip(range(0, len(asked), BATCH), made_of, strict=True):
-        found = judges.judge(made)
-        seen.append(found)
+        seen.append(judges.judge(made))
         places = np.flatnonzero(compared[start : start + BATCH])
-        fidelity = judges.fidelity(made[torch.from_numpy(places).to(made.device)], some.take(places))
-        columns.append(judges.columns(found, some, some.reference) | _spread(fidelity, places, len(some)))
-    return Answer(name, asked, Seen.joined(seen), _joined(columns))
+        fidelity.append(judges.fidelity(made[torch.from_numpy(places).to(made.device)], some.take(places)))
+    return _answer(name, judges, asked, Seen.joined(seen), fidelity)
 
 
-def _compared(pairs: int, seed: int) -> np.ndarray:
+def _answer(name: str, judges: Judges, pairs: Pairs, seen: Seen, fidelity: list[dict[str, np.ndarray]]) -> Answer:
+    """fidelity: in parts, of the pairs that are compared."""
+    places = np.flatnonzero(_compared(len(pairs)))
+    columns = judges.columns(seen, pairs, pairs.reference)
+    for metric in fidelity[0]:
+        columns[metric] = spread(np.concatenate([part[metric] for part in fidelity]), places, len(pairs))
+    return Answer(name, pairs, seen, columns)
+
+
+def _compared(pairs: int) -> np.ndarray:
     """bool N: the pairs that are compared pixel by pixel, at most FIDELITY_PAIRS."""
-    return np.random.default_rng(seed).permutation(pairs) < FIDELITY_PAIRS
+    return np.random.default_rng(0).permutation(pairs) < FIDELITY_PAIRS
 
 
-def _spread(columns: dict[str, np.ndarray], places: np.ndarray, length: int) -> dict[str, np.ndarray]:
-    """The columns' values at these places of as many, NaN elsewhere."""
-    found = {name: np.full(length, np.nan) for name in columns}
-    for name, column in columns.items():
-        found[name][places] = column
-    return found
-
-
-def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
+def _without_generator(judges: Judges, asked: Pairs) -> list[Answer]:
     """The rows that need no generator; of most the judges need no look at every pair: they know real faces already."""
     faces = judges.faces
     true = asked.take(np.flatnonzero(asked.truth != NONE))
-    other = strangers(faces, judges.part, asked, seed)
+    other = strangers(faces, judges.part, asked)
     met, other = asked.take(np.flatnonzero(other != NONE)), other[other != NONE]
     mean = mean_faces(faces).to(judges.device)
     found = []
@@ -136,44 +165,30 @@ def _without_generator(judges: Judges, asked: Pairs, seed: int) -> list[Answer]:
         found.append(Answer("real", true, seen, judges.columns(seen, true, true.real_reference)))
 
     def add(name: str, pairs: Pairs, seen: Seen, shown: Callable[[np.ndarray], Tensor]) -> None:
-        places = np.flatnonzero(_compared(len(pairs), seed))
+        places = np.flatnonzero(_compared(len(pairs)))
         batches = np.array_split(places, max(1, len(places) // BATCH))
-        fidelity = _joined([judges.fidelity(shown(some), pairs.take(some)) for some in batches])
-        columns = judges.columns(seen, pairs, pairs.reference) | _spread(fidelity, places, len(pairs))
-        found.append(Answer(name, pairs, seen, columns))
+        fidelity = [judges.fidelity(shown(some), pairs.take(some)) for some in batches]
+        found.append(_answer(name, judges, pairs, seen, fidelity))
 
     add("copy", asked, judges.seen.take(asked.input), lambda places: judges.pictures(asked.input[places]))
     add("mean_face", asked, judges.judge(mean).take(asked.target), lambda places: mean[asked.target[places]])
-    found.append(_made("mean_change", judges, mean_changes(judges, asked), asked, seed))
+    found.append(_made("mean_change", judges, mean_changes(judges, asked), asked))
     if len(met):
         add("wrong_person", met, judges.seen.take(other), lambda places: judges.pictures(other[places]))
     return found
 
 
-def _row(judges: Judges, answer: Answer, realism: Realism | None, bootstrap: int, seed: int) -> Row:
-    faces, pairs, columns = judges.faces, answer.pairs, answer.columns
-    people = faces.identity[pairs.input]
-    results = [
-        FaceResult(
-            identity=str(people[k]),
-            input=str(faces.path[pairs.input[k]]),
-            target=faces.expressions[pairs.target[k]],
-            similarity=float(columns["identity_similarity"][k]),
-            probability=float(columns["expression_probability"][k]),
-            verified=bool(columns["identity"][k]),
-            correct=bool(columns["expression"][k]),
-        )
-        for k in range(len(pairs))
-    ]
-    metrics = estimates(columns, people.tolist(), bootstrap, seed)
-    if realism and (distance := realism.distance(answer.seen.feature, pairs.target, people, bootstrap, seed)):
-        metrics[FRECHET] = distance
-    confusion = np.zeros((len(faces.expressions),) * 2, int)
-    np.add.at(confusion, (pairs.target, answer.seen.probability.argmax(1)), 1)
-    return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)
+def _row(judges: Judges, answer: Answer, realism: Realism | None, bootstrap: int) -> Row:
+    faces, pairs = judges.faces, answer.pairs
+    metrics = estimates(answer.columns, faces.identity[pairs.input], bootstrap)
+    targets = [faces.expressions[kind] for kind in pairs.target]
+    return row(
+        faces, answer.seen, answer.columns, metrics, inputs=pairs.input, kinds=pairs.target, targets=targets,
+        probability="expression_probability", realism=realism, bootstrap=bootstrap,
+    )  # fmt: skip
 
 
-def _groups(faces: FaceSet, answers: list[Answer], bootstrap: int, seed: int) -> dict[str, Group]:
+def _groups(faces: FaceSet, answers: list[Answer], bootstrap: int) -> dict[str, Group]:
     """One group for each word by which the face set describes its people, such as "female" of "white female"."""
     found = {}
     for word in sorted(
@@ -186,12 +201,8 @@ def _groups(faces: FaceSet, answers: list[Answer], bootstrap: int, seed: int) ->
                 continue
             columns = {name: column[own] for name, column in answer.columns.items()}
             names = faces.identity[answer.pairs.input[own]]
-            metrics = estimates(columns, names.tolist(), bootstrap, seed)
+            metrics = estimates(columns, names, bootstrap)
             rows[answer.name] = {name: metrics[name] for name in GROUP_METRICS}
             people, count = max(people, len(np.unique(names))), max(count, int(own.sum()))
         found[word] = Group(people, count, rows)
     return found
-
-
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

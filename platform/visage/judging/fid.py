@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from visage.errors import UserError, one_line
 from visage.judging.frechet import gaussian_distance
-from visage.judging.judges import BATCH, Generator, Judges
+from visage.judging.judges import Generator, Judges
 from visage.judging.metrics import Estimate
-from visage.judging.pairs import Pairs
+from visage.judging.pairs import BATCH, Pairs
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 FEATURE = "2048"  # the pooled features, as usual

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visage.faces.faceset import FaceSet
-from visage.judging.judges import BATCH, Judges
+from visage.judging.judges import Judges
 from visage.judging.pairs import Pairs
 from visage.models.pixels import as_input
 from visage.models.unet import face_window
@@ -36,8 +36,7 @@ def mean_changes(judges: Judges, asked: Pairs) -> Iterator[tuple[Pairs, Tensor]]
     mean = mean_faces(faces).to(judges.device)
     window = face_window(faces.size).to(judges.device)
     shown = np.isin(np.arange(len(faces.expressions)), faces.expression[faces.part("train")])
-    for start in range(0, len(asked), BATCH):
-        some = asked.take(np.arange(start, min(start + BATCH, len(asked))))
+    for some in asked.batches():
         own = faces.expression[some.input]
         known = torch.from_numpy(shown[own] & shown[some.target]).to(judges.device)
         change = (mean[some.target] - mean[own]) * known[:, None, None, None]

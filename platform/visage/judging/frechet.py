@@ -7,13 +7,11 @@ conditioned. So the values of one face set can be compared with each other, and 
 not with those of another face set.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from visage.judging.bootstrap import bounds, resampled
-from visage.judging.metrics import Estimate, Numbers
+from visage.judging.metrics import Estimate, Numbers, People, bounds, resampled
 
 COMPONENTS = 16
 FACES_PER_COMPONENT = 4
@@ -50,9 +48,7 @@ class Realism:
         }
         return cls(mean, whitened, references)
 
-    def distance(
-        self, features: np.ndarray, target: np.ndarray, people: Sequence[str], resamplings: int, seed: int
-    ) -> Estimate | None:
+    def distance(self, features: np.ndarray, target: np.ndarray, people: People, resamplings: int) -> Estimate | None:
         """The distance of faces to the real training faces of their target expression, the mean over the expressions.
 
         features: N,F. target, people: N. The 95 % interval is a bootstrap over people, at most 500 times; as a drawn
@@ -62,7 +58,7 @@ class Realism:
         projected = (np.asarray(features, np.float64) - self.mean) @ self.axes
         target = np.asarray(target)
         names, owner = np.unique(np.asarray(people), return_inverse=True)
-        weights = resampled(len(names), min(resamplings, RESAMPLINGS), seed)
+        weights = resampled(len(names), min(resamplings, RESAMPLINGS))
         found = []
         for kind, (mean, covariance) in self.references.items():
             shown = target == kind

@@ -1,7 +1,8 @@
 """The judges of a face set at work: what they say of real faces and of made ones, and whether they can be trusted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,30 +21,22 @@ from visage.judging.metrics import (
 )
 from visage.judging.networks.fit import real_inputs
 from visage.judging.networks.train import FaceNetworks, resized
-from visage.judging.pairs import NONE, Pairs, check_people
+from visage.judging.pairs import BATCH, NONE, Pairs, Rows, check_people, spread
 from visage.judging.results import RELIABLE
 from visage.models.condition import conditions
 from visage.models.pixels import as_input
 
-BATCH = 64
 FEW = 5  # people below whom an interval over them tells nothing
 Generator = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Rows):
     """What the judges say of N faces. embedding: N,D unit vectors. probability: N,K. feature: N,F, for `frechet`."""
 
     embedding: np.ndarray
     probability: np.ndarray
     feature: np.ndarray
-
-    def take(self, places: np.ndarray) -> "Seen":
-        return Seen(self.embedding[places], self.probability[places], self.feature[places])
-
-    @classmethod
-    def joined(cls, parts: "Sequence[Seen]") -> "Seen":
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
 class Judges:
@@ -74,18 +67,13 @@ class Judges:
         self._expression = networks.expression_judge.to(self.device)
         check_people(faces, part, paired=paired)
         members = faces.part(part)
-        own = self.judge_all(lambda places: self.pictures(members[places]), len(members))
-        self.seen = Seen(*(self._spread(members, value) for value in (own.embedding, own.probability, own.feature)))
+        batches = np.split(members, range(BATCH, len(members), BATCH))
+        own = Seen.joined([self.judge(self.pictures(some)) for some in batches])
+        self.seen = Seen(*(spread(values, members, len(faces.identity)) for values in vars(own).values()))
         genuine, impostors = genuine_and_impostors(own.embedding, faces.identity[members])
         self.identity: Verification = verification(genuine, impostors, false_accept_rate(len(impostors)))
         self._right = own.probability.argmax(1) == faces.expression[members]
         self.accuracy = {"identity": self.identity.true_accept_rate, "expression": float(self._right.mean())}
-
-    def _spread(self, members: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values of the part's faces as an array over the whole set."""
-        table = np.full((len(self.faces.identity), values.shape[1]), np.nan)
-        table[members] = values
-        return table
 
     def pictures(self, indexes: np.ndarray) -> Tensor:
         """Real faces as networks want them: N,3,S,S in [-1, 1], on the judges' device."""
@@ -99,21 +87,16 @@ class Judges:
         pooled = self._identity.pooled(features)
         return Seen(*(value.cpu().numpy() for value in (embedding, probability, pooled)))
 
-    def judge_all(self, faces: Callable[[np.ndarray], Tensor], count: int) -> Seen:
-        """What they say of `count` faces, of which faces(places) gives some."""
-        return Seen.joined([self.judge(faces(np.arange(at, min(at + BATCH, count)))) for at in range(0, count, BATCH)])
-
     def training_features(self) -> tuple[np.ndarray, np.ndarray]:
         """Features N,F of the real training faces, and their expressions N: what `frechet` is measured from."""
         train = self.faces.part("train")
-        pictures = resized(self.faces, train)
-        seen = self.judge_all(lambda places: as_input(pictures[places].to(self.device)), len(train))
+        batches = resized(self.faces, train).split(BATCH)
+        seen = Seen.joined([self.judge(as_input(some.to(self.device))) for some in batches])
         return seen.feature, self.faces.expression[train]
 
     def generated(self, generator: Generator, pairs: Pairs, intensity: float = 1.0) -> Iterator[tuple[Pairs, Tensor]]:
         """Batch by batch: some of the pairs, and the faces that `generator` makes of them."""
-        for start in range(0, len(pairs), BATCH):
-            some = pairs.take(np.arange(start, min(start + BATCH, len(pairs))))
+        for some in pairs.batches():
             target = torch.from_numpy(some.target).to(self.device)
             with torch.inference_mode():
                 condition = conditions(self.faces.expressions, target, intensity)
@@ -136,22 +119,28 @@ class Judges:
             "true_change": truth - before,
         }
 
+    def answers(self, generator: Generator, pairs: Pairs, intensity: float = 1.0) -> tuple[Seen, dict[str, np.ndarray]]:
+        """What they say of all that `generator` makes of the pairs, and what it scores; see `columns`."""
+        seen = Seen.joined([self.judge(made) for _, made in self.generated(generator, pairs, intensity)])
+        return seen, self.columns(seen, pairs, pairs.reference)
+
     @torch.inference_mode()
     def fidelity(self, made: Tensor, pairs: Pairs) -> dict[str, np.ndarray]:
         """ssim, psnr (dB) and l1 (of 0..1) against the true face, NaN where there is none."""
         from torchmetrics.functional.image import structural_similarity_index_measure
 
-        found = {name: np.full(len(pairs), np.nan) for name in ("ssim", "psnr", "l1")}
         places = np.flatnonzero(pairs.truth != NONE)
-        if len(places):
-            a = (made[torch.from_numpy(places).to(made.device)].clamp(-1, 1) + 1) / 2
-            b = (self.pictures(pairs.truth[places]) + 1) / 2
-            ssim = structural_similarity_index_measure(a, b, reduction="none", data_range=1.0)
-            error = (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)  # 100 dB and not infinity for equal faces
-            found["ssim"][places] = ssim.cpu().numpy()  # type: ignore[union-attr]
-            found["psnr"][places] = (-10 * error.log10()).cpu().numpy()
-            found["l1"][places] = (a - b).abs().mean(dim=(1, 2, 3)).cpu().numpy()
-        return found
+        if not len(places):
+            return {name: np.full(len(pairs), np.nan) for name in ("ssim", "psnr", "l1")}
+        a = (made[torch.from_numpy(places).to(made.device)].clamp(-1, 1) + 1) / 2
+        b = (self.pictures(pairs.truth[places]) + 1) / 2
+        error = (a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)  # 100 dB and not infinity for equal faces
+        found: dict[str, Any] = {
+            "ssim": structural_similarity_index_measure(a, b, reduction="none", data_range=1.0),
+            "psnr": -10 * error.log10(),
+            "l1": (a - b).abs().mean(dim=(1, 2, 3)),
+        }
+        return {name: spread(values.cpu().numpy(), places, len(pairs)) for name, values in found.items()}
 
     def reliability(self) -> dict[str, Estimate]:
         """Accuracy of both judges on the part's real faces, with 95 % intervals over its people."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from visage.judging.bootstrap import Numbers, bounds, resampled
-
+Numbers = NDArray[np.float64]
+People = Sequence[str] | NDArray[np.str_]  # whose each of N values is
 Measured = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
@@ -65,21 +65,11 @@ def verification(genuine: Numbers, impostors: Numbers, allowed_rate: float = 0.0
     )
 
 
-def score(similarity: float | Numbers, probability: float | Numbers) -> float | Numbers:
+def score(similarity: float | Numbers, probability: float | Numbers) -> Numbers:
     """Harmonic mean of identity_similarity, negative values of which count as 0, and expression_probability."""
     similarity, probability = np.maximum(similarity, 0.0), np.maximum(probability, 0.0)
     total = similarity + probability
     return np.where(total > 0, 2 * similarity * probability / np.where(total > 0, total, 1), 0.0)[()]
-
-
-def expression_change(change: float | Numbers, true_change: float | Numbers) -> float | Numbers:
-    """The share of the true change that was made: mean(p(c|g) - p(c|x)) / mean(p(c|y) - p(c|x)), given both means.
-
-    A ratio of means and not a mean of ratios, for a true face that hardly differs from the input would rule the latter.
-    NaN where the judge sees no true change.
-    """
-    true = np.asarray(true_change)
-    return np.divide(change, true, out=np.full(true.shape, np.nan), where=true > 1e-3)[()]
 
 
 @dataclass(frozen=True)
@@ -91,66 +81,65 @@ class Estimate:
     high: Measured
 
 
+def resampled(count: int, resamplings: int, seed: int = 0) -> Numbers:
+    """The bootstrap over people: how often each of `count` counts, R+1,count. In the first row each once, which gives
+    the figure itself; then in `resamplings` draws of as many people with replacement, each with all their pairs, since
+    the pairs of one person are not independent."""
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamplings)
+    return np.vstack([np.ones(count), draws])
+
+
+def bounds(drawn: Numbers, figure: float) -> tuple[float, float]:
+    """The ends of the 95 % interval of a figure's draws, without those that gave none (NaN); else the figure."""
+    known = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (figure, figure)
+    return float(low), float(high)
+
+
 def interval(values: Numbers) -> Estimate:
     """The first of M values with the 95 % interval of the others."""
     return Estimate(float(values[0]), *bounds(values[1:], float(values[0])))
 
 
-def means_over_people(
-    columns: Mapping[str, Numbers], people: Sequence[str] | NDArray[np.str_], resamplings: int, seed: int
-) -> tuple[dict[str, float], dict[str, Numbers]]:
-    """The mean of each column over its pairs, and the same means in `resamplings` draws of as many people.
+def means_over_people(columns: Mapping[str, Numbers], people: People, resamplings: int) -> dict[str, Numbers]:
+    """The mean of each column over its pairs, and then the same in `resamplings` draws of people: R+1 each.
 
-    columns: N values each, NaN where a pair has none. People are drawn with replacement, with all their pairs, since
-    the pairs of one person are not independent. A column without any value is left out.
+    columns: N values each, NaN where a pair has none. A column without any value is left out.
     """
     names, owner = np.unique(np.asarray(people), return_inverse=True)
-    weights = resampled(len(names), resamplings, seed)[1:]
-    value, spread = {}, {}
+    weights = resampled(len(names), resamplings)[1:]
+    found = {}
     for name, column in columns.items():
         known = ~np.isnan(column)
         if not known.any():
             continue
         sums = np.bincount(owner[known], column[known], len(names))
         counts = np.bincount(owner[known], minlength=len(names)).astype(float)
-        value[name] = float(sums.sum() / counts.sum())
         drawn = weights @ counts
-        spread[name] = np.divide(weights @ sums, drawn, out=np.full(resamplings, np.nan), where=drawn > 0)
-    return value, spread
+        means = np.divide(weights @ sums, drawn, out=np.full(resamplings, np.nan), where=drawn > 0)
+        found[name] = np.append(sums.sum() / counts.sum(), means)
+    return found
 
 
-def estimates(
-    columns: Mapping[str, Numbers], people: Sequence[str], resamplings: int = 2_000, seed: int = 0
-) -> dict[str, Estimate]:
+def estimates(columns: Mapping[str, Numbers], people: People, resamplings: int) -> dict[str, Estimate]:
     """All metrics of a row with 95 % bootstrap intervals over people, from values of single pairs.
 
     columns, of N pairs each: identity, identity_similarity, expression, expression_probability and, where a pair has
     a true face, change and true_change (of the probability), ssim, psnr, l1; NaN where a pair has no value.
-    Adds score and expression_change, which are made of means and not means of values.
+    Adds score, and expression_change, the share of the true change that was made: mean(p(c|g) - p(c|x)) / mean(p(c|y) -
+    p(c|x)), a ratio of means and no mean of ratios, which a true face that hardly differs from the input would rule. It
+    is left out where the judge sees no true change.
     """
-    value, spread = means_over_people(columns, people, resamplings, seed)
-    value, spread = dict(_derived(value)), dict(_derived(spread))  # type: ignore[arg-type]
-    return {name: _estimate(figure, spread[name]) for name, figure in value.items()}
-
-
-def interval_over_people(
-    column: Numbers, people: Sequence[str] | NDArray[np.str_], resamplings: int = 2_000, seed: int = 0
-) -> Estimate:
-    """The mean of one column of N values, one person's each, as in `estimates`; NaN where there is none."""
-    value, spread = means_over_people({"": column}, people, resamplings, seed)
-    return _estimate(value[""], spread[""]) if value else Estimate(float("nan"), float("nan"), float("nan"))
-
-
-def _estimate(figure: float | Numbers, drawn: float | Numbers) -> Estimate:
-    return Estimate(float(figure), *bounds(np.asarray(drawn), float(figure)))
-
-
-def _derived(means: Mapping[str, float] | Mapping[str, Numbers]) -> Mapping[str, float | Numbers]:
-    """`means` with score and expression_change in place of what they are made of."""
-    found: dict[str, float | Numbers] = {k: v for k, v in means.items() if k not in ("change", "true_change")}
+    means = means_over_people(columns, people, resamplings)
+    found = {name: mean for name, mean in means.items() if name not in ("change", "true_change")}
     found["score"] = score(means["identity_similarity"], means["expression_probability"])
-    if "true_change" in means:
-        share = expression_change(means["change"], means["true_change"])
-        if not np.isnan(share).all():
-            found["expression_change"] = share
-    return found
+    if "true_change" in means and means["true_change"][0] > 1e-3:
+        true = means["true_change"]
+        found["expression_change"] = np.divide(means["change"], true, out=np.full_like(true, np.nan), where=true > 1e-3)
+    return {name: interval(values) for name, values in found.items()}
+
+
+def interval_over_people(column: Numbers, people: People, resamplings: int = 2_000) -> Estimate:
+    """The mean of one column of N values, one person's each, as in `estimates`; NaN where there is none."""
+    means = means_over_people({"": column}, people, resamplings)
+    return interval(means[""]) if means else Estimate(float("nan"), float("nan"), float("nan"))

@@ -1,18 +1,49 @@
 """What to generate for a judgement, and what to hold it against."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.sampling import by_person, of_sitting
+from visage.models.condition import NEUTRAL
 
 NONE = -1
+DRIVERS = 3  # of each source
+BATCH = 64
+
+
+class Rows:
+    """A dataclass of arrays of N rows each."""
+
+    def __len__(self) -> int:
+        return len(next(iter(vars(self).values())))
+
+    def take(self, places: np.ndarray) -> Self:
+        return type(self)(*(values[places] for values in vars(self).values()))
+
+    def batches(self) -> Iterator[Self]:
+        """All of it, BATCH rows at a time."""
+        for start in range(0, len(self), BATCH):
+            yield self.take(np.arange(start, min(start + BATCH, len(self))))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        return cls(*(np.concatenate(columns) for columns in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def spread(values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+    """As so many rows, the values at their places and NaN elsewhere."""
+    table = np.full((count, *values.shape[1:]), np.nan)
+    table[places] = values
+    return table
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Rows):
     """What to generate and what to hold it against; N pairs of pictures, as indexes into the face set.
 
     input: the face to change. target: the expression to give it, always another than its own. truth: the person's
@@ -26,11 +57,16 @@ class Pairs:
     reference: np.ndarray
     real_reference: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.input)
 
-    def take(self, places: np.ndarray) -> "Pairs":
-        return Pairs(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
+@dataclass(frozen=True)
+class Pairings(Rows):
+    """N pairs of pictures, as indexes into the face set. source: whose face. driver: another person with another
+    expression. reference: the picture that identity is measured against: another one of the source's person, and the
+    source itself where there is none."""
+
+    source: np.ndarray
+    driver: np.ndarray
+    reference: np.ndarray
 
 
 def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) -> Pairs:
@@ -65,10 +101,38 @@ def pairs(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) ->
                         found.append((picture, target, truth, reference, real))
     if not found:
         raise UserError(f"{faces.dir}: no {part} person has two expressions, so nothing can be judged; add pictures.")
-    table = np.array(found)
-    if limit is not None and limit < len(table):
-        table = table[np.sort(random.permutation(len(table))[:limit])]
-    return Pairs(*table.T)
+    return Pairs(*_limited(np.array(found), limit, random).T)
+
+
+def pairings(faces: FaceSet, part: str, limit: int | None = None, seed: int = 0) -> Pairings:
+    """Every picture of the part's people with DRIVERS others, drawn by `seed`; at most `limit` of them.
+
+    Raises UserError when no two people show two expressions.
+    """
+    random = np.random.default_rng(seed)
+    members = faces.part(part)
+    found = []
+    for source in members.tolist():
+        own = faces.identity[members] == faces.identity[source]
+        others = members[~own & (faces.expression[members] != faces.expression[source])]
+        more = members[own & (members != source)]
+        if not len(others):
+            continue
+        for driver in random.choice(others, min(DRIVERS, len(others)), replace=False):
+            found.append((source, int(driver), int(random.choice(more)) if len(more) else source))
+    if not found:
+        raise UserError(
+            f"{faces.dir}: the {part} part has no two people with two expressions, so no transfer can be judged; make "
+            "the face set with a larger share for it (data.shares), or add pictures."
+        )
+    return Pairings(*_limited(np.array(found), limit, random).T)
+
+
+def _limited(table: np.ndarray, limit: int | None, random: np.random.Generator) -> np.ndarray:
+    """At most so many of the rows, drawn, in their order."""
+    if limit is None or limit >= len(table):
+        return table
+    return table[np.sort(random.permutation(len(table))[:limit])]
 
 
 def check_people(faces: FaceSet, part: str, *, paired: bool = True) -> None:
@@ -84,12 +148,10 @@ def check_people(faces: FaceSet, part: str, *, paired: bool = True) -> None:
         pairs(faces, part, limit=1)
 
 
-def strangers(faces: FaceSet, part: str, pairs: Pairs, seed: int = 0) -> np.ndarray:
-    """For each pair the real face of another person of the part, with the target expression; -1 where there is none.
-
-    Drawn by `seed`; N indexes into the face set.
-    """
-    random = np.random.default_rng(seed)
+def strangers(faces: FaceSet, part: str, pairs: Pairs) -> np.ndarray:
+    """For each pair the real face of another person of the part, drawn, with the target expression: N indexes into the
+    face set; -1 where there is none."""
+    random = np.random.default_rng(0)
     members = faces.part(part)
     shown = {target: members[faces.expression[members] == target] for target in np.unique(pairs.target)}
     found = np.full(len(pairs), NONE)
@@ -98,4 +160,19 @@ def strangers(faces: FaceSet, part: str, pairs: Pairs, seed: int = 0) -> np.ndar
         others = others[faces.identity[others] != faces.identity[pairs.input[k]]]
         if len(others):
             found[k] = random.choice(others)
+    return found
+
+
+def at_rest(faces: FaceSet, pairs: Pairings) -> np.ndarray:
+    """For each source a neutral picture of its person, and not the reference where there is another; the source itself
+    where it is neutral, or the person has none. N indexes into the face set."""
+    found = pairs.source.copy()
+    if NEUTRAL not in faces.expressions:
+        return found
+    neutral = np.flatnonzero(faces.expression == faces.expressions.index(NEUTRAL))
+    own = {name: neutral[faces.identity[neutral] == name] for name in np.unique(faces.identity[found])}
+    for k, (source, reference) in enumerate(zip(pairs.source, pairs.reference, strict=True)):
+        shown = own[faces.identity[source]]
+        if len(shown) and source not in shown:
+            found[k] = next((picture for picture in shown if picture != reference), shown[0])
     return found

@@ -117,8 +117,8 @@ class Evaluation:
     report: dict[str, float]
     warnings: list[str]
     rows: dict[str, Row]
-    groups: dict[str, Group]
-    intensity: Intensity | None
+    groups: dict[str, Group] = field(default_factory=dict)
+    intensity: Intensity | None = None
     action_units: dict[str, dict[str, Agreement]] | None = None
     probes: dict[str, Estimate] | None = None
     labels: str = ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from visage.faces.faceset import FaceSet
 
     Columns = Mapping[str, np.ndarray]
+    Pictures = Callable[[np.ndarray], Tensor]
 
 PEOPLE, INTENSITIES = 2, (1.0, 0.5)  # of the examples: how much of every expression each person gets
 DRIVERS = ("happy", "surprise", "anger")  # what others show, whose expressions each person gets
@@ -45,12 +46,7 @@ class Request(ABC):
         """The command's words after `visage`; expression: a name to ask for."""
 
     @abstractmethod
-    def second(
-        self,
-        columns: "Columns",
-        pictures: "Callable[[np.ndarray], Tensor]",
-        expressions: Sequence[str],
-    ) -> "Tensor":
+    def second(self, columns: "Columns", pictures: "Pictures", expressions: Sequence[str]) -> "Tensor":
         """A generator's second input for N requests. columns: of N values each. pictures: the faces at some places, as
         N,3,S,S in [-1, 1]. expressions: K names, as the generator knows them. Returns conditions N,K, or N,3,S,S."""
 
@@ -77,12 +73,7 @@ class ByName(Request):
     def command(self, expression: str) -> str:
         return f"edit PHOTO --to {expression}"
 
-    def second(
-        self,
-        columns: "Columns",
-        pictures: "Callable[[np.ndarray], Tensor]",
-        expressions: Sequence[str],
-    ) -> "Tensor":
+    def second(self, columns: "Columns", pictures: "Pictures", expressions: Sequence[str]) -> "Tensor":
         import torch
 
         from visage.models.condition import conditions
@@ -121,12 +112,7 @@ class ByDriver(Request):
     def command(self, expression: str) -> str:
         return "transfer PHOTO --from DRIVER"
 
-    def second(
-        self,
-        columns: "Columns",
-        pictures: "Callable[[np.ndarray], Tensor]",
-        expressions: Sequence[str],
-    ) -> "Tensor":
+    def second(self, columns: "Columns", pictures: "Pictures", expressions: Sequence[str]) -> "Tensor":
         return pictures(columns["driver"])
 
     def examples(self, expressions: Sequence[str]) -> tuple[list[str], Asked]:
@@ -137,7 +123,7 @@ class ByDriver(Request):
         return ["neutral"] * PEOPLE + list(DRIVERS), Asked(np.repeat(np.arange(PEOPLE), count), columns)
 
     def of_people(self, faces: "FaceSet", part: str, limit: int, seed: int = 0) -> "tuple[Asked, np.ndarray]":
-        from visage.judging.driver_pairs import pairings
+        from visage.judging.pairs import pairings
 
         asked = pairings(faces, part, limit, seed)
         return Asked(asked.source, {"driver": asked.driver}), faces.expression[asked.driver]

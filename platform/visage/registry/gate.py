@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from visage.judging.bootstrap import resampled
 from visage.judging.choices import Share
-from visage.judging.metrics import Estimate, interval, score
+from visage.judging.metrics import Estimate, interval, resampled, score
 from visage.judging.table import ROWS
 from visage.registry.results import Results
 

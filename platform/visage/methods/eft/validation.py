@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from visage.judging.driver_pairs import pairings
+from visage.judging.pairs import pairings
 from visage.methods.eft.judging.judges import TransferJudges, quick_transfer
 from visage.methods.eft.judging.sheets import transfer_sheet
 from visage.models.precision import Precision, in_precision

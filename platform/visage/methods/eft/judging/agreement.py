@@ -1,18 +1,17 @@
 """How the action units of results agree with those of their drivers, as pure functions of numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from visage.faces.action_units import PRESENT
-from visage.judging.bootstrap import resampled
-from visage.judging.metrics import Estimate, Numbers, interval, means_over_people, score
+from visage.judging.metrics import Estimate, Numbers, People, interval, means_over_people, resampled, score
 
 
-def weights_of(people: Sequence[str] | np.ndarray, resamplings: int, seed: int) -> Numbers:
+def weights_of(people: People, resamplings: int) -> Numbers:
     """How often each of N pairs counts: in a first row each once, then in draws of as many people with replacement."""
     names, owner = np.unique(np.asarray(people), return_inverse=True)
-    return resampled(len(names), resamplings, seed)[:, owner]
+    return resampled(len(names), resamplings)[:, owner]
 
 
 def correlations(truth: Numbers, read: Numbers, weights: Numbers) -> Numbers:
@@ -54,12 +53,9 @@ def agreement(missed: Numbers, driverless: float) -> Numbers:
     return 1 - missed / max(driverless, 1e-9)
 
 
-def transfer_estimates(
-    columns: Mapping[str, Numbers], people: Sequence[str] | np.ndarray, resamplings: int, seed: int
-) -> dict[str, Estimate]:
+def transfer_estimates(columns: Mapping[str, Numbers], people: People, resamplings: int) -> dict[str, Estimate]:
     """Means of the columns over N pairs with 95 % intervals over people, and the score that is made of them: the
     harmonic mean of identity_similarity and au_agreement."""
-    value, spread = means_over_people(columns, people, resamplings, seed)
-    found = {name: interval(np.concatenate([[value[name]], spread[name]])) for name in value}
-    reached = [np.append(value[name], spread[name]) for name in ("identity_similarity", "au_agreement")]
-    return found | {"score": interval(np.asarray(score(*reached)))}
+    means = means_over_people(columns, people, resamplings)
+    means["score"] = score(means["identity_similarity"], means["au_agreement"])
+    return {name: interval(values) for name, values in means.items()}

@@ -11,7 +11,7 @@ from visage.faces.action_units import action_units
 from visage.faces.faceset import EXACT, FaceSet
 from visage.faces.facs import AUS
 from visage.faces.synthetic import drawn_with, exchanged
-from visage.judging.driver_pairs import Pairings
+from visage.judging.pairs import Pairings
 from visage.methods.eft.judging.judges import TransferJudges
 from visage.models.pixels import as_input
 

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visage.config.aims import FRECHET
 from visage.config.experiment import Judge
 from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
-from visage.judging.driver_pairs import Pairings, at_rest, pairings
+from visage.judging.evaluate import evaluation, row
 from visage.judging.frechet import Realism
-from visage.judging.judges import BATCH, Generator, Judges
+from visage.judging.judges import Generator, Judges
 from visage.judging.metrics import interval_over_people
 from visage.judging.networks.train import FaceNetworks
-from visage.judging.results import Alone, Evaluation, FaceResult, Row
+from visage.judging.pairs import BATCH, Pairings, at_rest, pairings
+from visage.judging.results import Alone, Evaluation, Row
 from visage.methods.eft.judging.drawn import drawn_alone, drawn_exchanged
 from visage.methods.eft.judging.judges import Read, TransferJudges
 from visage.methods.eft.judging.probes import probes
@@ -33,14 +33,12 @@ def evaluate_transfer(
     faces: FaceSet,
     networks: FaceNetworks,
     judge: Judge,
-    part: str = "test",
     *,
-    seed: int = 0,
     device: str | torch.device = "cpu",
     beside: Generator | None = None,
     unit_map: UnitMap | None = None,
 ) -> Evaluation:
-    """Judge `generator` on pairs of a part's people, each source with several drivers of other people.
+    """Judge `generator` on pairs of the test people, each source with several drivers of other people.
 
     Rows: model; copy, the source as it is; rest, a neutral picture of its person, see `at_rest`; its identity is
     measured against the source where it is itself the reference; constant, no picture, but the median action units of
@@ -50,9 +48,10 @@ def evaluate_transfer(
     N,3,S,S, conditions N,K), makes when it is told the class of the driver's expression. Intervals are 95 % over the
     sources' people. Raises JudgesRefused when a judge is no better than chance.
     """
-    judges = TransferJudges(Judges(networks, faces, part, device, paired=False), judge)
+    judges = TransferJudges(Judges(networks, faces, "test", device, paired=False), judge)
     judges.judges.refuse_chance()
-    pairs = pairings(faces, part, seed=seed)
+    pictures = judges.judges.pictures
+    pairs = pairings(faces, "test")
     realism = Realism.of(*judges.judges.training_features())
     copy, rest = judges.real.take(pairs.source), at_rest(faces, pairs)
     answers = {
@@ -67,62 +66,46 @@ def evaluate_transfer(
         answers["drawn"] = judges.read_made(drawn, pairs)
     if unit_map is not None:
         unit_map.to(device)
-        answers["units"] = _told_units(judges, generator, unit_map, pairs)
+
+        def told(some: Pairings) -> Tensor:  # what the labels do not say stays as in the source
+            asked = torch.from_numpy(judges.labels.values[some.driver]).to(judges.device)
+            return unit_map.told(generator, pictures(some.source), asked)
+
+        answers["units"] = judges.read_made(told, pairs)
     if beside is not None:
-        answers["named"] = _told(judges, beside, pairs)
+
+        def named(some: Pairings) -> Tensor:
+            shown = torch.from_numpy(faces.expression[some.driver]).to(judges.device)
+            return beside(pictures(some.source), conditions(faces.expressions, shown))
+
+        answers["named"] = judges.read_made(named, pairs)
     held = {"rest": replace(pairs, reference=np.where(rest == pairs.reference, pairs.source, pairs.reference))}
-    rows = {
-        name: _row(judges, held.get(name, pairs), read, realism, judge.bootstrap, seed)
-        for name, read in answers.items()
-    }
+    rows = {name: _row(judges, held.get(name, pairs), read, realism, judge.bootstrap) for name, read in answers.items()}
     rows["constant"] = _without_picture(rows["constant"])
-    return Evaluation(
-        part=part,
-        expressions=list(faces.expressions),
-        faces_sha256=faces.sha256,
-        networks=networks.sha256,
-        people=len(np.unique(faces.identity[pairs.source])),
-        pairs=len(pairs),
+    return replace(
+        evaluation(judges.judges, pairs.source, rows),
         judges=judges.accuracy,
-        verification=judges.judges.identity,
-        report=networks.report,
-        judged_by=networks.judged_by,
         warnings=judges.warnings(),
-        rows=rows,
-        groups={},
-        intensity=None,
         action_units={
-            name: judges.agreements(read, pairs, judge.bootstrap, seed)
+            name: judges.agreements(read, pairs, judge.bootstrap)
             for name, read in answers.items()
             if name != "constant"
         },
-        probes=probes(generator, judges, judge.bootstrap, seed),
+        probes=probes(generator, judges, judge.bootstrap),
         labels=judges.labels.source,
-        alone=None if unit_map is None else _alone(judges, generator, unit_map, judge.bootstrap, seed),
+        alone=None if unit_map is None else _alone(judges, generator, unit_map, judge.bootstrap),
     )
 
 
-def _told_units(judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, pairs: Pairings) -> Read:
-    """What the model makes of the sources, told the driver's labels; what they do not say stays as in the source."""
-
-    def make(some: Pairings) -> Tensor:
-        asked = torch.from_numpy(judges.labels.values[some.driver]).to(judges.device)
-        return unit_map.told(generator, judges.judges.pictures(some.source), asked)
-
-    return judges.read_made(make, pairs)
-
-
 @torch.inference_mode()
-def _alone(
-    judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, resamplings: int, seed: int
-) -> dict[str, Alone]:
+def _alone(judges: TransferJudges, generator: Disentangler, unit_map: UnitMap, resamplings: int) -> dict[str, Alone]:
     """Of each unit that the map and the labels know, by its number, over faces of the part: neutral ones where there
     are any, as other faces show further units already."""
     members, drawn = judges.faces.part(judges.part), drawn_alone(judges)
     if NEUTRAL in judges.faces.expressions:
         rest = members[judges.faces.expression[members] == judges.faces.expressions.index(NEUTRAL)]
         members = rest if len(rest) else members
-    chosen = np.sort(np.random.default_rng(seed).permutation(members)[:PICTURES])
+    chosen = np.sort(np.random.default_rng(0).permutation(members)[:PICTURES])
     people = judges.faces.identity[chosen]
     known = judges.labels.learnt & unit_map.known.cpu().numpy()
     inputs = [judges.judges.pictures(some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))]
@@ -136,45 +119,17 @@ def _alone(
             at.append(np.concatenate([judges.read(each).units for each in made]))
         moved = at[1] - at[0]
         others = np.abs(moved[:, known & (np.arange(len(AUS)) != place)]).mean(1)
-        own, rest = (interval_over_people(v, people, resamplings, seed) for v in (moved[:, place], others))
+        own, rest = (interval_over_people(v, people, resamplings) for v in (moved[:, place], others))
         found[str(AUS[place])] = Alone(own, rest, drawn.get(AUS[place]))
     return found
 
 
-def _told(judges: TransferJudges, generator: Generator, pairs: Pairings) -> Read:
-    """What a generator of expressions by name makes of the sources, told the class that the driver shows."""
-
-    def make(some: Pairings) -> Tensor:
-        target = torch.from_numpy(judges.faces.expression[some.driver]).to(judges.device)
-        return generator(judges.judges.pictures(some.source), conditions(judges.faces.expressions, target))
-
-    return judges.read_made(make, pairs)
-
-
-def _row(
-    judges: TransferJudges, pairs: Pairings, read: Read, realism: Realism | None, bootstrap: int, seed: int
-) -> Row:
-    faces, columns = judges.faces, judges.columns(read, pairs)
-    people = faces.identity[pairs.source]
-    results = [
-        FaceResult(
-            identity=str(people[k]),
-            input=str(faces.path[pairs.source[k]]),
-            target=str(faces.path[pairs.driver[k]]),
-            similarity=float(columns["identity_similarity"][k]),
-            probability=float(columns["au_agreement"][k]),
-            verified=bool(columns["identity"][k]),
-            correct=bool(columns["expression"][k]),
-        )
-        for k in range(len(pairs))
-    ]
-    confusion = np.zeros((len(faces.expressions),) * 2, int)
-    np.add.at(confusion, (faces.expression[pairs.driver], read.seen.probability.argmax(1)), 1)
-    metrics = judges.metrics(read, pairs, bootstrap, seed)
-    target = faces.expression[pairs.driver]
-    if realism and (distance := realism.distance(read.seen.feature, target, people, bootstrap, seed)):
-        metrics[FRECHET] = distance
-    return Row(metrics, len(np.unique(people)), len(pairs), confusion.tolist(), results)
+def _row(judges: TransferJudges, pairs: Pairings, read: Read, realism: Realism | None, bootstrap: int) -> Row:
+    faces, metrics = judges.faces, judges.metrics(read, pairs, bootstrap)
+    return row(
+        faces, read, judges.columns(read, pairs), metrics, inputs=pairs.source, kinds=faces.expression[pairs.driver],
+        targets=faces.path[pairs.driver], probability="au_agreement", realism=realism, bootstrap=bootstrap,
+    )  # fmt: skip
 
 
 def _without_picture(row: Row) -> Row:

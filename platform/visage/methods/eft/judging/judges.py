@@ -10,15 +10,14 @@ from torch import Tensor
 from visage.config.experiment import Judge
 from visage.faces.action_units import SOURCES, action_units
 from visage.faces.facs import AUS
-from visage.judging.driver_pairs import Pairings, at_rest
-from visage.judging.judges import BATCH, Judges, Seen
-from visage.judging.metrics import Estimate
+from visage.judging.judges import Generator, Judges, Seen
+from visage.judging.metrics import Estimate, interval
+from visage.judging.pairs import BATCH, Pairings, at_rest, spread
 from visage.judging.results import RELIABLE, Agreement
 from visage.methods.eft.judging.agreement import (
     agreement,
     correlations,
     f1_scores,
-    interval,
     mean_interval,
     transfer_estimates,
     weights_of,
@@ -26,26 +25,15 @@ from visage.methods.eft.judging.agreement import (
 from visage.methods.eft.judging.unit_judge import LOPSIDED, TURN, unit_judge
 
 TYPICAL = 1_024  # training pictures, at most, that the constant reading is made of
-Transfer = Callable[[Tensor, Tensor], Tensor]
-"""(sources N,3,S,S in [-1, 1], drivers N,3,S,S) -> faces N,3,S,S."""
 
 
 @dataclass(frozen=True)
-class Read:
+class Read(Seen):
     """What the judges say of N faces. units: N,U in 0..1; lopsided, turn (degrees): N, NaN where it is not read."""
 
-    seen: Seen
     units: np.ndarray
     lopsided: np.ndarray
     turn: np.ndarray
-
-    def take(self, places: np.ndarray) -> "Read":
-        return Read(self.seen.take(places), self.units[places], self.lopsided[places], self.turn[places])
-
-    @classmethod
-    def joined(cls, parts: "list[Read]") -> "Read":
-        numbers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("units", "lopsided", "turn"))
-        return cls(Seen.joined([part.seen for part in parts]), *numbers)
 
 
 class TransferJudges:
@@ -61,60 +49,51 @@ class TransferJudges:
         self.labels = action_units(self.faces)
         self.network = unit_judge(self.faces, judge).to(self.device)
         members = self.faces.part(self.part)
-        own = [self.read(judges.pictures(some)) for some in np.array_split(members, -(-len(members) // BATCH))]
-        self.real = self._spread(members, Read.joined(own))
+        own = [self._read(judges.pictures(some)) for some in np.array_split(members, -(-len(members) // BATCH))]
+        numbers = (np.concatenate(parts) for parts in zip(*own, strict=True))
+        whole = (spread(values, members, len(self.faces.identity)) for values in numbers)
+        self.real = Read(*vars(judges.seen).values(), *whole)
         learn = self.faces.part("train")
         some = learn[np.unique(np.linspace(0, len(learn) - 1, min(TYPICAL, len(learn))).astype(int))]
         batches = np.array_split(some, -(-len(some) // BATCH))
-        self.constant = np.median(np.concatenate([self.units(judges.pictures(each)) for each in batches]), axis=0)
+        self.constant = np.median(np.concatenate([self._read(judges.pictures(each))[0] for each in batches]), axis=0)
         truth, read = self.labels.values[members], self.real.units[members]
         found = correlations(truth[:, self.labels.known], read[:, self.labels.known], np.ones((1, len(members))))
         self.accuracy = {**judges.accuracy, "action_units": float(np.nanmean(found)) if found.size else float("nan")}
 
-    def _spread(self, members: np.ndarray, read: Read) -> Read:
-        def whole(values: np.ndarray) -> np.ndarray:
-            table = np.full((len(self.faces.identity), *values.shape[1:]), np.nan)
-            table[members] = values
-            return table
-
-        return Read(self.judges.seen, whole(read.units), whole(read.lopsided), whole(read.turn))
-
     @torch.inference_mode()
-    def _numbers(self, made: Tensor) -> dict[str, np.ndarray]:
-        return dict(zip(self.network.names, self.network(made).cpu().numpy().T, strict=True))
-
-    def units(self, made: Tensor) -> np.ndarray:
-        """The action units of faces N,3,H,W in [-1, 1]: N,U in 0..1."""
-        return _units(self._numbers(made))
+    def _read(self, made: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """units, lopsided and turn of faces, as of `Read`."""
+        numbers = dict(zip(self.network.names, self.network(made).cpu().numpy().T, strict=True))
+        units = np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
+        nothing = np.full(len(made), np.nan)
+        return units, numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing)
 
     def read(self, made: Tensor) -> Read:
         """What the judges say of faces N,3,H,W in [-1, 1]."""
-        numbers, nothing = self._numbers(made), np.full(len(made), np.nan)
-        return Read(
-            self.judges.judge(made), _units(numbers), numbers.get(LOPSIDED, nothing), numbers.get(TURN, nothing)
-        )
+        units, lopsided, turn = self._read(made)
+        return Read(**vars(self.judges.judge(made)), units=units, lopsided=lopsided, turn=turn)
 
     @torch.inference_mode()
     def read_made(self, make: Callable[[Pairings], Tensor], pairs: Pairings) -> Read:
         """What the judges say of the faces that `make` makes of the pairs, of some of them at a time."""
-        starts = range(0, len(pairs), BATCH)
-        some = (pairs.take(np.arange(start, min(start + BATCH, len(pairs)))) for start in starts)
-        return Read.joined([self.read(make(each).float()) for each in some])
+        return Read.joined([self.read(make(some).float()) for some in pairs.batches()])
 
-    def read_all(self, transfer: Transfer, pairs: Pairings) -> Read:
+    def read_all(self, transfer: Generator, pairs: Pairings) -> Read:
+        """The same of what `transfer` makes of sources and drivers, N,3,S,S in [-1, 1] each."""
         pictures = self.judges.pictures
         return self.read_made(lambda some: transfer(pictures(some.source), pictures(some.driver)), pairs)
 
     def columns(self, read: Read, pairs: Pairings) -> dict[str, np.ndarray]:
         """What results score, pair by pair, as `agreement.transfer_estimates` reads it."""
-        seen, real = read.seen, self.real
-        similarity = np.einsum("nd,nd->n", seen.embedding, real.seen.embedding[pairs.reference]).astype(float)
+        real = self.real
+        similarity = np.einsum("nd,nd->n", read.embedding, real.embedding[pairs.reference]).astype(float)
         wanted = self.faces.expression[pairs.driver]
         found = {
             "identity": (similarity > self.judges.identity.threshold).astype(float),
             "identity_similarity": similarity,
-            "expression": (seen.probability.argmax(1) == wanted).astype(float),
-            "expression_probability": seen.probability[np.arange(len(pairs)), wanted].astype(float),
+            "expression": (read.probability.argmax(1) == wanted).astype(float),
+            "expression_probability": read.probability[np.arange(len(pairs)), wanted].astype(float),
             "au_agreement": agreement(self._missed(read.units, pairs), self.driverless(pairs)),
         }
         if not np.isnan(read.turn).any():
@@ -132,12 +111,12 @@ class TransferJudges:
         answers = (real[pairs.source], real[at_rest(self.faces, pairs)], self.constant)
         return float(min(self._missed(units, pairs).mean() for units in answers))
 
-    def metrics(self, read: Read, pairs: Pairings, resamplings: int, seed: int = 0) -> dict[str, Estimate]:
+    def metrics(self, read: Read, pairs: Pairings, resamplings: int) -> dict[str, Estimate]:
         """All metrics of a row, with 95 % intervals over the sources' people."""
         people = self.faces.identity[pairs.source]
-        found = transfer_estimates(self.columns(read, pairs), people, resamplings, seed)
+        found = transfer_estimates(self.columns(read, pairs), people, resamplings)
         truth, known = self.labels.values[pairs.driver], self.labels.known
-        weights = weights_of(people, resamplings, seed)
+        weights = weights_of(people, resamplings)
         found["au_correlation"] = mean_interval(correlations(truth[:, known], read.units[:, known], weights))
         found["au_f1"] = mean_interval(f1_scores(truth[:, known], read.units[:, known], weights))
         fine = (self.faces.intensity[pairs.driver] != 1) | (self.faces.lopsided[pairs.driver] != 0)
@@ -149,9 +128,9 @@ class TransferJudges:
             found["lopsided_correlation"] = interval(correlations(sides, read.lopsided[:, None], weights)[:, 0])
         return found
 
-    def agreements(self, read: Read, pairs: Pairings, resamplings: int, seed: int = 0) -> dict[str, Agreement]:
+    def agreements(self, read: Read, pairs: Pairings, resamplings: int) -> dict[str, Agreement]:
         """Of each action unit by its number, those that the labels know."""
-        weights = weights_of(self.faces.identity[pairs.source], resamplings, seed)
+        weights = weights_of(self.faces.identity[pairs.source], resamplings)
         truth = self.labels.values[pairs.driver]
         pearson, f1 = (f(truth, read.units, weights) for f in (correlations, f1_scores))
         return {
@@ -173,11 +152,7 @@ class TransferJudges:
         return found
 
 
-def _units(numbers: dict[str, np.ndarray]) -> np.ndarray:
-    return np.stack([numbers[f"au_{au}"] for au in AUS], axis=1).clip(0, 1)
-
-
-def quick_transfer(judges: TransferJudges, transfer: Transfer, pairs: Pairings) -> dict[str, float]:
+def quick_transfer(judges: TransferJudges, transfer: Generator, pairs: Pairings) -> dict[str, float]:
     """The metrics without intervals: for training and search on validation people."""
     found = judges.metrics(judges.read_all(transfer, pairs), pairs, resamplings=1)
     return {name: figure.value for name, figure in found.items()}

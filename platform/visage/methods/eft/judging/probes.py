@@ -4,8 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from visage.judging.judges import BATCH
 from visage.judging.metrics import Estimate, interval_over_people
+from visage.judging.pairs import BATCH
 from visage.methods.eft.judging.agreement import correlations, mean_interval, weights_of
 from visage.methods.eft.judging.judges import TransferJudges
 from visage.methods.eft.networks.disentangler import Disentangler
@@ -14,7 +14,7 @@ CELLS = 4  # a side: the AU-free feature is pooled to so many before it is probe
 RIDGE = 0.1  # of the mean variance
 
 
-def probes(generator: Disentangler, judges: TransferJudges, resamplings: int, seed: int = 0) -> dict[str, Estimate]:
+def probes(generator: Disentangler, judges: TransferJudges, resamplings: int) -> dict[str, Estimate]:
     """Five figures, with 95 % intervals over people.
 
     free_units, related_units: mean correlation with the labels, on the part's people, of action units that a probe
@@ -27,7 +27,7 @@ def probes(generator: Disentangler, judges: TransferJudges, resamplings: int, se
     learn, asked = faces.part("train"), faces.part(judges.part)
     people = faces.identity[asked]
     truth = judges.labels.values[:, known]
-    weights = weights_of(people, resamplings, seed)
+    weights = weights_of(people, resamplings)
     found = {}
     of_learn, of_asked = (_features(generator, judges, pictures) for pictures in (learn, asked))
     names, owner = np.unique(people, return_inverse=True)
@@ -39,10 +39,10 @@ def probes(generator: Disentangler, judges: TransferJudges, resamplings: int, se
         if rest.any():
             told = ridge(of_asked[kind][first], np.eye(len(names))[owner[first]], of_asked[kind][rest]).argmax(1)
             right = (told == owner[rest]).astype(float)
-            found[f"{kind}_identity"] = interval_over_people(right, people[rest], resamplings, seed)
+            found[f"{kind}_identity"] = interval_over_people(right, people[rest], resamplings)
     chance = 1 / len(names)
     found["identity_chance"] = Estimate(chance, chance, chance)
-    return {**found, "same_twice": interval_over_people(_own(generator, judges, asked), people, resamplings, seed)}
+    return {**found, "same_twice": interval_over_people(_own(generator, judges, asked), people, resamplings)}
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visage.faces.faceset import FaceSet
-from visage.judging.driver_pairs import Pairings
+from visage.judging.pairs import Pairings
 from visage.methods.eft.judging.judges import TransferJudges
 from visage.models.unet import face_window
 
