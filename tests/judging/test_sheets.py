@@ -14,8 +14,7 @@ from visage.judging.evaluate import evaluate
 from visage.judging.metrics import Estimate
 from visage.judging.networks.train import FaceNetworks
 from visage.judging.results import Agreement, Alone, Evaluation, Row
-from visage.judging.sheet import CELL
-from visage.judging.sheets import faces_sheet, intensity_sheet
+from visage.judging.sheet import CELL, faces_sheet, intensity_sheet
 from visage.judging.table import table
 from visage.methods import method_of
 from visage.methods.eft.judging.sheets import units_sheet

@@ -1,4 +1,4 @@
-"""A sheet of faces for people to look at, and what is put on one."""
+"""A sheet of faces for people to look at, and what is put on one: of a generator of expressions, all that it makes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,10 @@ from torch import nn
 from visage.faces.faceset import FaceSet
 from visage.faces.picture import write_png
 from visage.judging.cells import CELLS, Box, Cell, Cells
+from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
+from visage.judging.networks.fit import real_inputs
+from visage.models.condition import NEUTRAL, conditions
 
 CELL = 96
 GAP = 4
@@ -78,15 +81,70 @@ def device_of(generator: Generator) -> torch.device:
     return next(generator.parameters()).device if isinstance(generator, nn.Module) else torch.device("cpu")
 
 
-def pixels_of(made: torch.Tensor) -> np.ndarray:
-    """Faces N,3,S,S in [-1, 1] as uint8 N,S,S,3."""
+def made_of(generator: Generator, faces: FaceSet, picture: int, second: torch.Tensor) -> np.ndarray:
+    """What a generator makes of one face of the set with each of N second inputs: uint8 N,S,S,3."""
+    made = generator(real_inputs(faces, np.repeat(picture, len(second)), second.device), second)
     return ((made.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def first_picture(faces: FaceSet, members: np.ndarray, name: str, expression: str) -> int:
-    """The first picture of a person with an expression; the first of all where there is none."""
-    own = members[faces.identity[members] == name]
-    if expression in faces.expressions:
-        shown = own[faces.expression[own] == faces.expressions.index(expression)]
-        return int(shown[0]) if len(shown) else int(own[0])
-    return int(own[0])
+def first_picture(faces: FaceSet, members: np.ndarray, name: str) -> int:
+    """The first neutral picture of a person; the first of all where there is none."""
+    own = members[faces.identity[members] == name].tolist()
+    return next((picture for picture in own if faces.expressions[faces.expression[picture]] == NEUTRAL), own[0])
+
+
+@torch.inference_mode()
+def faces_sheet(generator: Generator, faces: FaceSet, part: str, people: int = 8) -> Sheet:
+    """People of a part down; across: the input, every generated expression, and one true face, which is named.
+
+    generator: (faces N,3,S,S in [-1, 1], conditions N,K) -> faces; a network is given its inputs on its own device.
+    The input is the person's first neutral face, or the first face where there is none. The true face's expression
+    goes from person to person through all others than the input's.
+    """
+    members = faces.part(part)
+    chosen = np.unique(faces.identity[members])[:people]
+    inputs = [first_picture(faces, members, name) for name in chosen]
+    count = len(faces.expressions)
+    device = device_of(generator)
+    condition = conditions(faces.expressions, torch.arange(count, device=device))
+    sheet = Sheet(("input", *faces.expressions, "true face"), len(chosen), faces.size)
+    for row, picture in enumerate(inputs):
+        sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
+        truth = _true_face(faces, members, picture, row)
+        if truth is not None:
+            sheet.place(row, 1 + count, np.array(faces.faces[truth]), faces.expressions[faces.expression[truth]])
+        for column, face in enumerate(made_of(generator, faces, picture, condition)):
+            shown = truth is not None and faces.expression[truth] == column
+            sheet.made(row, 1 + column, face, truth=(row, 1 + count) if shown else None)
+    return sheet
+
+
+@torch.inference_mode()
+def intensity_sheet(generator: Generator, faces: FaceSet, part: str, people: int = 6) -> Sheet:
+    """People of a part down, intensities across; the expression goes from person to person through all but neutral.
+
+    generator and inputs as for `faces_sheet`.
+    """
+    members = faces.part(part)
+    chosen = np.unique(faces.identity[members])[:people]
+    kinds = [kind for kind, name in enumerate(faces.expressions) if name != NEUTRAL]
+    device = device_of(generator)
+    sheet = Sheet(("input", *(f"{level:g}" for level in LEVELS)), len(chosen), faces.size)
+    for row, name in enumerate(chosen):
+        picture, kind = first_picture(faces, members, name), kinds[row % len(kinds)]
+        target = torch.full((len(LEVELS),), kind, device=device)
+        condition = conditions(faces.expressions, target, torch.tensor(LEVELS, device=device))
+        sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[kind])
+        for column, face in enumerate(made_of(generator, faces, picture, condition)):
+            sheet.made(row, 1 + column, face)
+    return sheet
+
+
+def _true_face(faces: FaceSet, members: np.ndarray, picture: int, row: int) -> int | None:
+    """A real face of the same person with another expression, another one for each row; None where there is none."""
+    own = members[faces.identity[members] == faces.identity[picture]]
+    kinds = np.unique(faces.expression[own])
+    kinds = kinds[kinds != faces.expression[picture]]
+    if not len(kinds):
+        return None
+    return int(own[faces.expression[own] == kinds[row % len(kinds)]][0])

@@ -55,7 +55,7 @@ class MethodByExpression(Method):
     def sheets(
         self, generator: "Generator", faces: "FaceSet", part: str, extras: Extras = NONE
     ) -> "Iterator[tuple[str, Sheet]]":
-        from visage.judging.sheets import faces_sheet, intensity_sheet
+        from visage.judging.sheet import faces_sheet, intensity_sheet
 
         yield "faces.png", faces_sheet(generator, faces, part)
         yield "intensity.png", intensity_sheet(generator, faces, part)

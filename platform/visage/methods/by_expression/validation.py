@@ -9,7 +9,7 @@ from visage.judging.evaluate import quick
 from visage.judging.frechet import Realism
 from visage.judging.judges import Generator, Judges
 from visage.judging.pairs import pairs
-from visage.judging.sheets import faces_sheet
+from visage.judging.sheet import faces_sheet
 from visage.models.precision import Precision, in_precision
 
 

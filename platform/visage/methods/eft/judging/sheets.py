@@ -1,6 +1,7 @@
 """What a transfer makes, as pictures for people to look at."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import AUS
 from visage.judging.judges import Generator
 from visage.judging.networks.fit import real_inputs
-from visage.judging.sheet import Sheet, device_of, first_picture, pixels_of
+from visage.judging.sheet import Sheet, device_of, first_picture, made_of
 from visage.methods.eft.networks.disentangler import Disentangler
 from visage.methods.eft.networks.unit_map import UnitMap
 from visage.models.condition import NEUTRAL
@@ -29,18 +30,16 @@ def transfer_sheet(transfer: Generator, faces: FaceSet, part: str, people: int =
     """
     members = faces.part(part)
     names = np.unique(faces.identity[members])
-    rows = [first_picture(faces, members, name, NEUTRAL) for name in names[: min(people, len(names) - 1)]]
+    rows = [first_picture(faces, members, name) for name in names[: min(people, len(names) - 1)]]
     others = members[~np.isin(faces.identity[members], names[: len(rows)])]
     columns = _drivers(faces, others, drivers)
     sheet = Sheet(("", *(faces.expressions[faces.expression[one]] for one in columns)), len(rows) + 1, faces.size)
-    device = device_of(transfer)
-    driving = real_inputs(faces, np.array(columns), device)
+    driving = real_inputs(faces, np.array(columns), device_of(transfer))
     for column, picture in enumerate(columns):
         sheet.place(0, 1 + column, np.array(faces.faces[picture]), "driver")
     for row, picture in enumerate(rows):
         sheet.place(1 + row, 0, np.array(faces.faces[picture]), "source")
-        made = transfer(real_inputs(faces, np.repeat(picture, len(columns)), device), driving)
-        for column, face in enumerate(pixels_of(made)):
+        for column, face in enumerate(made_of(transfer, faces, picture, driving)):
             sheet.made(1 + row, 1 + column, face, driver=(0, 1 + column))
     return sheet
 
@@ -49,22 +48,20 @@ def transfer_sheet(transfer: Generator, faces: FaceSet, part: str, people: int =
 def units_sheet(generator: Disentangler, unit_map: UnitMap, faces: FaceSet, part: str, people: int = 6) -> Sheet:
     """People of a part down; across: the source, and what it becomes when it is told each of TOLD, as far as the map
     knows those units. Sources as for `transfer_sheet`."""
-    members, device = faces.part(part), device_of(generator)
+    members = faces.part(part)
     known = {au for au, there in zip(AUS, unit_map.known.tolist(), strict=True) if there}
     asked = [units for units in TOLD if units.keys() <= known]
     chosen = np.unique(faces.identity[members])[:people]
     sheet = Sheet(("source", *(_named(units) for units in asked)), len(chosen), faces.size)
-    table = torch.full((len(asked), len(AUS)), float("nan"), device=device)
+    table = torch.full((len(asked), len(AUS)), float("nan"), device=device_of(generator))
     for row, units in enumerate(asked):
         for au, value in units.items():
             table[row, AUS.index(au)] = value
     for row, name in enumerate(chosen):
-        picture = first_picture(faces, members, name, NEUTRAL)
+        picture = first_picture(faces, members, name)
         sheet.place(row, 0, np.array(faces.faces[picture]), faces.expressions[faces.expression[picture]])
-        if not asked:
-            continue
-        made = unit_map.told(generator, real_inputs(faces, np.repeat(picture, len(asked)), device), table)
-        for column, face in enumerate(pixels_of(made)):
+        made = made_of(partial(unit_map.told, generator), faces, picture, table) if asked else ()
+        for column, face in enumerate(made):
             sheet.made(row, 1 + column, face)
     return sheet
 
