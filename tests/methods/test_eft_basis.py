@@ -12,9 +12,9 @@ from visage.methods import method_of
 from visage.methods.eft.basis_losses import BasisEFT, feature_paired_loss
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
+from visage.methods.eft.networks.critic import FeatureProbe
 from visage.methods.eft.networks.disentangler import Disentangler
-from visage.methods.eft.networks.probe import FeatureProbe
-from visage.methods.eft.networks.unit_map import UnitsBySide, unit_map_of
+from visage.methods.eft.networks.unit_map import unit_map_of
 from visage.methods.eft.networks.unit_reader import UnitReader, intensities
 from visage.methods.losses import weight
 
@@ -87,7 +87,7 @@ def test_the_feature_is_the_units_and_is_read_as_the_stronger_side() -> None:
 def test_units_that_are_told_go_to_both_sides_and_the_others_stay() -> None:
     network = method().generator.eval()
     told = unit_map_of(network)
-    assert isinstance(told, UnitsBySide)
+    assert told.out is None
     related = torch.rand(1, 2 * UNITS)
     asked = torch.tensor([[float("nan"), 0.8, float("nan"), 0.0]])
     made = told(related, network.intensities(related), asked)[0].reshape(2, UNITS)

@@ -14,7 +14,7 @@ from visage.methods import method_of
 from visage.methods.eft import UNITS
 from visage.methods.eft.judging.evaluate import evaluate_transfer
 from visage.methods.eft.networks.disentangler import Disentangler
-from visage.methods.eft.unit_map import fit_unit_map
+from visage.methods.eft.networks.unit_map import fit_unit_map
 from visage.models.judges import NaturalCheck
 from visage.models.unet import UNet
 from visage.registry.assemble import bundle_training, natural_check

@@ -11,7 +11,7 @@ from visage.faces.facs import AUS
 from visage.judging.networks.fit import real_inputs
 from visage.judging.networks.train import FaceNetworks
 from visage.methods.eft.networks.disentangler import Disentangler
-from visage.methods.eft.unit_map import fit_unit_map
+from visage.methods.eft.networks.unit_map import fit_unit_map
 
 Judged = tuple[FaceSet, FaceNetworks]
 NAN = float("nan")

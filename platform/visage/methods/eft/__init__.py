@@ -120,7 +120,7 @@ class Eft(Method):
         return text
 
     def fit_extras(self, generator: Any, faces: "FaceSet") -> Extras:
-        from visage.methods.eft.unit_map import fit_unit_map
+        from visage.methods.eft.networks.unit_map import fit_unit_map
 
         return {UNITS: fit_unit_map(generator, faces)}
 

@@ -15,8 +15,8 @@ from visage.methods.base import Training
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
 from visage.methods.eft.losses import action_unit_loss, frozen, unasked
+from visage.methods.eft.networks.critic import FeatureProbe
 from visage.methods.eft.networks.disentangler import NARROW, Disentangler
-from visage.methods.eft.networks.probe import FeatureProbe
 from visage.methods.eft.networks.unit_reader import UnitReader, intensities
 from visage.methods.losses import Parts, total, triplet_loss
 
