@@ -52,7 +52,9 @@ def test_every_form_pulls_the_logits_apart(form: str) -> None:
 @given(st.floats(0, 10))
 def test_the_discriminator_pays_for_three_kinds_of_pairs(weight: float) -> None:
     real, fake, other = (torch.tensor([value]) for value in (1.0, -1.0, 0.3))
-    total, parts = ucgan.discriminator_loss(real, fake, other, Loss(pairing=Pairing(weight=weight)))
+    total, parts = ucgan.discriminator_loss(
+        {"real": real, "fake": fake, "pairing": other}, Loss(pairing=Pairing(weight=weight))
+    )
     expected = math.log1p(math.exp(-1)) * 2 + weight * math.log1p(math.exp(0.3))
     assert total.item() == pytest.approx(expected, rel=1e-5)
     assert set(parts) == {"d_real", "d_fake", "d_pairing"}

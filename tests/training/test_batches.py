@@ -72,7 +72,7 @@ def test_a_transfer_s_pictures_are_mirrored_with_their_units_and_never_those_of_
     assert one_sided.any()
     assert not mirrored[one_sided].any()
     assert 0.3 < mirrored[~one_sided].mean() < 0.7
-    assert (drawn.sides[:, AUS.index(14)] == 0).all()  # on the left
+    assert (drawn.numbers[2][:, AUS.index(14)] == 0).all()  # on the left
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from visage.config.method import Loss, Networks
 from visage.errors import UserError
@@ -38,11 +38,13 @@ NONE: Extras = MappingProxyType({})
 class Training(ABC):
     """The networks of one run, and what each pays on a batch. A term whose weight is 0 is not computed.
 
-    loss: what is paid now; the loop sets it. generator: what is averaged, kept and served. trained: what makes
-    everything of a batch that the losses need; its weights are the generator's. discriminator: None for a method
-    without one. embedding: of identities, held still; None for a loss that asks none.
+    asking: the terms of the loss that ask the discriminator. loss: what is paid now; the loop sets it. generator: what
+    is averaged, kept and served. trained: what makes everything of a batch that the losses need; its weights are the
+    generator's. discriminator: None for a method without one. embedding: of identities, held still; None for a loss
+    that asks none.
     """
 
+    asking: ClassVar[tuple[str, ...]] = ()
     loss: Loss
     generator: "Network"
     trained: "nn.Module"
@@ -64,7 +66,7 @@ class Training(ABC):
     @property
     def adversarial(self) -> bool:
         """Whether a term of the loss asks the discriminator, so that it is to be trained."""
-        return False
+        return any(getattr(self.loss, term).weight for term in self.asking)
 
     def for_discriminator(self, discriminator: "nn.Module", batch: Any, generated: Any) -> "tuple[Tensor, Parts]":
         """What the discriminator pays, a scalar, and its parts. Asked for only where `adversarial` is true.
@@ -72,30 +74,34 @@ class Training(ABC):
         raise NotImplementedError
 
 
-class Batches(Protocol):
+class Batches(ABC):
     """Batch by batch of a run's training tuples on a device; a tuple is drawn by its index alone. `draw` is what
     another thread may do ahead of its step, `made` is the step's. A batch has `face`, its inputs."""
 
     device: "torch.device"
 
+    @abstractmethod
     def draw(self, first: int, count: int) -> Any:
         """The tuples first .. first + count - 1, before they are on the device."""
 
+    @abstractmethod
     def made(self, drawn: Any) -> Any:
         """The batch of drawn tuples."""
 
     def at(self, first: int, count: int) -> Any:
         """Both."""
+        return self.made(self.draw(first, count))
 
 
-class Validation(Protocol):
-    """The validation people, as a run looks at them: the same requests at every evaluation."""
+@dataclass(frozen=True)
+class Validation:
+    """The validation people, as a run looks at them: the same requests of a generator at every evaluation.
 
-    def metrics(self, generator: "nn.Module") -> dict[str, float]:
-        """Metrics by their names, without intervals; `score` among them."""
+    metrics: by their names, without intervals; `score` among them. sheet: some of the people, and what is made of them.
+    """
 
-    def picture(self, generator: "nn.Module", path: Path) -> None:
-        """Write some of the people and what is made of them."""
+    metrics: "Callable[[Generator], dict[str, float]]"
+    sheet: "Callable[[Generator], Sheet]"
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ class Editor(ABC):
 
     def asked(self, units: Mapping[int, float]) -> "np.ndarray":
         """Action units by their FACS numbers, 0 to 1, as the column `units` of a driver's request: float32 U, NaN for
-        those that stay. Raises UserError for what the model does not know."""
+        those that stay. Raises UserError for what the model does not know, and for an intensity out of range."""
         raise UserError("action units: the model cannot be told any; give a driver's picture.")
 
     @abstractmethod

@@ -4,6 +4,8 @@ What the batches of every method are made of, in two parts: `read` is on the CPU
 its step; `made` is the step's, on the device.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,17 @@ def augmented(faces: Tensor, parameters: Tensor) -> Tensor:
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
     moved.mul_(strength).add_(brightness[:, None, None, None])
     return moved.clamp_(-1, 1).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """N tuples before they are on the device. read: kN faces, as `Pictures.read` gives them. augmentation: kN,10.
+    numbers: what else a batch has of them. further: other faces, as `read`, or None."""
+
+    read: np.ndarray
+    augmentation: np.ndarray
+    numbers: tuple[np.ndarray, ...]
+    further: np.ndarray | None = None
 
 
 class Pictures:

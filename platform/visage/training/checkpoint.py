@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to go on exactly, and what its networks were made from."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,14 +77,8 @@ def evaluation_in(state: dict[str, Any]) -> Progress | None:
 def load_generator(folder: Path) -> tuple["Network", Experiment, tuple[str, ...]]:
     """The averaged generator of a checkpoint in eval mode, its experiment and the names of its expressions."""
     state = load(folder)
-    experiment = experiment_of(state, folder)
+    experiment = validated(Experiment, json.loads(state["experiment"]), str(folder))
     generator = method_of(experiment.method.name).generator_of(state["architecture"])
     with fitting(folder):
         generator.load_state_dict(state["ema"])
     return generator.eval(), experiment, tuple(state["expressions"])
-
-
-def experiment_of(state: dict[str, Any], folder: Path) -> Experiment:
-    import json
-
-    return validated(Experiment, json.loads(state["experiment"]), str(folder))

@@ -16,6 +16,7 @@ from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of
 from visage.methods.base import Validation
 from visage.methods.losses import Parts
+from visage.models.precision import in_precision
 from visage.training.health import discriminator_warning
 from visage.training.memory import GIB, OutOfMemory, out_of_memory
 from visage.training.progress import Progress, Report
@@ -106,12 +107,12 @@ def evaluated(trainer: Trainer, point: Progress, validation: Validation | None, 
     if validation is None:
         return replace(point, metrics={})
     with traces.span("evaluation", images=point.images):
-        generator = trainer.averaged()
+        generator = in_precision(trainer.averaged(), trainer.place.device, trainer.experiment.train.precision)
         metrics = validation.metrics(generator)
         picture = out / "faces" / f"{point.images:08d}.png"
         with suppress(OSError):  # writing says why
             picture.parent.mkdir(parents=True, exist_ok=True)
-        validation.picture(generator, picture)
+        validation.sheet(generator).write(picture)
     trainer.evaluation = replace(point, metrics=metrics, faces=picture, checkpoint=out / "checkpoint")
     with traces.span("checkpoint"):
         trainer.save(out / "checkpoint")

@@ -10,7 +10,7 @@ from visage.faces.stream import Stream
 from visage.methods.base import Batches
 
 
-class StreamedBatches:
+class StreamedBatches(Batches):
     """As `methods.base.Batches`, of a stream.
 
     sample: batches of the part of the training people that the face set holds packed; what a batch becomes on a device
@@ -26,7 +26,7 @@ class StreamedBatches:
         self.coming: Future[Batches] | None = None
 
     def draw(self, first: int, count: int) -> Any:
-        """The tuples first .. first + count - 1, before they are on the device; in one thread at a time."""
+        """In one thread at a time."""
         turn = self.stream.turn(first)
         if turn != self.turn:
             coming, self.coming = self.coming, None
@@ -38,12 +38,7 @@ class StreamedBatches:
         return self.now.draw(first, count)
 
     def made(self, drawn: Any) -> Any:
-        """The batch of drawn tuples."""
         return self.sample.made(drawn)
-
-    def at(self, first: int, count: int) -> Any:
-        """Both."""
-        return self.made(self.draw(first, count))
 
     def close(self) -> None:
         """Wait no longer for a store that is away, and end the thread when it has read what it is at."""

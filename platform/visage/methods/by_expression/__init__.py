@@ -36,10 +36,24 @@ class MethodByExpression(Method):
         return NamedBatches(faces, experiment.train, device)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
-        from visage.methods.by_expression.validation import NamedValidation
+        from visage.judging.evaluate import quick
+        from visage.judging.frechet import Realism
+        from visage.judging.pairs import pairs
+        from visage.judging.sheet import faces_sheet
 
-        train, frechet = experiment.train, experiment.search.needs_frechet()
-        return NamedValidation(judges, train.evaluate_pairs, train.precision, frechet=frechet)
+        faces, realism = judges.faces, None
+        asked = pairs(faces, judges.part, experiment.train.evaluate_pairs)
+        if experiment.search.needs_frechet():
+            realism = Realism.of(*judges.training_features())
+            if realism is None:
+                raise UserError(
+                    f"{faces.dir}: has too few real training faces of some expression for frechet; leave it out of "
+                    "search.objectives and search.constraints, or prepare more faces."
+                )
+        return Validation(
+            metrics=lambda generator: quick(judges, generator, asked, realism),
+            sheet=lambda generator: faces_sheet(generator, faces, judges.part),
+        )
 
     def evaluate(
         self, generator: Any, faces: "FaceSet", networks: "FaceNetworks", judge: "Judge", *,

@@ -12,7 +12,8 @@ from visage.faces.faceset import FaceSet
 from visage.faces.facs import one_sided
 from visage.faces.sampling import Likeness, Tuples
 from visage.faces.strength import strengths
-from visage.methods.pictures import Pictures
+from visage.methods.base import Batches
+from visage.methods.pictures import Drawn, Pictures
 from visage.models.condition import conditions
 
 
@@ -30,20 +31,7 @@ class Batch:
     half: Tensor
 
 
-@dataclass(frozen=True)
-class DrawnBatch:
-    """read: 5N faces of (input, target, positive, other, negative), as `Pictures.read` gives them; augmentation: 5N,10;
-    targets, intensity, half: N.
-    """
-
-    read: np.ndarray
-    augmentation: np.ndarray
-    targets: np.ndarray
-    intensity: np.ndarray
-    half: np.ndarray
-
-
-class NamedBatches:
+class NamedBatches(Batches):
     """Batch by batch of a run's tuples on a device.
 
     Every face of a tuple is mirrored alike, so that input and target stay one person's; a tuple whose input or target
@@ -63,26 +51,16 @@ class NamedBatches:
         self.intensity = faces.intensity * (strengths(faces, members) if train.intensity == "measured" else 1)
         self.one_sided = [place for place, name in enumerate(faces.expressions) if one_sided(name)]
 
-    def at(self, first: int, count: int) -> Batch:
-        """The tuples first .. first + count - 1 as a batch."""
-        return self.made(self.draw(first, count))
-
-    def draw(self, first: int, count: int) -> DrawnBatch:
-        """The same tuples before they are on the device."""
+    def draw(self, first: int, count: int) -> Drawn:
         drawn = self.tuples.batch(first, count)
-        shown = np.isin(self.faces.expression[drawn.pictures[0]], self.one_sided) | np.isin(
-            drawn.targets, self.one_sided
-        )
+        shown = np.isin([self.faces.expression[drawn.pictures[0]], drawn.targets], self.one_sided).any(0)
         drawn.augmentation[shown, 0] = 1
         changes = np.tile(drawn.augmentation, (len(drawn.pictures), 1))
-        intensity = self.intensity[drawn.pictures[1]]
-        read, half = self.pictures.read(drawn.pictures.reshape(-1)), self.half[drawn.pictures[0]]
-        return DrawnBatch(read, changes, drawn.targets, intensity, half)
+        numbers = drawn.targets, self.intensity[drawn.pictures[1]], self.half[drawn.pictures[0]]
+        return Drawn(self.pictures.read(drawn.pictures.reshape(-1)), changes, numbers)
 
-    def made(self, drawn: DrawnBatch) -> Batch:
-        """The batch of drawn tuples."""
-        faces = self.pictures.made(drawn.read, drawn.augmentation)
-        moved = self.pictures.moved
-        condition = conditions(self.faces.expressions, moved(drawn.targets), moved(drawn.intensity))
-        face, target, positive, other, negative = faces.chunk(5)
-        return Batch(face, target, positive, other, negative, condition, moved(drawn.half))
+    def made(self, drawn: Drawn) -> Batch:
+        face, target, positive, other, negative = self.pictures.made(drawn.read, drawn.augmentation).chunk(5)
+        targets, intensity, half = map(self.pictures.moved, drawn.numbers)
+        condition = conditions(self.faces.expressions, targets, intensity)
+        return Batch(face, target, positive, other, negative, condition, half)

@@ -32,18 +32,12 @@ class ExpressionEditor(Editor):
 
     def __init__(self, bundle: "Bundle", *, self_check: bool = False, device: str = "cpu") -> None:
         self.device = torch.device(device)
-        network = bundle.generator().to(self.device).eval().requires_grad_(False)
+        network = bundle.generator().to(self.device)
         self.size: int = network.size
         self.expressions: tuple[str, ...] = bundle.card.expressions
         self._network, self._format = self._fastest(network)
-        self._encoder: torch.nn.Module | None = None
-        self._classifier: torch.nn.Module | None = None
-        natural = bundle.natural() if self_check else None
-        self._natural = natural and natural.to(self.device)
-        if self_check:
-            encoder, classifier = bundle.self_check()[:2]
-            self._encoder = encoder.to(self.device).eval().requires_grad_(False)
-            self._classifier = classifier.to(self.device).eval().requires_grad_(False)
+        networks = (*bundle.self_check()[:2], bundle.natural()) if self_check else (None, None, None)
+        self._encoder, self._classifier, self._natural = (network and network.to(self.device) for network in networks)
 
     @torch.inference_mode()
     def run(
@@ -79,7 +73,6 @@ class ExpressionEditor(Editor):
         return Edited(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), similarity, confidence, natural)
 
     def warm_up(self, count: int) -> None:
-        """One pass of `count` faces."""
         faces = np.full((count, self.size, self.size, 3), 127, np.uint8)
         self.run(faces, range(count), [0] * count, [1.0] * count, [True] * count)
 

@@ -59,15 +59,20 @@ class Eft(Method):
         return SwapBatches(faces, experiment.train, device, exchanged=loss.paired.exchanged)
 
     def validation(self, experiment: "Experiment", judges: "Judges") -> Validation:
-        from visage.methods.eft.judging.judges import TransferJudges
-        from visage.methods.eft.validation import TransferValidation
+        from visage.judging.pairs import pairings
+        from visage.methods.eft.judging.judges import TransferJudges, quick_transfer
+        from visage.methods.eft.judging.sheets import transfer_sheet
 
         if experiment.search.needs_frechet():
             raise UserError(
                 "search: frechet is not measured for method eft; leave it out of objectives and constraints."
             )
-        train = experiment.train
-        return TransferValidation(TransferJudges(judges, experiment.judge), train.evaluate_pairs, train.precision)
+        judging = TransferJudges(judges, experiment.judge)
+        asked = pairings(judges.faces, judges.part, experiment.train.evaluate_pairs)
+        return Validation(
+            metrics=lambda generator: quick_transfer(judging, generator, asked),
+            sheet=lambda generator: transfer_sheet(generator, judges.faces, judges.part),
+        )
 
     def evaluate(
         self, generator: Any, faces: "FaceSet", networks: "FaceNetworks", judge: "Judge", *,

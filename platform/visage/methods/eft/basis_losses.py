@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from visage.methods.base import Training
 from visage.methods.eft.batches import SwapBatch
 from visage.methods.eft.config import Loss, Networks
-from visage.methods.eft.losses import action_unit_loss, frozen, unasked
+from visage.methods.eft.losses import action_unit_loss, frozen, swap_triplet_loss, unasked
 from visage.methods.eft.networks.critic import FeatureProbe
 from visage.methods.eft.networks.disentangler import NARROW, Disentangler
 from visage.methods.eft.networks.unit_reader import UnitReader, intensities
-from visage.methods.losses import Parts, total, triplet_loss
+from visage.methods.losses import Parts, total
 
 LEAST = 1e-3  # a variance over people that no number of a feature falls below
 
@@ -75,11 +75,9 @@ class Exchange(nn.Module):
 
 
 class BasisEFT(Training):
-    """The networks of the method, and what each pays on a batch; see `base.Training`.
+    """The networks of the method, and what each pays on a batch. units: number U of action units."""
 
-    units: number U of action units.
-    """
-
+    asking = ("feature_adversarial",)
     loss: Loss
     generator: Disentangler
     discriminator: nn.Module
@@ -96,10 +94,6 @@ class BasisEFT(Training):
 
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Exchanged:
         return trained(*_both(batch), *_labels(batch), batch.same)
-
-    @property
-    def adversarial(self) -> bool:
-        return self.loss.feature_adversarial.weight > 0
 
     def pixels(self, generated: Exchanged) -> Tensor:
         return generated.made
@@ -133,10 +127,7 @@ class BasisEFT(Training):
         if generated.free_others is not None:
             parts["feature_paired"] = feature_paired_loss(generated.free, generated.free_others)
         if loss.triplet.weight:
-            with torch.no_grad():
-                positive = self.embedding(others)
-            negative = positive.roll(len(batch.face), 0)
-            parts["triplet"] = triplet_loss(self.embedding(generated.made), positive, negative, loss.triplet.margin)
+            parts["triplet"] = swap_triplet_loss(self.embedding, batch, generated.made, loss.triplet.margin)
         return total(parts, loss) + unasked(generated.read), parts
 
 

@@ -13,7 +13,8 @@ from visage.faces.checks import refuse_shards
 from visage.faces.faceset import EXACT, FaceSet
 from visage.faces.facs import AUS
 from visage.faces.sampling import Swaps
-from visage.methods.pictures import Pictures
+from visage.methods.base import Batches
+from visage.methods.pictures import Drawn, Pictures
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,7 @@ class SwapBatch:
     same: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class DrawnSwapBatch:
-    """read: 4N faces of (face, driver, positive, driver's positive), as `Pictures.read` gives them; augmentation:
-    4N,10; units: those of face and driver, N,U each; sides: those of all four by side of the face. same: 2N faces of
-    others who show the units of face and driver, or None.
-    """
-
-    read: np.ndarray
-    augmentation: np.ndarray
-    units: tuple[np.ndarray, np.ndarray]
-    sides: np.ndarray
-    same: np.ndarray | None
-
-
-class SwapBatches:
+class SwapBatches(Batches):
     """Batch by batch of a run's unpaired pictures with their action units.
 
     Face and driver are changed each in its own way: nothing but the expression is to go from one to the other. They may
@@ -65,12 +52,7 @@ class SwapBatches:
         self.others = _others(faces) if exchanged else None
         self.swaps = Swaps(faces.identity, faces.expression, learning_faces(faces), train.augment, train.seed)
 
-    def at(self, first: int, count: int) -> SwapBatch:
-        """The pairs first .. first + count - 1 as a batch."""
-        return self.made(self.draw(first, count))
-
-    def draw(self, first: int, count: int) -> DrawnSwapBatch:
-        """The same pairs before they are on the device."""
+    def draw(self, first: int, count: int) -> Drawn:
         pictures, augmentation = self.swaps.batch(first, count)
         dimpled = self.units[pictures, AUS.index(14)] > 0  # 4,N: face, driver, and another picture of each
         augmentation[dimpled[:2] | dimpled[2:], 0] = 1
@@ -78,19 +60,17 @@ class SwapBatches:
         sides = self.by_side[every]
         mirrored = changes[:, 0] < 0
         sides[mirrored] = np.roll(sides[mirrored], sides.shape[1] // 2, axis=1)
-        units = (self.units[pictures[0]], self.units[pictures[1]])
         same = None if self.others is None else self.pictures.read(self.others[pictures[:2].reshape(-1)])
-        return DrawnSwapBatch(self.pictures.read(every), changes, units, sides, same)
+        numbers = self.units[pictures[0]], self.units[pictures[1]], sides
+        return Drawn(self.pictures.read(every), changes, numbers, same)
 
-    def made(self, drawn: DrawnSwapBatch) -> SwapBatch:
-        """The batch of drawn pairs."""
-        moved = self.pictures.moved
+    def made(self, drawn: Drawn) -> SwapBatch:
         face, driver, positive, driver_positive = self.pictures.made(drawn.read, drawn.augmentation).chunk(4)
-        aus, driver_aus = map(moved, drawn.units)
+        aus, driver_aus, sides = map(self.pictures.moved, drawn.numbers)
         same = None
-        if drawn.same is not None:
-            same = self.pictures.made(drawn.same, drawn.augmentation[: len(drawn.same)])
-        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, moved(drawn.sides), same)
+        if drawn.further is not None:
+            same = self.pictures.made(drawn.further, drawn.augmentation[: len(drawn.further)])
+        return SwapBatch(face, driver, aus, driver_aus, positive, driver_positive, sides, same)
 
 
 def _others(faces: FaceSet) -> np.ndarray:

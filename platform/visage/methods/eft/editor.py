@@ -38,10 +38,6 @@ class TransferEditor(Editor):
         self.action_units: tuple[int, ...] = tuple(au for au, there in zip(AUS, known, strict=False) if there)
 
     def asked(self, units: Mapping[int, float]) -> np.ndarray:
-        """Action units by their FACS numbers, 0 to 1, as `run` takes them: float32 len(AUS), NaN for those that stay.
-
-        Raises UserError for a unit that the model does not know, and for an intensity out of range.
-        """
         if not self.action_units:
             raise UserError(
                 f"{self._name}: was made by an older Visage and cannot be told action units; train it again, or give a "
@@ -90,6 +86,5 @@ class TransferEditor(Editor):
         return Edited(made, similarity, confidence, natural, read.cpu().numpy())
 
     def warm_up(self, count: int) -> None:
-        """One pass of `count` faces."""
         faces = np.full((count, self.size, self.size, 3), 127, np.uint8)
         self.run(faces, range(count), range(count), [True] * count)

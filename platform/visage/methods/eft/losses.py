@@ -26,7 +26,6 @@ from visage.methods.losses import (
     adversarial_real,
     total,
     triplet_loss,
-    weight,
 )
 
 
@@ -121,17 +120,22 @@ def critic_loss(realism: list[Tensor], swap: list[Tensor], loss: Loss) -> tuple[
     return sum(parts.values(), unasked(*realism, *swap)), parts
 
 
+def swap_triplet_loss(embedding: nn.Module, batch: SwapBatch, made: Tensor, margin: float) -> Tensor:
+    """What was made of a, of 2N faces, nearer to another picture of a than to one of b, and the other way round."""
+    with torch.no_grad():
+        positive = embedding(torch.cat([batch.positive, batch.driver_positive]))
+    return triplet_loss(embedding(made), positive, positive.roll(len(batch.face), 0), margin)
+
+
 def unasked(*answers: Tensor) -> Tensor:
     """Nothing to pay, for answers that may be in no loss: data-parallel workers wait for a gradient of every weight."""
     return torch.stack([0 * answer.sum() for answer in answers]).sum()
 
 
 class EFT(Training):
-    """The networks of the method, and what each pays on a batch; see `base.Training`.
+    """The networks of the method, and what each pays on a batch. units: number U of action units."""
 
-    units: number U of action units.
-    """
-
+    asking = ("adversarial", "swap", "feature_adversarial")
     loss: Loss
     generator: Disentangler
     discriminator: nn.Module
@@ -147,10 +151,6 @@ class EFT(Training):
     def generate(self, trained: nn.Module, batch: SwapBatch) -> Swapped:
         others = torch.cat([batch.positive, batch.driver_positive]) if self.loss.paired.weight else None
         return trained(batch.face, batch.driver, others)
-
-    @property
-    def adversarial(self) -> bool:
-        return any(weight(name, self.loss) for name in ("adversarial", "swap", "feature_adversarial"))
 
     def pixels(self, generated: Swapped) -> Tensor:
         return generated.swapped
@@ -194,12 +194,5 @@ class EFT(Training):
         if loss.adversarial.weight:
             parts["adversarial"] = adversarial_generator(realism, loss.adversarial.form)
         if loss.triplet.weight:
-            parts["triplet"] = self._triplet(batch, generated)
+            parts["triplet"] = swap_triplet_loss(self.embedding, batch, generated.swapped, loss.triplet.margin)
         return total(parts, loss) + unasked(generated.read, generated.swapped), parts
-
-    def _triplet(self, batch: SwapBatch, generated: Swapped) -> Tensor:
-        """S_a nearer to another picture of a than to one of b, and the other way round."""
-        with torch.no_grad():
-            positive = self.embedding(torch.cat([batch.positive, batch.driver_positive]))
-        negative = positive.roll(len(batch.face), 0)
-        return triplet_loss(self.embedding(generated.swapped), positive, negative, self.loss.triplet.margin)

@@ -7,6 +7,7 @@ Symbols: x input face of identity i; c target expression; y real face of i with 
 another identity j; p real face of i that is not x; n real face of j; f frozen identity embedding on the unit sphere.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,24 +35,20 @@ from visage.models.unet import UNet
 Features = list[Tensor]
 
 
-def discriminator_loss(
-    real: Tensor, fake: Tensor, other: Tensor | None, loss: Loss, wrong: Tensor | None = None
-) -> tuple[Tensor, Parts]:
+def discriminator_loss(logits: Mapping[str, Tensor], loss: Loss) -> tuple[Tensor, Parts]:
     """L_D = -log D(x, y | c) - log(1 - D(x, g | c)) - w_pair log(1 - D(x_j, g | c)).
 
-    wrong: (extension, GAN-CLS) adds - w_wrong log(1 - D(x_j, y | c)). Each is the logits of its kind of pairs; None
-    leaves the term out. Returns the total and its parts before weighting.
+    logits: of the kinds of pairs `real`, `fake` and `pairing`; `wrong_input` (extension, GAN-CLS) adds
+    - w_wrong log(1 - D(x_j, y | c)). A kind that is not there leaves its term out. Returns the total and its parts
+    before weighting.
     """
     form = loss.adversarial.form
-    parts = {"d_real": adversarial_real(real, form), "d_fake": adversarial_fake(fake, form)}
+    parts = {"d_real": adversarial_real(logits["real"], form), "d_fake": adversarial_fake(logits["fake"], form)}
     total = parts["d_real"] + parts["d_fake"]
-    for name, factor, logits in (
-        ("pairing", loss.pairing.weight, other),
-        ("wrong_input", loss.wrong_input.weight, wrong),
-    ):
-        if logits is not None:
-            parts[f"d_{name}"] = adversarial_fake(logits, form)
-            total = total + factor * parts[f"d_{name}"]
+    for name in ("pairing", "wrong_input"):
+        if name in logits:
+            parts[f"d_{name}"] = adversarial_fake(logits[name], form)
+            total = total + weight(name, loss) * parts[f"d_{name}"]
     return total, parts
 
 
@@ -84,6 +81,7 @@ class UCGAN(Training):
     reader: fitted to the training people; what `method.basis` knows the input's own expression by.
     """
 
+    asking = ASKING
     loss: Loss
     generator: UNet | BasisGenerator
     discriminator: PatchDiscriminator
@@ -111,31 +109,21 @@ class UCGAN(Training):
         self.embedding = embedding
 
     def generate(self, trained: nn.Module, batch: Batch) -> Tensor:
-        """The batch's faces as they are to become, N,3,S,S. trained: self.trained or its data-parallel wrapper."""
         return trained(batch.face, batch.condition)
 
-    @property
-    def adversarial(self) -> bool:
-        return any(weight(name, self.loss) for name in ASKING)
-
     def for_discriminator(self, discriminator: nn.Module, batch: Batch, generated: Tensor) -> tuple[Tensor, Parts]:
-        """L_D of a batch and its parts. discriminator: self.discriminator or its data-parallel wrapper; generated:
-        N,3,S,S."""
         loss, fake = self.loss, generated.detach()
         target = self.generator.reachable(batch.target, batch.face)
         kinds = {"real": (batch.face, target, batch.condition), "fake": (batch.face, fake, batch.condition)}
         if loss.pairing.weight:
-            kinds["other"] = (batch.other, fake, batch.condition)
+            kinds["pairing"] = (batch.other, fake, batch.condition)
         if loss.wrong_input.weight:
-            kinds["wrong"] = (batch.other, target, batch.condition)
+            kinds["wrong_input"] = (batch.other, target, batch.condition)
         if loss.classification.weight:
             kinds["class"] = (batch.face, target, torch.zeros_like(batch.condition))
         # One pass over all kinds of pairs: a data-parallel wrapper allows one forward per backward.
         answer = discriminator(*(torch.cat(column) for column in zip(*kinds.values(), strict=True)))
-        logits = dict(zip(kinds, answer.logits.chunk(len(kinds)), strict=True))
-        total, parts = discriminator_loss(
-            logits["real"], logits["fake"], logits.get("other"), loss, logits.get("wrong")
-        )
+        total, parts = discriminator_loss(dict(zip(kinds, answer.logits.chunk(len(kinds)), strict=True)), loss)
         if loss.classification.weight:
             parts["d_classification"] = classification_loss(answer.scores.chunk(len(kinds))[-1], batch.condition)
             total = total + loss.classification.weight * parts["d_classification"]
