@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from serve_app.logs import logger
 from serve_app.problems import Problem
-from visage.config.access import Rate
+from visage.config.serving import Rate
 
 # A count that is late is refused, and while so many are awaited so are all others at once: behind an overloaded limit
 # nobody shall wait for long, nor get through uncounted.

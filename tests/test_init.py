@@ -56,7 +56,7 @@ def test_for_a_cluster_paths_are_its_own_and_stores_those_of_its_environment(
     [
         (("there",), ("there", "another name")),
         (("new", "--source", "none"), ("none", "no folder")),
-        (("new", "--size", "65"), ("data.size = 65", "power of two")),
+        (("new", "--size", "65"), ("data.size = 65", "32, 64, 128")),
         (("new", "--source", "photos", "--address", "http://head:8265"), ("photos", "whole path")),
         (("new", "--address", "head"), ("head", "http://HOST:8265")),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from serve_app.problems import Problem
-from visage.config.batches import Batches
+from visage.config.serving import Batches
 from visage.errors import NotWritten, UserError
 from visage.faces.picture import ENDINGS, SUFFIXES
 

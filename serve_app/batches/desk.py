@@ -27,7 +27,7 @@ from serve_app.problems import Problem
 from serve_app.request_form import VIEWS, choice, intensity
 from visage.api.schema import Batch as Shown
 from visage.api.schema import BatchFault, ModelReference
-from visage.config.batches import Batches
+from visage.config.serving import Batches
 from visage.editing.expression import expression_index
 from visage.errors import NotWritten, UserError
 from visage.infra.remote_store import address_fault

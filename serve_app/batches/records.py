@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from visage.config.batches import Batches
+from visage.config.serving import Batches
 from visage.errors import NotWritten
 from visage.infra.remote_store import Store, is_address
 

@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_is_refused(judged: Judged) -> None:
         runs_of(experiment(judged[0], variants={"base": {}}), Path("out"))
     with pytest.raises(UserError, match=r"train\.workers"):
         runs_of(replaced(experiment(judged[0]), {"train.workers": 2}), Path("out"))
-    with pytest.raises(ValueError, match=r"wild: no such setting"):
+    with pytest.raises(ValueError, match=r"wild: loss\.triplex\.weight is no setting: loss has"):
         experiment(judged[0], variants={"base": {}, "wild": {"loss.triplex.weight": 1}})
 
 

@@ -157,7 +157,7 @@ def test_at_the_start_every_budget_is_said() -> None:
         ({"gpu_hours": -1}, r"search\.stop\.gpu_hours = -1: input should be greater than 0"),
         ({"hours": float("nan")}, r"search\.stop\.hours = nan"),
         ({"no_improvement": 0}, r"search\.stop\.no_improvement = 0: input should be greater than or equal to 1"),
-        ({"goal": 0.8}, r"search\.stop\.goal = 0\.8: is no goal, which names its metric; write .*score: '>= 0\.6'"),
+        ({"goal": 0.8}, r"search\.stop\.goal = 0\.8: is no bound, which names its metric; write .*score: '>= 0\.6'"),
         ({"goal": {"beauty": ">= 1"}}, r"search\.stop\.goal: beauty is no metric"),
         ({"goal": {"score": ">= 1.5"}}, r"search\.stop\.goal: score: >= 1\.5 can never be met"),
         ({"hour": 8}, r"search\.stop\.hour: unknown key; did you mean hours"),

@@ -24,7 +24,7 @@ from serve_app.rate_limit import Rates, SharedLimiter, Standing
 from tests.serve_app.samples import face, png
 from tests.serve_app.test_faults import problem_of
 from visage.config import Serving, validated
-from visage.config.access import Rate
+from visage.config.serving import Rate
 from visage.errors import UserError
 
 Ask = Callable[..., httpx.Response]

@@ -87,8 +87,7 @@ def test_they_see_what_is_left_of_a_key_s_rate(bundle: Any, url: str) -> None:
     from serve_app.middleware import Around
     from serve_app.rate_limit import Rates, Standing
     from serve_app.routes import build_app
-    from visage.config.access import Rate
-    from visage.config.serving import Limits
+    from visage.config.serving import Limits, Rate
 
     class Count:
         buckets = Rates(Rate(per_minute=12, burst=3))

@@ -19,8 +19,7 @@ def schema(bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from serve_app.inference import Answers
     from serve_app.routes import build_app
     from serve_app.webhook import Webhook
-    from visage.config.batches import Batches
-    from visage.config.serving import Limits
+    from visage.config.serving import Batches, Limits
 
     answers = Answers(run_alone, megapixels=1, self_check=True)
     carrier = make_bundle(tmp_path_factory.mktemp("carrier") / "bundle", method="eft")

@@ -29,7 +29,7 @@ from tests.serve_app.samples import held, opened, png, run_alone
 from tests.serve_app.test_faults import problem_of
 from tests.servers import running
 from visage.config import Serving
-from visage.config.batches import Batches
+from visage.config.serving import Batches
 from visage.faces.provenance import read_provenance
 
 HAPPY = "?expression=happy&view=photo"

@@ -1,9 +1,8 @@
 """What a run is: one schema for every file in configs/."""
 
-from visage.config.access import Access
 from visage.config.experiment import Experiment
 from visage.config.read import read_config, shareable, validated, written
-from visage.config.serving import Serving
+from visage.config.serving import Access, Serving
 from visage.config.space import Dimension, replaced
 
 __all__ = [

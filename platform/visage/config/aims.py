@@ -1,9 +1,13 @@
-"""What a search seeks, and what it must keep to: metrics of the validation people, by their names."""
+"""What a search seeks, what it must keep to, and what ends it early: metrics of the validation people, by name."""
 
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+
+from visage.config.data import Section
 
 Transferred = Literal["au_agreement", "au_correlation"]
 Measured = Literal[
@@ -56,8 +60,40 @@ class Constraint:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
 
 
-def check_direction(metric: str, mode: str) -> None:
-    """Raise ValueError for an objective that seeks the worst."""
-    best = "min" if metric == FRECHET else "max"
-    if mode != best:
-        raise ValueError(f"{metric}: {mode} would seek the worst; write {metric}: {best}")
+def _readable(rules: Any) -> Any:
+    """Check each bound, before a number would be refused as no text."""
+    if not isinstance(rules, dict):
+        raise ValueError("is no bound, which names its metric; write for instance {score: '>= 0.6'}")
+    for metric, rule in rules.items():
+        Constraint.read(str(metric), str(rule))
+    return rules
+
+
+Rules = Annotated[dict[str, str], BeforeValidator(_readable)]
+
+
+class Stop(Section):
+    """Whichever is reached first ends the study, as `search.trials` does. Hours are those of all its parts together."""
+
+    hours: float | None = Field(
+        None, gt=0, description="hours that the study has run, the time between its parts left out; none: no bound"
+    )
+    gpu_hours: float | None = Field(None, gt=0, description="GPUs of the trials that ran, times their hours")
+    goal: Rules = Field(
+        default_factory=dict,
+        description='metric: ">= BOUND" or "<= BOUND"; reached by a complete trial that meets all, and the constraints',
+    )
+    no_improvement: int | None = Field(None, ge=1, description="trials that ended since the best one did")
+
+    def rules(self) -> list[Constraint]:
+        """The goal, read."""
+        return [Constraint.read(metric, rule) for metric, rule in self.goal.items()]
+
+    def bounds(self) -> list[str]:
+        """Each that is set, in words."""
+        return [
+            *([f"{self.hours:g} hours"] if self.hours else []),
+            *([f"{self.gpu_hours:g} GPU hours"] if self.gpu_hours else []),
+            *([f"a trial with {' and '.join(map(str, self.rules()))}"] if self.goal else []),
+            *([f"{self.no_improvement} trials without a better one"] if self.no_improvement else []),
+        ]

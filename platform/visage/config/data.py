@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,14 @@ def _usable(address: str) -> str:
     return address
 
 
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if twice := [value for value, count in Counter(values).items() if count > 1]:
+        raise ValueError(f"{twice[0]} stands in it twice; name each once")
+    return values
+
+
 Address = Annotated[str, AfterValidator(_usable)]
+EachOnce = AfterValidator(_each_once)
 
 
 class Section(BaseModel):
@@ -139,9 +147,9 @@ class Data(Section):
     )
     layout: Layout | None = Field(None, description="how the source names its faces")
     source: Path | None = Field(None, description="folder of the photographs; none for `synthetic`")
-    size: int = Field(64, description="side of an aligned face in pixels, a power of two from 32 to 512")
-    expressions: tuple[str, ...] | None = Field(
-        None, min_length=2, description="keep only these; none: all that the source holds"
+    size: Literal[32, 64, 128, 256, 512] = Field(64, description="side of an aligned face in pixels")
+    expressions: Annotated[tuple[str, ...], Field(min_length=2), EachOnce] | None = Field(
+        None, description="keep only these; none: all that the source holds"
     )
     kdef: Kdef = Kdef()
     rafd: Rafd = Rafd()
@@ -199,28 +207,10 @@ class Data(Section):
             raise ValueError("is an address; copy the photographs to a folder, and give that")
         return path
 
-    @field_validator("size")
-    @classmethod
-    def _power_of_two(cls, size: int) -> int:
-        if size not in (32, 64, 128, 256, 512):
-            raise ValueError("use a power of two from 32 to 512")
-        return size
-
-    @field_validator("expressions")
-    @classmethod
-    def _each_once(cls, expressions: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if expressions and len(set(expressions)) < len(expressions):
-            raise ValueError("name each expression once")
-        return expressions
-
-    @model_validator(mode="after")
-    def _source(self) -> "Data":
-        if self.layout == "synthetic" and self.source is not None:
-            raise ValueError(f"layout synthetic makes its faces and reads none; remove source ({self.source})")
-        return self
-
     @model_validator(mode="after")
     def _of_this_layout(self) -> "Data":
+        if self.layout == "synthetic" and self.source is not None:
+            raise ValueError(f"layout synthetic makes its faces and reads none; remove source ({self.source})")
         # By their values, as an experiment that comes back from its record names every field.
         for layout, names in OWN_FIELDS.items() if self.layout else ():
             for name in names:

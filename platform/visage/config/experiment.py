@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from visage.config.aims import FRECHET, PREFERENCE, Constraint, Objective, check_direction
-from visage.config.data import STORAGE, Address, Data, Section, stored
+from visage.config.aims import FRECHET, PREFERENCE, Constraint, Objective, Rules, Stop
+from visage.config.data import STORAGE, Address, Data, EachOnce, Section, stored
 from visage.config.method import Loss, Networks, Share, own_loss, own_networks
-from visage.config.space import Dimension
-from visage.config.stop import Stop
+from visage.config.space import Dimension, check_varied
 
 FITTED = "fitted"  # who judges where no network from outside does
 PACKAGE = "runs/judges/vladmandic-face-api-1.7.15.tgz"
@@ -122,7 +121,7 @@ class Search(Section):
         min_length=1,
         description="preference: what people choose between faces of trials, on the page of `visage study NAME --web`",
     )
-    constraints: dict[str, str] = Field(
+    constraints: Rules = Field(
         default_factory=dict, description='metric: ">= BOUND" or "<= BOUND"; the best trial is one that meets all'
     )
     space: dict[str, Dimension] = Field(default_factory=dict, description="dotted path: dimension")
@@ -154,29 +153,14 @@ class Search(Section):
         None, description="an earlier study in the same storage: its best trials are the first to be tried"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_more(cls, tree: Any) -> Any:
-        if isinstance(tree, dict) and tree.get("scheduler") in ("pbt", "hyperband"):
-            raise ValueError(
-                f"scheduler {tree['scheduler']} is there no more; leave scheduler and sampler out, for asha and tpe"
-            )
-        return tree
-
     @field_validator("objectives")
     @classmethod
     def _directions(cls, objectives: dict[str, str]) -> dict[str, str]:
         for metric, mode in objectives.items():
-            check_direction(metric, mode)
+            best = "min" if metric == FRECHET else "max"
+            if mode != best:
+                raise ValueError(f"{metric}: {mode} would seek the worst; write {metric}: {best}")
         return objectives
-
-    @field_validator("constraints", mode="before")
-    @classmethod
-    def _rules(cls, constraints: Any) -> Any:
-        if isinstance(constraints, dict):
-            for metric, rule in constraints.items():
-                Constraint.read(str(metric), str(rule))
-        return constraints
 
     def measured(self) -> list[str]:
         """The objectives that trials report."""
@@ -198,16 +182,9 @@ class Ablation(Section):
     variants: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="name: {dotted path: value}; the first is what the others are held against"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 1, 2), min_length=1, description="train.seed of the runs of each variant"
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), EachOnce] = Field(
+        (0, 1, 2), description="train.seed of the runs of each variant"
     )
-
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed stands in it twice, and would give the same run twice")
-        return seeds
 
 
 class Registry(Section):
@@ -254,9 +231,5 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _space(self) -> "Experiment":
-        from visage.config.space import check_final, check_space, check_variants
-
-        check_space(self)
-        check_final(self)
-        check_variants(self)
+        check_varied(self)
         return self

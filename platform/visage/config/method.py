@@ -96,13 +96,9 @@ class FaceSynthesis(Networks):
     )
 
     @model_validator(mode="after")
-    def _basis(self) -> "FaceSynthesis":
+    def _blending(self) -> "FaceSynthesis":
         if self.basis and (self.mask or self.warp):
             raise ValueError("basis moves and colours the input by itself; leave mask and warp out")
-        return self
-
-    @model_validator(mode="after")
-    def _warp(self) -> "FaceSynthesis":
         if self.warp and not self.mask:
             raise ValueError("warp shows only where a mask lets the input through; set mask: true")
         return self

@@ -1,7 +1,7 @@
 """Search space and ablation as data: dotted paths into the experiment, each with a range, choices or a value."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -50,66 +50,39 @@ class Dimension(BaseModel):
         return low <= value <= high
 
 
-def check_space(experiment: "Experiment") -> None:
-    """Raise ValueError if a path of the space leads nowhere or a value of it would be refused."""
-    for path, dimension in experiment.search.space.items():
-        head = path.split(".")[0]
-        if head not in SEARCHABLE:
-            raise ValueError(f"search.space: {path} cannot be searched; use paths under {', '.join(SEARCHABLE)}")
+def check_varied(experiment: "Experiment") -> None:
+    """Raise ValueError where a path of the search space, of the final training or of an ablation's variant leads
+    nowhere, or a value there would be refused."""
+    search = experiment.search
+    for path, dimension in search.space.items():
         for value in dimension.ends():
-            try:
-                varied = replaced(experiment, {path: value}, check=False)
-            except ValidationError as error:
-                raise ValueError(f"search.space: {path} = {value!r}: {error.errors()[0]['msg']}") from None
-            except KeyError as error:
-                raise ValueError(f"search.space: {path} is no setting: {error.args[0]}") from None
-            _require_alike("search.space", experiment, varied)
-
-
-def check_variants(experiment: "Experiment") -> None:
-    """Raise ValueError if a path of an ablation's variant leads nowhere or its value would be refused."""
+            _check("search.space", experiment, {path: value}, SEARCHABLE)
+    if search.final:
+        if both := search.final.keys() & search.space.keys():
+            raise ValueError(f"search.final: {min(both)} is what the study searches; leave it out")
+        _check("search.final", experiment, search.final, ("train", "optim"))
     for name, settings in experiment.ablation.variants.items():
-        for path in settings:
-            if path.split(".")[0] not in SEARCHABLE:
-                known = ", ".join(SEARCHABLE)
-                raise ValueError(f"ablation.variants: {name}: {path} cannot be varied; use paths under {known}")
-        try:
-            varied = replaced(experiment, settings, check=False)
-        except ValidationError as error:
-            raise ValueError(f"ablation.variants: {name}: {error.errors()[0]['msg']}") from None
-        except KeyError as error:
-            raise ValueError(f"ablation.variants: {name}: no such setting: {error.args[0]}") from None
-        _require_alike(f"ablation.variants: {name}", experiment, varied)
+        _check(f"ablation.variants: {name}", experiment, settings, SEARCHABLE)
 
 
-def _require_alike(where: str, experiment: "Experiment", varied: "Experiment") -> None:
-    """Raise ValueError where the method would become one that is judged by other figures."""
+def _check(where: str, experiment: "Experiment", values: Mapping[str, Any], sections: Sequence[str]) -> None:
+    """Raise ValueError unless the experiment may have these values, all in these sections, and is judged as before."""
+    for path in values:
+        if path.split(".")[0] not in sections:
+            raise ValueError(f"{where}: {path} cannot be varied; use paths under {', '.join(sections)}")
+    try:
+        varied = replaced(experiment, values, check=False)
+    except KeyError as error:
+        raise ValueError(f"{where}: {error.args[0]}") from None
+    except ValidationError as error:
+        given = ", ".join(f"{path} = {value!r}" for path, value in values.items())
+        raise ValueError(f"{where}: {given}: {error.errors()[0]['msg']}") from None
     own, other = experiment.method.name, varied.method.name
     if not alike(own, other):
         raise ValueError(
             f"{where}: method.name = {other!r}: is judged on other tasks than {own}, so that their figures say nothing "
             "of each other; give each method a file of its own"
         )
-
-
-def check_final(experiment: "Experiment") -> None:
-    """Raise ValueError if the final training's settings lead nowhere, would be refused, or undo what was searched."""
-    final = experiment.search.final
-    if not final:
-        return
-    for path in final:
-        if path.split(".")[0] not in ("train", "optim"):
-            raise ValueError(f"search.final: {path} cannot be set there; use paths under train or optim")
-        if path in experiment.search.space:
-            raise ValueError(f"search.final: {path} is what the study searches; leave it out")
-        try:
-            _require_leaf(experiment.model_dump(), path)
-        except KeyError as error:
-            raise ValueError(f"search.final: {path} is no setting: {error.args[0]}") from None
-    try:
-        replaced(experiment, final, check=False)
-    except ValidationError as error:
-        raise ValueError(f"search.final: {error.errors()[0]['msg']}") from None
 
 
 def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -148,8 +121,8 @@ def _require_leaf(tree: dict[str, Any], path: str) -> None:
     for name in path.split("."):
         if not isinstance(node, dict) or name not in node:
             known = ", ".join(sorted(node)) if isinstance(node, dict) else "nothing"
-            raise KeyError(f"{'.'.join(walked) or 'an experiment'} has {known}")
+            raise KeyError(f"{path} is no setting: {'.'.join(walked) or 'an experiment'} has {known}")
         node = node[name]
         walked.append(name)
     if isinstance(node, dict):
-        raise KeyError(f"it is a section with {', '.join(sorted(node))}; write '{path}.NAME: VALUE' for each")
+        raise KeyError(f"{path} is a section with {', '.join(sorted(node))}; write '{path}.NAME: VALUE' for each")

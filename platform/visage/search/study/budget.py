@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from visage.config.aims import Stop
 from visage.config.experiment import Search
-from visage.config.stop import Stop
 from visage.search.study.endings import State
 from visage.search.study.records import counted, feasible
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from visage.config import Dimension
-from visage.config.aims import PREFERENCE, UNSEEN
-from visage.config.stop import Stop
+from visage.config.aims import PREFERENCE, UNSEEN, Stop
 from visage.registry.store import in_store
 from visage.search.study.budget import LEFT, STOP, Spent
 from visage.search.study.choices import choices_of, preferences, told
