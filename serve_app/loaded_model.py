@@ -14,7 +14,7 @@ from visage.methods.base import Editor
 from visage.methods.requests import DRIVER, EXPRESSION, Request
 from visage.registry.bundle import Bundle, ModelFacts
 from visage.registry.card import CHECK
-from visage.registry.golden import Golden, make_golden
+from visage.registry.golden import Golden
 from visage.registry.samples import Samples
 
 if TYPE_CHECKING:
@@ -90,11 +90,8 @@ def load(serving: Serving, registry: "Registry", request: Request = EXPRESSION) 
 
 def compare_golden(editor: Editor, bundle: Bundle) -> Golden:
     """The bundle's golden pictures, once they are the same as they are served here. Raises UserError where they differ
-    by more than they may.
-
-    Without stored ones, in a bundle of an older Visage, the bundle's plain float32 network makes them now.
-    """
-    golden = bundle.golden() or make_golden(bundle.generator(), bundle.method.request, editor.expressions)
+    by more than they may."""
+    golden = bundle.golden()
     asked: dict[str, Any] = {name: values.tolist() for name, values in golden.asked.items()}
     served = editor.run(golden.faces, golden.source.tolist(), **asked).faces
     levels = golden.difference(served)

@@ -118,13 +118,6 @@ async def run_alone(job: Any) -> Any:
     return run_jobs([job])[0]
 
 
-def without_golden(folder: Path) -> None:
-    """Make a bundle one of an older Visage, which stored no golden pictures."""
-    (folder / "golden.safetensors").unlink()
-    files = json.loads((folder / "card.json").read_text())["files"]
-    forge(folder, files={name: sha256 for name, sha256 in files.items() if name != "golden.safetensors"})
-
-
 def not_numbers(weights: dict[str, Any]) -> None:
     for value in weights.values():
         value.fill_(float("nan"))

@@ -3,8 +3,8 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from visage.registry.card import (
     CARD,
     CHECK,
     FACES,
-    FILES,
     GENERATOR,
     GOLDEN,
     MEND,
@@ -27,7 +26,6 @@ from visage.registry.card import (
     RESULTS,
     SAMPLES,
     Card,
-    Eyes,
     read_card,
 )
 from visage.registry.golden import Golden, golden_file, make_golden, read_golden
@@ -89,19 +87,12 @@ class Bundle:
 
     def generator(self) -> "Any":
         """The generator on the CPU, in eval mode, without gradients."""
-        return self._loaded(GENERATOR, networks_of(self.card)["generator"])
+        return self._loaded(GENERATOR, networks_of(self.card)[GENERATOR])
 
     def self_check(self) -> tuple["CompactEncoder", "ExpressionCheck", dict[str, dict[str, float]]]:
         """Identity encoder and expression classifier, as `generator`, and the quantiles of their values."""
-        from safetensors.torch import load_file
-
-        weights = load_file(self.dir / CHECK)
-        networks = networks_of(self.card)
-        for name in ("encoder", "check"):
-            part = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-            networks[name].load_state_dict(part)
-            networks[name].eval().requires_grad_(False)
-        return networks["encoder"], networks["check"], self.card.self_check  # type: ignore[return-value]
+        both: Any = self._loaded(CHECK, networks_of(self.card)[CHECK])
+        return both["encoder"], both["check"], self.card.self_check
 
     def natural(self) -> "NaturalCheck | None":
         """The self-check of whether the mouth is whole, as `generator`; None where the bundle carries none."""
@@ -111,7 +102,7 @@ class Bundle:
 
     def extras(self) -> Extras:
         """What the method has beside the generator, by file, as `generator`."""
-        found = self.method.extras_of(networks_of(self.card)["generator"])
+        found = self.method.extras_of(networks_of(self.card)[GENERATOR])
         return {file: self._loaded(file, network) for file, network in found.items() if file in self.card.files}
 
     def _loaded(self, file: str, network: "nn.Module") -> "nn.Module":
@@ -120,10 +111,8 @@ class Bundle:
         network.load_state_dict(load_file(self.dir / file))
         return network.eval().requires_grad_(False)
 
-    def golden(self) -> Golden | None:
-        """The golden pictures; None for a bundle of an older Visage. Raises UserError when they do not fit."""
-        if GOLDEN not in self.card.files:
-            return None
+    def golden(self) -> Golden:
+        """The golden pictures. Raises UserError when they do not fit."""
         return read_golden(self.dir / GOLDEN, self.method.request, self.card.image_size, len(self.card.expressions))
 
     def samples(self) -> Samples | None:
@@ -146,38 +135,30 @@ def write_bundle(
     faces_png: bytes,
     results: Iterable[Mapping[str, Any]],
     method: str,
-    expressions: Iterable[str],
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-    data: Mapping[str, Any],
-    run_id: str,
-    self_check: Mapping[str, Mapping[str, float]],
+    expressions: Sequence[str],
     natural: "NaturalCheck | None" = None,
     samples: Samples | None = None,
     extras: Extras = NONE,
-    eyes: Eyes | None = None,
+    **told: Any,
 ) -> Bundle:
     """Write the folder `out`, replacing a bundle that stands there, and read it back checked.
 
     encoder, check, natural: the endpoint's self-check networks. results: entries with the columns of results.csv.
-    metrics: metric name to {value, low, high}. evaluation, eyes: as the card has them. data: the fields of
-    `card.FaceData`. self_check: name of the value to its quantiles. extras: see `Method.fit_extras`. The model card is
-    written from the card, the golden pictures by the generator. The same weights give the same sha256. Raises UserError
-    when `out` is something else, the generator gives no numbers, or the disk refuses.
+    extras: see `Method.fit_extras`. told: the fields of the card that do not follow from these: config, metrics,
+    evaluation, data, run_id, self_check, and eyes where there are any. The model card is written from the card, the
+    golden pictures by the generator. The same weights give the same sha256. Raises UserError when `out` is something
+    else, the generator gives no numbers, or the disk refuses.
     """
     from safetensors.torch import save
+    from torch import nn
 
     from visage.registry.model_card import model_card
 
     if out.exists() and not (out / CARD).is_file():
         raise UserError(f"{out}: is there already and is no bundle; give another folder or remove it.")
-    both = {f"encoder.{key}": value for key, value in weights_of(encoder).items()}
-    both |= {f"check.{key}": value for key, value in weights_of(check).items()}
-    expressions = tuple(expressions)
     contents = {
         GENERATOR: save(weights_of(generator)),
-        CHECK: save(both),
+        CHECK: save(weights_of(nn.ModuleDict({"encoder": encoder, "check": check}))),
         FACES: faces_png,
         RESULTS: write_results(results),
         GOLDEN: golden_file(make_golden(generator, method_of(method).request, expressions)),
@@ -198,17 +179,11 @@ def write_bundle(
                 "encoder": encoder.architecture(),
                 "check": check.architecture(),
             },
-            "config": dict(config),
-            "metrics": dict(metrics),
-            "evaluation": dict(evaluation),
-            "data": dict(data),
-            "run_id": run_id,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "sha256": hashes[GENERATOR],
             "files": hashes | {MODEL_CARD: ""},
-            "self_check": {name: dict(values) for name, values in self_check.items()},
-            "eyes": eyes,
+            **told,
         }
     )
     contents[MODEL_CARD] = model_card(card).encode()
@@ -222,13 +197,13 @@ def write_bundle(
             for name, content in contents.items():
                 (part / name).write_bytes(content)
             part.chmod(0o755)
-            read_bundle(part)
+            checked = read_bundle(part)
             replace_folder(part, out)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{out}: the bundle cannot be written ({error}); free space or mend permissions.") from None
-    return read_bundle(out)
+    return replace(checked, dir=out)
 
 
 def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
@@ -238,17 +213,15 @@ def read_bundle(folder: Path, facts: ModelFacts | None = None) -> Bundle:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder of a bundle; give one, or a model as name@alias or name/version.")
-    missing = [name for name in (CARD, *FILES) if not (folder / name).is_file()]
-    if CARD in missing:
+    if not (folder / CARD).is_file():
         raise UserError(f"{folder}: is no bundle, as it has no {CARD}; give a folder that holds one.")
-    card = read_card(folder)  # first: an older bundle lacks files, and its card says that it is older
-    missing += [name for name in card.files if name not in FILES and not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder}: {missing[0]} is missing; {MEND}.")
+    card = read_card(folder)
     for name, expected in card.files.items():
         try:
             with (folder / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise UserError(f"{folder}: {name} is missing; {MEND}.") from None
         except OSError as error:
             raise UserError(f"{folder / name}: cannot be read ({error}); mend its permissions.") from None
         if found != expected:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from visage.errors import UserError
+from visage.config.data import EachOnce
+from visage.errors import UserError, one_line
 from visage.judging.results import Evaluation
 
 FORMAT: Literal[1] = 1
@@ -17,11 +18,11 @@ CHECK = "check.safetensors"
 FACES = "faces.png"
 RESULTS = "results.csv"
 MODEL_CARD = "MODEL_CARD.md"
-FILES = (GENERATOR, CHECK, FACES, RESULTS, MODEL_CARD)
-GOLDEN = "golden.safetensors"  # bundles of an older Visage have none
+GOLDEN = "golden.safetensors"
+FILES = (GENERATOR, CHECK, FACES, RESULTS, GOLDEN, MODEL_CARD)
 SAMPLES = "samples.safetensors"  # faces for the page, of models that learnt photographs of enough people
 MEND = "fetch or register the model again"
-NATURAL = "natural.safetensors"  # this generator's part of the self-check; bundles of an older Visage have none
+NATURAL = "natural.safetensors"  # this generator's part of the self-check, where it tells enough
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
@@ -90,7 +91,7 @@ class Card(Part):
     format: Literal[1] = FORMAT
     method: str = Field(pattern="^[a-z0-9_-]+$")
     image_size: int
-    expressions: tuple[str, ...] = Field(min_length=1)
+    expressions: Annotated[tuple[str, ...], Field(min_length=1), EachOnce]
     architecture: Architecture
     config: dict[str, Any]
     metrics: dict[str, Estimate]
@@ -103,13 +104,6 @@ class Card(Part):
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], str]
     self_check: dict[str, dict[str, float]]
     eyes: Eyes | None = Field(None, exclude_if=lambda eyes: eyes is None)  # an older Visage reads a card without
-
-    @field_validator("expressions")
-    @classmethod
-    def _different(cls, expressions: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(expressions)) != len(expressions):
-            raise ValueError("an expression stands in it twice")
-        return expressions
 
     @field_validator("evaluation")
     @classmethod
@@ -141,20 +135,15 @@ def read_card(folder: Path) -> Card:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is no readable card ({reason}); fetch or register the model again.") from None
+        raise UserError(f"{path}: is no readable card ({one_line(error)}); {MEND}.") from None
     if not isinstance(tree, dict) or "format" not in tree:
         raise UserError(f"{path}: is not the card of a Visage bundle; give a folder that `visage train` has written.")
     if tree["format"] != FORMAT:
         raise UserError(f"{path}: format {tree['format']!r} is unknown; this Visage reads {FORMAT}, so update Visage.")
-    if "evaluation" not in tree:
-        raise UserError(f"{path}: was written by an older Visage, without its evaluation; train the model again.")
     try:
         return Card.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the card"
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(
-            f"{path}: {key}: {message[0].lower()}{message[1:]}; fetch or register the model again."
-        ) from None
+        raise UserError(f"{path}: {key}: {message[0].lower()}{message[1:]}; {MEND}.") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visage.errors import UserError
+from visage.registry.card import MEND
 
 if TYPE_CHECKING:
     from visage.methods.requests import Request
@@ -88,7 +89,7 @@ def read_golden(path: Path, request: "Request", size: int, expressions: int) -> 
                 **{name: file.get_tensor(name) for name in ARRAYS}, asked=asked, levels=float(file.metadata()["levels"])
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: holds no golden pictures ({error}); fetch or register the model again.") from None
+        raise UserError(f"{path}: holds no golden pictures ({error}); {MEND}.") from None
     count, people = len(golden.expected), len(golden.faces)
     fits = (
         golden.faces.shape == (people, size, size, 3)
@@ -99,8 +100,5 @@ def read_golden(path: Path, request: "Request", size: int, expressions: int) -> 
         and request.fits(asked, people, expressions)
     )
     if not fits:
-        raise UserError(
-            f"{path}: its golden pictures are not of {expressions} expressions at {size} px; fetch or register the "
-            "model again."
-        )
+        raise UserError(f"{path}: its golden pictures are not of {expressions} expressions at {size} px; {MEND}.")
     return golden

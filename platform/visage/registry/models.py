@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visage.errors import UserError
-from visage.methods import method_of
 from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.bundle_cache import CARD_HASH, BundleCache, card_hash
 from visage.registry.eyes import between_versions
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
-from visage.registry.results import Results, floors_of
 from visage.registry.store import absolute, every, if_there, open_store, store_faults
 
 if TYPE_CHECKING:
@@ -153,11 +151,12 @@ class Registry:
             if champion == version:
                 raise UserError(f"{model}: version {version} is the champion already; promote another version.")
             verdict = self._judge(candidate, None if champion is None else f"{name}/{champion}")
-            moves = force or verdict.decision == "promote"
-            self._write(name, version, verdict, champion, forced=moves and verdict.decision != "promote")
+            forced = force and verdict.decision != "promote"
+            self._write(name, version, verdict, champion, forced=forced)
             now = self._aliases(name)
             if now.get(CHAMPION) == champion:
                 break
+        moves = forced or verdict.decision == "promote"
         alias = CHAMPION if moves else CHALLENGER if verdict.decision == "undecided" else None
         with store_faults(self.uri):
             if now.get(CHALLENGER) == version and alias != CHALLENGER:
@@ -167,7 +166,7 @@ class Registry:
             if alias is not None:
                 self.client.set_registered_model_alias(name, alias, version)
         facts = ModelFacts(name, int(version), alias, candidate.facts.run_id)
-        return Promotion(facts, verdict, alias, moves and verdict.decision != "promote")
+        return Promotion(facts, verdict, alias, forced)
 
     def rollback(self, name: str) -> ModelFacts:
         """Make the previous champion the champion again; the two change places. Returns the new champion's facts.
@@ -205,25 +204,20 @@ class Registry:
     def _judge(self, candidate: Bundle, champion: str | None) -> Verdict:
         """The gate's verdict, or undecided where there is nothing to compare."""
         try:
-            rows = candidate.results()
-            method, asked = candidate.card.method, candidate.facts.label
-            model, floors = rows["model"], floors_of(rows, method, asked)
+            rows, measured = candidate.results(), candidate.method.measured
+            model, floors = rows["model"], {name: rows[name] for name in measured.floors}
             if champion is None:
-                trivial = trivial_answers(rows["copy"], rows[method_of(method).measured.wrong])
+                trivial = trivial_answers(rows["copy"], rows[measured.wrong])
                 return judge_promotion(model, trivial, floors=floors, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             if not candidate.card.data.judged_as(other.card.data):
                 raise UserError(
-                    f"{asked} and {champion} were judged on other faces or by other judges; train and evaluate both on "
-                    "one face set"
+                    f"{candidate.facts.label} and {champion} were judged on other faces or by other judges; train and "
+                    "evaluate both on one face set"
                 )
-            standing = other.results()
-            if method_of(method).measured.remeasured:
-                floors_of(standing, method, champion)
-            opponent: Results = standing["model"]
             eyes = between_versions(self.client, self.uri, candidate.facts, other.facts)
             told = f"the champion, version {other.facts.version}"
-            return judge_promotion(model, opponent, floors=floors, opponent_name=told, eyes=eyes)
+            return judge_promotion(model, other.results()["model"], floors=floors, opponent_name=told, eyes=eyes)
         except UserError as error:
             return Verdict("undecided", (str(error).rstrip("."),))
         except KeyError as error:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from visage.errors import UserError
-from visage.methods import method_of
+from visage.errors import UserError, one_line
 
 COLUMNS = ("row", "identity", "input", "target", "similarity", "probability", "verified", "correct")
 
@@ -56,22 +54,8 @@ def read_results(path: Path) -> dict[str, Results]:
         names = dict.fromkeys(entry["row"] for entry in entries)
         return {name: _results([entry for entry in entries if entry["row"] == name]) for name in names}
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: holds no per-face results ({reason}); train and register the model again.") from None
-
-
-def floors_of(rows: Mapping[str, Results], method: str, model: str) -> dict[str, Results]:
-    """The rows of the answers that need no network, by name. model: whose results these are.
-
-    Raises UserError where some are missing, as in the results of an older Visage.
-    """
-    if missing := [name for name in method_of(method).measured.floors if name not in rows]:
-        raise UserError(
-            f"{model}: its results are of an older Visage and have no row {missing[0]}, which a model must beat; "
-            "repeat its `visage train` with --resume where its folder is kept, which judges and registers it anew, or "
-            "with --from-run, and promote that version."
-        )
-    return {name: rows[name] for name in method_of(method).measured.floors}
+        fault = f"{path}: holds no per-face results ({one_line(error)}); train and register the model again."
+        raise UserError(fault) from None
 
 
 def _results(entries: list[dict[str, str]]) -> Results:
@@ -82,6 +66,6 @@ def _results(entries: list[dict[str, str]]) -> Results:
         name: np.array([float(entry[name]) for entry in entries])
         for name in ("similarity", "probability", "verified", "correct")
     }
-    if not all(math.isfinite(value) for column in figures.values() for value in column):
+    if not all(np.isfinite(column).all() for column in figures.values()):
         raise ValueError("a figure is not finite")
     return Results(identity=np.array([entry["identity"] for entry in entries]), face=face, **figures)

@@ -14,6 +14,7 @@ import numpy as np
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.models.condition import NEUTRAL
+from visage.registry.card import MEND
 
 PEOPLE = 6
 CANDIDATES = 12
@@ -104,8 +105,8 @@ def read_samples(path: Path, size: int, expressions: tuple[str, ...]) -> Samples
         with safe_open(path, framework="np") as file:
             neutral, showing = file.get_tensor("neutral"), file.get_tensor("showing")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: holds no sample faces ({error}); fetch or register the model again.") from None
+        raise UserError(f"{path}: holds no sample faces ({error}); {MEND}.") from None
     shape = (size, size, 3)
     if neutral.dtype != np.uint8 or neutral.shape != (PEOPLE, *shape) or showing.shape != (len(expressions), *shape):
-        raise UserError(f"{path}: its sample faces are not of {size} px; fetch or register the model again.")
+        raise UserError(f"{path}: its sample faces are not of {size} px; {MEND}.")
     return Samples(neutral, showing, expressions)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visage.errors import UserError
+from visage.errors import UserError, one_line
 from visage.methods import method_of
-from visage.registry.card import CARD, CHECK, FILES, GENERATOR, GOLDEN, MEND, NATURAL, SAMPLES, Card
+from visage.registry.card import CARD, CHECK, FILES, GENERATOR, MEND, NATURAL, SAMPLES, Card
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,8 +16,10 @@ def weights_of(network: "nn.Module") -> dict[str, Any]:
 
 
 def networks_of(card: Card) -> "dict[str, nn.Module]":
-    """Untrained networks by name. Raises ValueError, TypeError or KeyError for a description of something else."""
+    """Untrained networks by file. Raises ValueError, TypeError or KeyError for a description of something else."""
     architecture = card.architecture
+    from torch import nn
+
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck, build_judge
 
@@ -26,10 +28,10 @@ def networks_of(card: Card) -> "dict[str, nn.Module]":
     check = build_judge(architecture.check)
     if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
         raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
+    encoder = CompactEncoder(dimensions=architecture.encoder["dimensions"])
     return {
-        "generator": method_of(card.method).generator_of(architecture.generator),
-        "encoder": CompactEncoder(dimensions=architecture.encoder["dimensions"]),
-        "check": check,
+        GENERATOR: method_of(card.method).generator_of(architecture.generator),
+        CHECK: nn.ModuleDict({"encoder": encoder, "check": check}),
     }
 
 
@@ -43,17 +45,15 @@ def check_weights(folder: Path, card: Card) -> None:
     try:
         with torch.device("meta"):  # shapes without memory, so that a card cannot ask for more than there is
             networks = networks_of(card)
-            further = {NATURAL: NaturalCheck(), **method_of(card.method).extras_of(networks["generator"])}
+            further = {NATURAL: NaturalCheck(), **method_of(card.method).extras_of(networks[GENERATOR])}
     except Exception as error:  # every way a foreign description can fail to be these networks
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{folder / CARD}: architecture cannot be built ({reason}); {MEND}.") from None
-    expected = {GENERATOR: _shapes(networks["generator"], ""), CHECK: {}}
-    for name in ("encoder", "check"):
-        expected[CHECK] |= _shapes(networks[name], f"{name}.")
-    expected |= {file: _shapes(network, "") for file, network in further.items() if file in card.files}
-    if beyond := set(card.files) - {*FILES, GOLDEN, SAMPLES, *further}:
+        raise UserError(f"{folder / CARD}: architecture cannot be built ({one_line(error)}); {MEND}.") from None
+    if beyond := set(card.files) - {*FILES, SAMPLES, *further}:
         raise UserError(f"{folder / CARD}: {sorted(beyond)[0]} is no file of a model of {card.method}; {MEND}.")
-    for file, shapes in expected.items():
+    for file, network in {**networks, **further}.items():
+        if file not in card.files:
+            continue
+        shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         try:
             with safe_open(folder / file, framework="pt") as tensors:
                 found = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
@@ -66,7 +66,3 @@ def check_weights(folder: Path, card: Card) -> None:
                 f"{folder / file}: {key} has the shape {found.get(key, 'of nothing')} and the architecture "
                 f"in {CARD} asks for {shapes.get(key, 'none')}; {MEND}."
             )
-
-
-def _shapes(network: "nn.Module", prefix: str) -> dict[str, tuple[int, ...]]:
-    return {f"{prefix}{key}": tuple(value.shape) for key, value in network.state_dict().items()}
