@@ -135,7 +135,7 @@ def test_pictures_and_folders_lie_beside_the_database(tracking: Tracking, store:
 
 def test_several_points_go_in_one_call(tracking: Tracking):
     run = tracking.start_run("curve")
-    run.points((step, {"score": step / 10, "loss/pixel": 1.0}) for step in range(1_200))
+    run.record((step, {"score": step / 10, "loss/pixel": 1.0}) for step in range(1_200))
     assert tracking.history(run.run_id, "score") == [(step, step / 10) for step in range(1_200)]
 
 

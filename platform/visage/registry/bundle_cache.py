@@ -42,13 +42,12 @@ class BundleCache:
         """The checked bundle of a version; from the store where it is not here already."""
         target = self.dir / f"{found.name}-{found.version}-{found.tags.get(CARD_HASH, '')[:16]}"
         if target.is_dir():
-            try:
+            with suppress(UserError):
                 bundle = _in_use(target, found, facts)
                 with suppress(OSError):  # somebody else's cache, which we may read
                     os.utime(target)
                 return bundle
-            except UserError:  # a cache may be thrown away
-                shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)  # a cache may be thrown away
         most = _most()
         self._download(found, target)
         bundle = _in_use(target, found, facts)
@@ -102,7 +101,8 @@ def _most() -> float:
 
 
 def _in_use(folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
-    """The checked bundle of a folder, which no process removes as long as the bundle is there to be read."""
+    """The checked bundle of a folder, which must be the one that was registered, and which no process removes as long
+    as the bundle is there to be read."""
     try:
         lock = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
@@ -110,7 +110,11 @@ def _in_use(folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
     try:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_SH)
-        bundle = _checked(folder, found, facts)
+        bundle = read_bundle(folder, facts)
+        if card_hash(folder) != found.tags.get(CARD_HASH):
+            raise UserError(
+                f"{found.name}/{found.version}: its {CARD} is not the one that was registered; register it again."
+            )
     except BaseException:
         os.close(lock)
         raise
@@ -122,31 +126,20 @@ def _remove_unused(folder: Path) -> None:
     """Remove a folder, unless a process uses its bundle."""
     lock = os.open(folder, os.O_RDONLY)
     try:
-        unused = True
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            unused = False
+            return
         except OSError:  # a file system without locks
-            unused = _long_ago(folder)
-        if unused:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not _long_ago(folder):
+                return
+        shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
 
 
 def _long_ago(folder: Path) -> bool:
     return folder.stat().st_mtime < time.time() - UNUSED_SECONDS
-
-
-def _checked(folder: Path, found: "ModelVersion", facts: ModelFacts) -> Bundle:
-    """The bundle, which must be the one that was registered."""
-    bundle = read_bundle(folder, facts)
-    if card_hash(folder) != found.tags.get(CARD_HASH):
-        raise UserError(
-            f"{found.name}/{found.version}: its {CARD} is not the one that was registered; register it again."
-        )
-    return bundle
 
 
 def card_hash(folder: Path) -> str:

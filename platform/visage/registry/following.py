@@ -1,12 +1,11 @@
 """What a model's alias means, asked once for all processes of a machine that follow it."""
 
 import hashlib
-import json
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from visage.config.read import without_passwords
 from visage.errors import NotWritten
@@ -16,6 +15,13 @@ from visage.registry.models import NoSuchModel, Registry
 
 FOLDER = "following"  # beside the cache of bundles
 PATIENCE = 5  # so many times as old an answer may be while another process asks
+
+
+class Answer(BaseModel):
+    """What the registry said; of a model that is not there, which ones are."""
+
+    facts: ModelFacts | None
+    absent: str
 
 
 def follow(registry: Registry, model: str, seconds: float, *, wait: bool = False) -> ModelFacts:
@@ -41,27 +47,23 @@ def follow(registry: Registry, model: str, seconds: float, *, wait: bool = False
         if told is None:
             told = _asked(registry, model)
             with suppress(NotWritten):
-                write_whole(kept, json.dumps(told).encode())
-    if absent := told.get("absent"):
-        raise NoSuchModel(absent)
-    return ModelFacts(**told["facts"])
+                write_whole(kept, told.model_dump_json().encode())
+    if told.facts is None:
+        raise NoSuchModel(told.absent)
+    return told.facts
 
 
-def _asked(registry: Registry, model: str) -> dict[str, Any]:
+def _asked(registry: Registry, model: str) -> Answer:
     try:
-        return {"facts": asdict(registry.find(model))}
+        return Answer(facts=registry.find(model), absent="")
     except NoSuchModel as error:
-        return {"absent": without_passwords(str(error))}
+        return Answer(facts=None, absent=without_passwords(str(error)))
 
 
-def _told(kept: Path, seconds: float) -> dict[str, Any] | None:
+def _told(kept: Path, seconds: float) -> Answer | None:
     """What the file says, if it is no older than `seconds`; None for one that is not there or not ours."""
     try:
-        if not 0 <= time.time() - kept.stat().st_mtime < seconds:
-            return None
-        told: dict[str, Any] = json.loads(kept.read_bytes())
-        if "facts" in told:
-            ModelFacts(**told["facts"])
-        return told if told.keys() & {"facts", "absent"} else None
-    except (OSError, ValueError, TypeError, AttributeError):
+        fresh = 0 <= time.time() - kept.stat().st_mtime < seconds
+        return Answer.model_validate_json(kept.read_bytes()) if fresh else None
+    except (OSError, ValueError):
         return None

@@ -36,7 +36,6 @@ def judge_promotion(
     floors: Mapping[str, Results] = MappingProxyType({}),
     opponent_name: str = "the champion",
     eyes: Share | None = None,
-    seed: int = 0,
 ) -> Verdict:
     """Whether the candidate may replace the opponent: the champion, or without one `trivial_answers`.
 
@@ -59,7 +58,7 @@ def judge_promotion(
         reason = f"{len(people)} test people are too few for a verdict, which takes {PEOPLE}"
         return Verdict("undecided", (reason, *seen))
 
-    draws = resampled(len(people), RESAMPLINGS, seed)
+    draws = resampled(len(people), RESAMPLINGS, seed=0)
     here = _figures(candidate, candidate.face, person, draws)
     there = _figures(opponent, candidate.face, person, draws)
     intervals = {name: interval(here[name] - there[name]) for name in here}

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from visage.config.method import schema_at
 from visage.faces.action_units import SOURCES
+from visage.judging.metrics import Estimate
 from visage.judging.results import FEW, RELIABLE, Evaluation
 from visage.judging.table import MARK, METRICS, ROWS, judges_note, percentages, probe_notes, shown
 from visage.methods import method_of
@@ -52,9 +53,9 @@ def model_card(card: Card, later: Sequence[str] = ()) -> str:
 def summary(card: Card) -> str:
     """The model in a few lines, as the registry shows it."""
     evaluation = Evaluation.from_dict(card.evaluation)
+    model = evaluation.rows["model"].metrics
     figures = ", ".join(
-        f"{name} {' ('.join(shown(name, evaluation.rows['model'].metrics.get(name), 3, evaluation.doubtful))})"
-        for name in ("score", "identity", "expression")
+        f"{name} {_cell(name, model.get(name), 3, evaluation)}" for name in ("score", "identity", "expression")
     )
     lines = [
         f"{card.method} at {card.image_size} px on {_kind(card)} ({card.data.name}): {', '.join(card.expressions)}.",
@@ -140,13 +141,17 @@ def _grid(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _cell(metric: str, figure: Estimate | None, digits: int, evaluation: Evaluation) -> str:
+    value, interval = shown(metric, figure, digits, evaluation.doubtful)
+    return f"{value} ({interval})" if interval else value
+
+
 def _table(card: Card, evaluation: Evaluation) -> str:
     rows = []
     for metric, heading, digits in METRICS:
         figures = [row.metrics.get(metric) for row in evaluation.rows.values()]
         if any(figures):
-            cells = [shown(metric, figure, digits, evaluation.doubtful) for figure in figures]
-            rows.append([heading, *(f"{value} ({interval})" if interval else value for value, interval in cells)])
+            rows.append([heading, *(_cell(metric, figure, digits, evaluation) for figure in figures)])
     grid = _grid(["", *(ROWS[name] for name in evaluation.rows)], rows)
     parts = [method_of(card.method).explain(evaluation), grid]
     return "\n\n".join([*parts, *("    " + "\n    ".join(notes) for notes in [probe_notes(evaluation)] if notes)])
@@ -198,12 +203,9 @@ def _intensity(evaluation: Evaluation) -> str:
         return "Not measured."
     rows = []
     for k, level in enumerate(curve.levels):
-        pair = (
-            ("expression_probability", curve.expression_probability[k]),
-            ("identity_similarity", curve.identity_similarity[k]),
-        )
-        cells = [shown(name, figure, 2, evaluation.doubtful) for name, figure in pair]
-        rows.append([f"{level:g}", *(f"{value} ({interval})" for value, interval in cells)])
+        expression = _cell("expression_probability", curve.expression_probability[k], 2, evaluation)
+        identity = _cell("identity_similarity", curve.identity_similarity[k], 2, evaluation)
+        rows.append([f"{level:g}", expression, identity])
     nothing = "the neutral face" if NEUTRAL in evaluation.expressions else "the middle of all expressions"
     text = (
         f"0 asks for {nothing}, 1 for the full expression. The target's probability never falls on the way from "

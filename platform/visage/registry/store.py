@@ -1,13 +1,10 @@
 """Opening MLflow's store: the schema made once, the library kept quiet, each fault one sentence."""
 
-import json
 import logging
 import os
 import re
 import shlex
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -159,15 +156,12 @@ def _files_fault(uri: str) -> str:
 
     Of the file the server says nothing but that it failed; asked for a list, it hands on what the store says.
     """
-    try:
-        urllib.request.urlopen(f"{uri}/{FILES}?path=visage", timeout=FILES_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(error.read())
-            reason = " ".join(told["message"].split())[:200].rstrip(".")
-            return f"the object store of MLflow's server refuses ({reason}); {MENDS[told['error_code']]}"
-    except OSError:
-        pass
+    import httpx
+
+    with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+        told = httpx.get(f"{uri}/{FILES}?path=visage", timeout=FILES_SECONDS).json()
+        reason = " ".join(told["message"].split())[:200].rstrip(".")
+        return f"the object store of MLflow's server refuses ({reason}); {MENDS[told['error_code']]}"
     return (
         "MLflow's server answers, and its object store does not take or give a file; see in its log whether the bucket "
         "is there and its keys are right, and mend that"
@@ -207,12 +201,11 @@ def _probe_database(database: Path) -> None:
 
 def _probe_server(address: str) -> None:
     """Raise UserError when nothing answers at the address; MLflow's own calls would retry first."""
+    import httpx
+
     try:
-        urllib.request.urlopen(f"{address}/health", timeout=PROBE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return  # something answers; what it is shows at the first call
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        httpx.get(f"{address}/health", timeout=PROBE_SECONDS)  # what it is that answers shows at the first call
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(
-            f"tracking_uri = {address}: no MLflow server answers ({reason}); start it or give sqlite:///PATH."
+            f"tracking_uri = {address}: no MLflow server answers ({one_line(error)}); start it or give sqlite:///PATH."
         ) from None

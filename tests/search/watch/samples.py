@@ -101,7 +101,7 @@ def add(study: optuna.Study, run_id: str, score: float, state: str = "complete",
 def told(tracking: Tracking, parent: RunLog, name: str, curve: list[tuple[int, float]], faces: bool = True) -> RunLog:
     """A trial's run with its curve and a picture for each of its evaluations."""
     run = tracking.start_run(name, parent.run_id, {"visage.kind": "trial"})
-    run.points((images, {"score": value}) for images, value in curve)
+    run.record((images, {"score": value}) for images, value in curve)
     if faces:
         run.add_faces({f"{images:08d}.png": drawn(images, value) for images, value in curve})
     return run

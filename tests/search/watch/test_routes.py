@@ -102,7 +102,7 @@ def test_only_the_curves_of_trials_that_run_are_read_again(tmp_path: Path) -> No
     assert len(asked) == 5
     runs = [line.run_id for line in look.known().lines if line.state == "running"]
     asked.clear()
-    tracking.run(runs[0]).points([(500, {"score": 0.39})])
+    tracking.run(runs[0]).record([(500, {"score": 0.39})])
     again = curves.since(first.revision, look.known(), Noting())  # type: ignore[arg-type]
     assert asked == runs
     assert list(again.curves) == [4]

@@ -206,7 +206,7 @@ def record(result: AblationResult, tracking: "Tracking", name: str, out: Path) -
         tags = {"visage.kind": "ablation run", "visage.variant": run.variant}
         log = tracking.start_run(run.name, parent.run_id, tags, run.experiment.model_dump(mode="json"), run.experiment)
         log_faces(log, run.experiment.data)
-        log.points((point.images, point.figures()) for point in run.files.points())
+        log.record((point.images, point.figures()) for point in run.files.points())
         evaluation = run.evaluation()
         if evaluation is not None:
             figures = {f"test/{metric}": e.value for metric, e in evaluation.rows["model"].metrics.items()}
