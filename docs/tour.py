@@ -28,8 +28,7 @@ def main() -> None:
     from servers import running
 
     from serve_app.ingress import free_ports
-    from visage.registry.ui import pages
-    from visage.registry.view import views
+    from visage.registry.ui import pages, views
     from visage.search.watch.server import build_app
 
     with opened_browser() as browser:

@@ -10,8 +10,7 @@ from tests.browser import chromium, opened_browser
 from visage.cli import app
 from visage.errors import UserError
 from visage.registry.tracking import Tracking
-from visage.registry.ui import pages
-from visage.registry.view import views
+from visage.registry.ui import pages, views
 
 pytestmark = pytest.mark.slow
 

@@ -59,8 +59,7 @@ def ui(
 ) -> None:
     """Open MLflow's pages on the configured store, until Ctrl-C; of a server, say where they open on the runs."""
     from visage.registry.store import absolute, database_of
-    from visage.registry.ui import pages
-    from visage.registry.view import views
+    from visage.registry.ui import pages, views
 
     def tell(url: str) -> None:
         path = next(iter(views(registry)), None)

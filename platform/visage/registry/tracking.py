@@ -16,8 +16,8 @@ from visage.config.read import without_passwords
 from visage.errors import UserError
 from visage.registry.reading import FACES, curve, faces
 from visage.registry.store import absolute, database_of, every, if_there, open_store, store_faults
+from visage.registry.ui import prepare_view
 from visage.registry.versions import versions
-from visage.registry.view import prepare_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,13 +119,12 @@ class Tracking:
         with store_faults(self.uri):
             query = f"tags.`{PARENT}` = '{parent}'"
             found = every(self.client.search_runs, experiment_ids=[self.experiment_id], filter_string=query)
-        states = {run.info.run_id: run.data.tags.get(STATE, "") for run in found}
-        whole = {run.info.run_id for run in found if STATUS.get(states[run.info.run_id]) == run.info.status}
-        return {
-            run.data.tags[tag]: (run.info.run_id, states[run.info.run_id] if run.info.run_id in whole else "")
-            for run in found
-            if tag in run.data.tags
-        }
+        runs = {}
+        for run in found:
+            if tag in run.data.tags:
+                state = run.data.tags.get(STATE, "")
+                runs[run.data.tags[tag]] = run.info.run_id, state if STATUS.get(state) == run.info.status else ""
+        return runs
 
     def params(self, run_id: str) -> dict[str, str]:
         """The parameters of a run, by dotted name."""
@@ -169,17 +168,13 @@ class RunLog:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Metrics at a step (images seen, in training), in one call."""
-        self.points([(step, metrics)])
-
-    def points(self, points: Iterable[Point]) -> None:
-        """Metrics at several steps, in one call: each call costs the same, whatever it carries."""
-        self.record(points)
+        self.record([(step, metrics)])
 
     def record(
         self, points: Iterable[Point] = (), params: Mapping[str, Any] = NOTHING, tags: Mapping[str, str] = NOTHING
     ) -> None:
         """Metrics at several steps, parameters (nested or flat, kept under dotted names) and tags, in one call where
-        they fit into one."""
+        they fit into one: each call costs the same, whatever it carries."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = time.time_ns() // 1_000_000
