@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from visage.api.calls import (
@@ -15,7 +14,6 @@ from visage.api.calls import (
     ClientError,
     Picture,
     T,
-    addresses_of,
     batch_call,
     content_of,
     delete_call,
@@ -44,9 +42,7 @@ class AsyncClient(Caller):
     async def __aenter__(self) -> "AsyncClient":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -116,8 +112,7 @@ class AsyncClient(Caller):
         key: str | None = None,
     ) -> Batch:
         """As `Client.send_batch`."""
-        content = AsyncChunks(photographs) if isinstance(photographs, Path) else addresses_of(photographs)
-        return await self._ask(send_call(content, expression, intensity, view, answers, key))
+        return await self._ask(send_call(photographs, AsyncChunks, expression, intensity, view, answers, key))
 
     async def batch(self, id: str) -> Batch:
         """As `Client.batch`."""
@@ -140,18 +135,12 @@ class AsyncClient(Caller):
         return await AsyncRetrying(**self.policy())(self._once, call)
 
     async def _once(self, call: Call[T]) -> T:
-        import httpx
-
-        try:
+        with self.faults():
             answer = await self._http.request(call.method, self._url + call.path, **call.content)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unreachable(error) from None
         return self.result(call, answer)
 
     async def _fetch(self, call: Call[bytes], out: Path) -> None:
-        import httpx
-
-        try:
+        with self.faults():
             async with self._http.stream(call.method, self._url + call.path) as answer:
                 if not answer.is_success:
                     await answer.aread()
@@ -159,5 +148,3 @@ class AsyncClient(Caller):
                 with whole(out) as file:
                     async for piece in answer.aiter_bytes():
                         file.write(piece)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unreachable(error) from None

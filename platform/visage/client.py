@@ -7,7 +7,6 @@ Path("smiling.png").write_bytes(answer.results[0].image)
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from visage.api.calls import (
@@ -21,7 +20,6 @@ from visage.api.calls import (
     Picture,
     SyncChunks,
     T,
-    addresses_of,
     batch_call,
     content_of,
     delete_call,
@@ -73,9 +71,7 @@ class Client(Caller):
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -159,8 +155,7 @@ class Client(Caller):
         where the pictures go, to a ZIP for `batch_result` or into the bucket. key: sent again with the same key, the
         same request is the same batch; None makes a new one of each call.
         """
-        content = SyncChunks(photographs) if isinstance(photographs, Path) else addresses_of(photographs)
-        return self._ask(send_call(content, expression, intensity, view, answers, key))
+        return self._ask(send_call(photographs, SyncChunks, expression, intensity, view, answers, key))
 
     def batch(self, id: str) -> Batch:
         """How far a batch is, and what is wrong with single photographs."""
@@ -183,24 +178,15 @@ class Client(Caller):
         return Retrying(**self.policy())(self._once, call)
 
     def _once(self, call: Call[T]) -> T:
-        import httpx
-
-        try:
+        with self.faults():
             answer = self._http.request(call.method, self._url + call.path, **call.content)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unreachable(error) from None
         return self.result(call, answer)
 
     def _fetch(self, call: Call[bytes], out: Path) -> None:
-        import httpx
-
-        try:
-            with self._http.stream(call.method, self._url + call.path) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    self.result(call, answer)  # raises
-                with whole(out) as file:
-                    for piece in answer.iter_bytes():
-                        file.write(piece)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self.unreachable(error) from None
+        with self.faults(), self._http.stream(call.method, self._url + call.path) as answer:
+            if not answer.is_success:
+                answer.read()
+                self.result(call, answer)  # raises
+            with whole(out) as file:
+                for piece in answer.iter_bytes():
+                    file.write(piece)

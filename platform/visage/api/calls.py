@@ -120,14 +120,21 @@ class Caller:
         status, later = answer.status_code, _seconds(answer.headers.get("retry-after"))
         raise ClientError(detail, status, retry_after=later, passing=status in BUSY, faces=faces)
 
-    def unreachable(self, error: Exception) -> ClientError:
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turns what httpx raises into the one sentence."""
         import httpx
 
-        broke = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
-        if broke or isinstance(error, httpx.TimeoutException):
-            what = "the connection broke" if broke else f"no answer within {self._options['timeout']:g} seconds"
-            return ClientError(f"{self._url}: {what}; see whether the endpoint is overloaded.", passing=broke)
-        return ClientError(f"{self._url}: cannot be reached ({error}); start it with `visage serve`.")
+        try:
+            yield
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            broke = f"{self._url}: the connection broke; see whether the endpoint is overloaded."
+            raise ClientError(broke, passing=True) from None
+        except httpx.TimeoutException:
+            late = f"{self._url}: no answer within {self._options['timeout']:g} seconds"
+            raise ClientError(f"{late}; see whether the endpoint is overloaded.") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ClientError(f"{self._url}: cannot be reached ({error}); start it with `visage serve`.") from None
 
 
 def edit_call(
@@ -135,22 +142,13 @@ def edit_call(
     format: str, version: str | int | None, face: int | None, mix: Mapping[str, float] | None,
 ) -> Call[Expressions]:  # fmt: skip
     """What `Client.expressions` asks for."""
-    fields: dict[str, Any] = {
-        "view": view,
-        "aligned": "true" if aligned else "false",
-        "format": format,
-    }
+    fields: dict[str, Any] = {"view": view, "aligned": aligned, "format": format}
     if mix is None:
-        fields["expression"] = list(expressions)
-        fields["intensity"] = [
-            str(each) for each in ((intensity,) if isinstance(intensity, int | float) else intensity)
-        ]
+        intensities = (intensity,) if isinstance(intensity, int | float) else intensity
+        fields |= {"expression": list(expressions), "intensity": list(map(str, intensities))}
     else:
         fields["mix"] = json.dumps(dict(mix))
-    if version is not None:
-        fields["version"] = str(version)
-    if face is not None:
-        fields["face"] = str(face)
+    fields |= {name: value for name, value in (("version", version), ("face", face)) if value is not None}
     request = {"data": fields, "files": {"image": ("image", content)}}
     return Call("POST", "/v1/expressions", Expressions.model_validate, request)
 
@@ -160,23 +158,27 @@ def transfer_call(
 ) -> Call[Transfers]:
     """What `Client.transfer` asks for."""
     files = [("image", ("image", content)), *(("driver", ("driver", driver)) for driver in drivers)]
-    fields = {"view": view, "aligned": "true" if aligned else "false"}
+    fields: dict[str, Any] = {"view": view, "aligned": aligned}
     if au is not None:
         fields["au"] = json.dumps(au)
     if face is not None:
-        fields["face"] = str(face)
+        fields["face"] = face
     return Call("POST", "/v1/transfer", Transfers.model_validate, {"data": fields, "files": files})
 
 
 def send_call(
-    content: "bytes | Chunks", expression: str, intensity: float, view: str, answers: str, key: str | None
-) -> Call[Batch]:
-    """What `Client.send_batch` asks for. content: a ZIP file, or addresses as JSON."""
+    photographs: Path | Sequence[str], chunks: "type[Chunks]", expression: str, intensity: float, view: str,
+    answers: str, key: str | None,
+) -> Call[Batch]:  # fmt: skip
+    """What `Client.send_batch` asks for. chunks: how a ZIP file is read."""
     asked = {"expression": expression, "intensity": str(intensity), "view": view, "answers": answers}
-    if isinstance(content, bytes):
-        kind, size = "application/json", len(content)
-    else:
+    content: bytes | Chunks
+    if isinstance(photographs, Path):
+        content = chunks(photographs)
         kind, size = "application/zip", content.size
+    else:
+        content = json.dumps({"addresses": list(photographs)}).encode()
+        kind, size = "application/json", len(content)
     headers = {"Content-Type": kind, "Content-Length": str(size), "Idempotency-Key": key or uuid.uuid4().hex}
     return Call("POST", "/v1/batches", Batch.model_validate, {"params": asked, "headers": headers, "content": content})
 
@@ -236,11 +238,6 @@ def whole(out: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def addresses_of(addresses: Sequence[str]) -> bytes:
-    """As the body of a batch."""
-    return json.dumps({"addresses": list(addresses)}).encode()
 
 
 def content_of(picture: Picture) -> bytes:
