@@ -4,14 +4,15 @@ import asyncio
 import logging
 import os
 import re
+import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from jobs.names import name_for
 from visage.errors import UserError, one_line
 from visage.infra.ray_session import TOKEN, TOKEN_PATH, token
 from visage.training.resources import DRIVER_CPUS
@@ -24,6 +25,18 @@ SECONDS, AGENT_SECONDS = 10.0, 60.0
 CPUS = re.compile(r"^([\d.]+)/([\d.]+) CPU(?: \(([\d.]+) used of ([\d.]+) reserved)?", re.MULTILINE)
 # Of a follower whose connection breaks; a head that starts again is away for about so long.
 RECONNECTIONS, PAUSE_SECONDS = 10, 3.0
+# Of names that one can remember and read out, for jobs.
+HOW = """
+    amber brave brisk calm clear coral crisp early fair fond fresh gentle glad golden green happy honest jolly keen
+    kind light lively lucky mellow merry mild neat nimble noble patient plain polite proud quick quiet ready round
+    silver smart snug steady still sunny swift tidy true warm wise
+""".split()  # noqa: SIM905
+WHO = """
+    badger beaver bison crane cricket curlew dolphin dove eagle falcon ferret finch fox gecko gull hare hawk heron
+    ibex jay kestrel koala lark lemur linnet lynx marten mole moth newt otter owl panda petrel pony puffin quail
+    raven robin seal shrew stork swan tern thrush toad vole wren
+""".split()  # noqa: SIM905
+TRIES = 100
 
 
 class Cluster:
@@ -37,10 +50,9 @@ class Cluster:
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
             raise UserError(f"--address {address}: is no job server's address; write it as http://HOST:8265.")
         held = token()
-        headers = {"Authorization": f"Bearer {held}"} if held else {}
-        self._headers = headers
-        self._check(headers)
-        self._client = self._connect(headers)
+        self._headers = {"Authorization": f"Bearer {held}"} if held else {}
+        self._check()
+        self._client = self._connect()
 
     def submit(self, name: str, entrypoint: str, env: Mapping[str, Any]) -> str:
         """Start a job and return its id, which begins with `name`.
@@ -152,12 +164,12 @@ class Cluster:
             f"`visage jobs logs {name} --address {self.address}`."
         )
 
-    def _check(self, headers: Mapping[str, str]) -> None:
+    def _check(self) -> None:
         """What is at the address, asked with a time limit, which Ray's own client does not have."""
         import httpx
 
         try:
-            answer = httpx.get(f"{self.address}/api/v0/cluster_metadata", headers=dict(headers), timeout=SECONDS)
+            answer = httpx.get(f"{self.address}/api/v0/cluster_metadata", headers=self._headers, timeout=SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise UserError(
                 f"--address {self.address}: no Ray cluster answers ({one_line(error)}); start one there, or give the "
@@ -171,28 +183,20 @@ class Cluster:
             raise UserError(f"--address {self.address}: the cluster refuses the token; set {TOKEN} to the cluster's.")
         try:
             found = answer.json()["data"]
-            there = _minor(found["rayVersion"]), _minor(found["pythonVersion"])
+            there = {"Ray": _minor(found["rayVersion"]), "Python": _minor(found["pythonVersion"])}
         except (ValueError, KeyError, TypeError):
             raise UserError(
                 f"--address {self.address}: something answers that is no Ray cluster (HTTP {answer.status_code}); give "
                 "the address of the job server, http://HOST:8265."
             ) from None
-        self._check_versions(*there)
-
-    def _check_versions(self, ray_there: str, python_there: str) -> None:
-        import ray
-
-        for what, here, there in (
-            ("Ray", _minor(ray.__version__), ray_there),
-            ("Python", _minor(sys.version), python_there),
-        ):
-            if here != there:
+        for what, here in (("Ray", _minor(version("ray"))), ("Python", _minor(sys.version))):
+            if here != there[what]:
                 raise UserError(
-                    f"--address {self.address}: the cluster runs {what} {there} and Visage here {here}; use Visage in "
-                    "the cluster's image, or build the image with this version."
+                    f"--address {self.address}: the cluster runs {what} {there[what]} and Visage here {here}; use "
+                    "Visage in the cluster's image, or build the image with this version."
                 )
 
-    def _connect(self, headers: dict[str, str]) -> "JobSubmissionClient":
+    def _connect(self) -> "JobSubmissionClient":
         from ray.job_submission import JobSubmissionClient
 
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -202,7 +206,7 @@ class Cluster:
         before = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
         try:
             with self._faults("the job server"):
-                return JobSubmissionClient(self.address, headers=headers)
+                return JobSubmissionClient(self.address, headers=self._headers)
         finally:
             os.environ.update({name: value for name, value in before.items() if value is not None})
 
@@ -222,5 +226,14 @@ class Cluster:
             ) from None
 
 
-def _minor(version: str) -> str:
-    return ".".join(version.split()[0].split(".")[:2])
+def _minor(full: str) -> str:
+    return ".".join(full.split()[0].split(".")[:2])
+
+
+def name_for(what: str, taken: Container[str | None]) -> str:
+    """`what` with two words behind it that nobody has yet; with a number where all of TRIES were taken."""
+    for _ in range(TRIES):
+        name = f"{what}-{secrets.choice(HOW)}-{secrets.choice(WHO)}"
+        if name not in taken:
+            return name
+    return f"{name}-{secrets.token_hex(3)}"

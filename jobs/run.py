@@ -10,7 +10,6 @@ from pathlib import Path
 
 from visage.cli import main
 from visage.config.data import HOME
-from visage.errors import UserError
 
 GO_ON = {"train", "tune"}  # submitted again, these go on where they stopped; the others do so by themselves
 
@@ -29,11 +28,8 @@ def run(arguments: list[str]) -> None:
             os.chdir(home)
             tempfile.TemporaryFile(dir=home).close()  # a volume may be there and root's alone
         except OSError as error:
-            fault = UserError(
-                f"{HOME} = {home}: {error.strerror}; mount the storage that all nodes share there, for user "
-                f"{os.getuid()} to write to."
-            )
-            print(f"visage: {fault}", file=sys.stderr)
+            mend = f"mount the storage that all nodes share there, for user {os.getuid()} to write to"
+            print(f"visage: {HOME} = {home}: {error.strerror}; {mend}.", file=sys.stderr)
             raise SystemExit(2) from None
     sys.argv[1:] = [*command, *(["--restartable"] if set(command) & GO_ON else []), *rest]
     main()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT
 
-from jobs.names import HOW, WHO, name_for
+from jobs.cluster import HOW, WHO, name_for
 from jobs.package import runtime_env
 from visage.errors import UserError
 from visage.workflows.terminal import typed
