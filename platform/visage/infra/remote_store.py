@@ -89,8 +89,12 @@ class Store:
             if path.is_file():
                 turn = last.index(parts[0]) if parts[0] in last else -1
                 found.append((turn, path.stat().st_mtime_ns, path))
-        for _, _, path in sorted(found):
-            self._send(path, path.relative_to(folder).as_posix())
+        with self._faults():
+            for _, _, path in sorted(found):
+                mark = _mark(path)
+                if self._sent.get(path) != mark:
+                    self.send(path, path.relative_to(folder).as_posix())
+                    self._sent[path] = mark
 
     def get(self, folder: Path, *, skip: tuple[str, ...] = ()) -> bool:
         """Copy all that is here into a local folder, each file as a whole, over what is there; false without any.
@@ -168,13 +172,6 @@ class Store:
             files, path = self._place
             files.delete_dir_contents(path, missing_dir_ok=True)
         self._sent.clear()
-
-    def _send(self, path: Path, name: str) -> None:
-        with self._faults():
-            mark = _mark(path)
-            if self._sent.get(path) != mark:
-                self.send(path, name)
-                self._sent[path] = mark
 
     @contextmanager
     def _target(self, name: str) -> "Iterator[tuple[FileSystem, str]]":
