@@ -58,9 +58,9 @@ def check_varied(experiment: "Experiment") -> None:
         for value in dimension.ends():
             _check("search.space", experiment, {path: value}, SEARCHABLE)
     if search.final:
+        _check("search.final", experiment, search.final, ("train", "optim"))
         if both := search.final.keys() & search.space.keys():
             raise ValueError(f"search.final: {min(both)} is what the study searches; leave it out")
-        _check("search.final", experiment, search.final, ("train", "optim"))
     for name, settings in experiment.ablation.variants.items():
         _check(f"ablation.variants: {name}", experiment, settings, SEARCHABLE)
 
