@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from visage.config.data import Section
 from visage.config.method import alike
 
 if TYPE_CHECKING:
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
 SEARCHABLE = ("loss", "optim", "method")
 
 
-class Dimension(BaseModel):
+class Dimension(Section):
     """One searched value: exactly one of a range, a range on a log scale, or a list of choices."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[float, float] | None = None
