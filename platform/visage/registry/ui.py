@@ -109,12 +109,8 @@ def views(uri: str) -> list[str]:
     client = open_store(uri)
     with store_faults(uri):
         found = every(client.search_experiments, order_by=["last_update_time DESC"])
-    return [view(each.experiment_id) for each in found if SHARED in each.tags]
-
-
-def view(experiment_id: str) -> str:
-    """The path of the prepared view of an experiment."""
-    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+    asked = f"runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+    return [f"/#/experiments/{each.experiment_id}/{asked}" for each in found if SHARED in each.tags]
 
 
 def _searched(state: str) -> list[str]:
