@@ -61,8 +61,8 @@ def main() -> None:
     options = parser.parse_args()
 
     from visage.editing.clip import edited, find_eyes, smoothed
+    from visage.editing.expression import to_expression
     from visage.editing.film import frames, look
-    from visage.editing.many import to_expression
     from visage.faces.align import Detector
     from visage.methods.requests import EXPRESSION
     from visage.registry.bundle import read_bundle

@@ -30,8 +30,8 @@ def ways(bundle: Any) -> dict[str, Callable[[Sequence[Item]], None]]:
     import numpy as np
     import torch
 
-    from visage.editing.expression import edit, expression_index, locate
-    from visage.editing.many import edit_all, to_expression
+    from visage.editing.expression import edit, expression_index, locate, to_expression
+    from visage.editing.many import edit_all
     from visage.faces.align import Detector
     from visage.faces.picture import read_picture, write_picture
     from visage.methods.requests import EXPRESSION as BY_NAME
@@ -43,7 +43,7 @@ def ways(bundle: Any) -> dict[str, Callable[[Sequence[Item]], None]]:
 
     def alone(items: Sequence[Item]) -> None:
         for item in items:
-            edit(item.photo, item.out, bundle, EXPRESSION)
+            edit(item.photo, [item.out], bundle, BY_NAME, change)
 
     def kept(items: Sequence[Item]) -> None:
         for item in items:

@@ -10,15 +10,18 @@ from PIL import Image
 
 from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
+from tests.faces import photos
 from tests.serve_app.samples import EXPRESSIONS, SIZE, face, make_bundle, opened
-from visage.editing.expression import FRAMES, edit, locate
+from visage.editing.expression import FRAMES, edit, locate, locate_all, to_expression
 from visage.errors import UserError
 from visage.faces.align import Detector
 from visage.faces.provenance import Provenance, read_provenance
 from visage.methods.by_expression.editor import ExpressionEditor
 from visage.methods.eft.editor import TransferEditor
+from visage.methods.requests import EXPRESSION
 from visage.models.basis import BasisGenerator
 from visage.models.unet import UNet
+from visage.workflows.pictures import edit_photo
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +35,12 @@ def editor(bundle: Any) -> ExpressionEditor:
 
 
 @pytest.fixture
-def aligned(tmp_path: Path) -> Path:
-    path = tmp_path / "face.png"
-    Image.fromarray(face()).save(path)
-    return path
+def photo(tmp_path: Path) -> Path:
+    return photos.save(tmp_path / "photo.png", photos.photograph(photos.face(1, "neutral")))
+
+
+def make_happy(photo: Path, out: Path, bundle: Any, view: Any = "photo") -> None:
+    edit(photo, [out], bundle, EXPRESSION, to_expression(EXPRESSIONS, "happy", 1.0, False), view=view)
 
 
 def test_a_batch_gives_what_each_face_gives_alone(editor: ExpressionEditor) -> None:
@@ -116,11 +121,11 @@ def test_expression_and_intensity_matter(editor: ExpressionEditor) -> None:
     assert np.abs(edited[0] - edited[2]).max() > 0
 
 
-def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, aligned: Path, tmp_path: Path) -> None:
+def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.webp"
-    edit(aligned, out, bundle, "happy", intensity=0.8, view="face", aligned=True, animation=True)
-    editor = ExpressionEditor(bundle)
-    first, last = editor.run(face()[None], [0, 0], [1, 1], [0.0, 0.8]).faces.astype(float)
+    edit(photo, [out], bundle, EXPRESSION, to_expression(EXPRESSIONS, "happy", 0.8, True), view="face")
+    faces = locate_all([photo], SIZE)[0].face[None]
+    first, last = ExpressionEditor(bundle).run(faces, [0, 0], [1, 1], [0.0, 0.8]).faces.astype(float)
     with Image.open(out) as image:
         assert image.n_frames == FRAMES
         shown = []
@@ -132,27 +137,34 @@ def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, 
     assert np.abs(shown[1] - last).mean() < np.abs(shown[1] - first).mean()
     assert read_provenance(out) == Provenance("visage-ucgan", None, "0" * 32, "trainedAlgorithmicMedia")
     with pytest.raises(UserError, match=r"\.webp"):
-        edit(aligned, tmp_path / "out.png", bundle, "happy", aligned=True, animation=True)
+        edit_photo(photo, "happy", tmp_path / "out.png", 1.0, "", None, "photo", "", animation=True)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG", ".webp"])
-def test_an_aligned_face_is_written_by_the_ending(bundle: Any, aligned: Path, tmp_path: Path, ending: str) -> None:
+def test_a_face_is_written_by_the_ending(bundle: Any, photo: Path, tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"out{ending}"
-    edit(aligned, out, bundle, "happy", view="face", aligned=True)
+    make_happy(photo, out, bundle, "face")
     with Image.open(out) as image:
         assert image.format == {".png": "PNG", ".webp": "WEBP"}.get(ending, "JPEG")
         assert image.size == (SIZE, SIZE)
     assert read_provenance(out) == Provenance("visage-ucgan", None, "0" * 32, "trainedAlgorithmicMedia")
 
 
-def test_a_larger_aligned_picture_keeps_its_size_in_the_photo_view(bundle: Any, tmp_path: Path) -> None:
-    photo = face(1, 90)
-    Image.fromarray(photo).save(tmp_path / "large.png")
-    edit(tmp_path / "large.png", tmp_path / "out.png", bundle, "happy", view="photo", aligned=True)
-    edited = opened((tmp_path / "out.png").read_bytes())
+def test_a_photograph_keeps_its_size_in_the_photo_view(bundle: Any, photo: Path, tmp_path: Path) -> None:
+    make_happy(photo, tmp_path / "out.png", bundle)
+    before, after = opened(photo.read_bytes()), opened((tmp_path / "out.png").read_bytes())
     assert read_provenance(tmp_path / "out.png") == Provenance(
         "visage-ucgan", None, "0" * 32, "compositeWithTrainedAlgorithmicMedia"
     )
+    assert after.shape == before.shape
+    assert np.array_equal(after[:10], before[:10])
+    assert not np.array_equal(after[100:156, 100:156], before[100:156, 100:156])
+
+
+def test_a_larger_aligned_picture_keeps_its_size(editor: ExpressionEditor) -> None:
+    photo = face(1, 90)
+    located = locate(photo, SIZE, None, "picture")
+    edited = located.view(editor.run(located.face[None], [0], [1], [1.0]).faces[0], "photo")
     assert edited.shape == photo.shape
     assert np.array_equal(edited[:2], photo[:2])
     assert not np.array_equal(edited[40:60, 30:60], photo[40:60, 30:60])
@@ -171,11 +183,11 @@ def test_a_larger_aligned_picture_keeps_its_size_in_the_photo_view(bundle: Any, 
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
-    bundle: Any, aligned: Path, tmp_path: Path, out: str, expression: str, intensity: float, named: str
+    bundle: Any, photo: Path, tmp_path: Path, out: str, expression: str, intensity: float, named: str
 ) -> None:
     before = set(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=r"\.$") as fault:
-        edit(aligned, tmp_path / out, bundle, expression, intensity=intensity, aligned=True)
+        edit_photo(photo, expression, tmp_path / out, intensity, str(bundle.dir), None, "photo", "")
     assert named in str(fault.value)
     assert set(tmp_path.rglob("*")) == before
 
@@ -184,7 +196,7 @@ def test_a_picture_that_does_not_do_leaves_the_old_output(bundle: Any, tmp_path:
     (tmp_path / "photo.jpg").write_text("no picture")
     (tmp_path / "out.png").write_bytes(b"old")
     with pytest.raises(UserError, match=r"photo\.jpg"):
-        edit(tmp_path / "photo.jpg", tmp_path / "out.png", bundle, "happy")
+        make_happy(tmp_path / "photo.jpg", tmp_path / "out.png", bundle)
     assert (tmp_path / "out.png").read_bytes() == b"old"
 
 
@@ -195,7 +207,7 @@ def test_an_aligned_face_must_be_square() -> None:
 
 def test_a_real_photograph_is_changed_in_the_face_alone(bundle: Any, london: Path, tmp_path: Path) -> None:
     path = min((london / "neutral_front").glob("*.jpg"))
-    edit(path, tmp_path / "out.png", bundle, "happy")
+    make_happy(path, tmp_path / "out.png", bundle)
     photo, edited = opened(path.read_bytes()), opened((tmp_path / "out.png").read_bytes())
     found = Detector().find(photo)[0]
     x0, y0, x1, y1 = found.box

@@ -11,11 +11,11 @@ from serve_app.loaded_model import compare_golden
 from tests.cuda import pretended
 from tests.faces.photos import face, photograph, save
 from tests.serve_app.samples import make_bundle
-from visage.editing.expression import edit
-from visage.editing.transfer import tell, transfer
+from visage.editing.expression import edit, to_expression, to_units
 from visage.errors import UserError
 from visage.faces.provenance import read_provenance
 from visage.methods.eft.editor import TransferEditor
+from visage.methods.requests import DRIVER, EXPRESSION
 from visage.workflows.pictures import edit_photo, transfer_photo
 
 
@@ -30,6 +30,14 @@ def photos(tmp_path: Path) -> list[Path]:
     return [save(tmp_path / f"{name}{person}.png", photograph(face(person, name))) for person, name in shown]
 
 
+def transfer(photo: Path, driver: Path, out: Path, bundle: Any, view: Any = "photo") -> None:
+    edit(photo, [out], bundle, DRIVER, drivers=[driver], view=view)
+
+
+def tell(photo: Path, units: dict[int, float], out: Path, bundle: Any) -> None:
+    edit(photo, [out], bundle, DRIVER, to_units(units, bundle.editor(DRIVER)))
+
+
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
@@ -37,7 +45,7 @@ def read(path: Path) -> np.ndarray:
 
 def test_a_driver_changes_the_face_and_leaves_the_photograph(bundle: Any, photos: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.png"
-    transfer(photos[0], [photos[1]], [out], bundle)
+    transfer(photos[0], photos[1], out, bundle)
     before, after = read(photos[0]), read(out)
     assert before.shape == after.shape
     assert (before[:10] == after[:10]).all()
@@ -77,7 +85,7 @@ def test_several_drivers_fill_a_folder_each_as_if_alone(bundle: Any, photos: lis
     )
     assert [path.name for path in written] == ["01-happy2.png", "02-surprise3.png"]
     for driver, path in zip(photos[1:], written, strict=True):
-        transfer(photos[0], [driver], [tmp_path / "alone.png"], bundle, view="face")
+        transfer(photos[0], driver, tmp_path / "alone.png", bundle, view="face")
         assert np.abs(read(tmp_path / "alone.png") - read(path)).max() <= 1
     assert (read(written[0]) != read(written[1])).any()
     with pytest.raises(UserError, match="with 2 drivers it must be a folder"):
@@ -158,7 +166,7 @@ def test_a_bundle_without_the_map_says_that_it_cannot(photos: list[Path], tmp_pa
     out = tmp_path / "out.png"
     with pytest.raises(UserError, match=r"^visage-eft: was made by an older Visage and cannot be told action units"):
         tell(photos[0], {12: 0.8}, out, older)
-    transfer(photos[0], [photos[1]], [out], older)
+    transfer(photos[0], photos[1], out, older)
     with pytest.raises(UserError, match=r"is of method ucgan and this takes eft"):
         tell(photos[0], {12: 0.8}, out, make_bundle(tmp_path / "ucgan"))
 
@@ -169,7 +177,7 @@ def test_a_picture_without_a_face_is_named(bundle: Any, photos: list[Path], tmp_
     pair = [photos[0], photos[1]]
     pair[place] = blank
     with pytest.raises(UserError, match=r"blank\.png: .*face"):
-        transfer(pair[0], [pair[1]], [tmp_path / "out.png"], bundle)
+        transfer(pair[0], pair[1], tmp_path / "out.png", bundle)
     assert not (tmp_path / "out.png").exists()
 
 
@@ -182,8 +190,8 @@ def test_a_driver_whose_eyes_are_covered_is_named_and_one_whose_mouth_is_answere
         covered[piece] = 20
         save(tmp_path / f"{name}.png", photograph(covered))
     with pytest.raises(UserError, match=r"eyes\.png: no face"):
-        transfer(photos[0], [tmp_path / "eyes.png"], [tmp_path / "a.png"], bundle)
-    transfer(photos[0], [tmp_path / "mouth.png"], [tmp_path / "b.png"], bundle)
+        transfer(photos[0], tmp_path / "eyes.png", tmp_path / "a.png", bundle)
+    transfer(photos[0], tmp_path / "mouth.png", tmp_path / "b.png", bundle)
     # What it makes of such a driver changes the face alone.
     assert (read(tmp_path / "b.png")[:10] == read(photos[0])[:10]).all()
 
@@ -193,10 +201,10 @@ def test_each_method_s_bundle_is_refused_by_the_other_s_command(
 ) -> None:
     out = tmp_path / "out.png"
     with pytest.raises(UserError, match=r"is of method eft and this takes ucgan; use visage transfer"):
-        edit(photos[0], out, bundle, "happy")
+        edit(photos[0], [out], bundle, EXPRESSION, to_expression(["happy"], "happy", 1.0, False))
     other = make_bundle(tmp_path / "ucgan")
     with pytest.raises(UserError, match=r"is of method ucgan and this takes eft; use visage edit"):
-        transfer(photos[0], [photos[1]], [out], other)
+        transfer(photos[0], photos[1], out, other)
 
 
 def test_on_a_gpu_it_gives_the_faces_of_the_cpu(bundle: Any) -> None:

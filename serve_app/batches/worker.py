@@ -31,7 +31,7 @@ from visage.infra.remote_store import Store
 if TYPE_CHECKING:
     import numpy as np
 
-    from visage.editing.many import Change
+    from visage.editing.expression import Change
     from visage.methods.base import Editor
     from visage.registry.bundle import Bundle
 
@@ -179,7 +179,8 @@ class Work:
 
     def _edit(self, batch: Batch, number: int, names: Iterable[str], bundle: "Bundle") -> dict[str, str]:
         """A slice's pictures, into the store. Returns the faults by photograph."""
-        from visage.editing.many import Item, edit_all, to_expression
+        from visage.editing.expression import to_expression
+        from visage.editing.many import Item, edit_all
         from visage.methods.requests import EXPRESSION
 
         faults, items = dict[str, str](), list[Item]()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visage.editing import film as films
-from visage.editing.expression import Located, View
+from visage.editing.expression import Change, Located, View
 from visage.editing.film import Film
-from visage.editing.many import BATCH, Change
+from visage.editing.many import BATCH
 from visage.errors import UserError
 from visage.faces.align import Detector, Found, align, one_face
 

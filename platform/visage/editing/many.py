@@ -6,7 +6,7 @@ process more would cost seconds to start and the memory of the networks' library
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visage.editing.expression import View, checked_intensity, expression_index, locate, on_the_way
+from visage.editing.expression import Change, View, locate, write_edited
 from visage.errors import UserError
 from visage.faces.align import Detector
-from visage.faces.picture import MEGAPIXELS, encode, encode_animation, read_picture
-from visage.faces.provenance import xmp_packet
-from visage.infra.files import make_folder, write_whole
+from visage.faces.picture import MEGAPIXELS, read_picture
+from visage.infra.files import make_folder
 
 if TYPE_CHECKING:
     from visage.methods.base import Editor
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 BATCH = 8  # more are no faster, and so much is lost when the work is cut off
 # A batch holds no more than this many bytes of pixels and one photograph.
 LARGE = 96_000_000
-# Aligned faces, uint8 N,S,S,3, to K pictures of each, uint8 N*K,S,S,3: those of the first face first.
-Change = Callable[["Editor", np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,41 +37,6 @@ class Item:
     name: str
     photo: Path
     out: Path
-
-
-def to_expression(expressions: Sequence[str], expression: str, intensity: float, animation: bool) -> Change:
-    """An expression by its name, or all pictures on the way to it. Raises UserError for what the model, which knows
-    `expressions`, cannot be asked."""
-    index = expression_index(expressions, expression)
-    shares = on_the_way(checked_intensity(intensity)) if animation else [checked_intensity(intensity)]
-
-    def change(editor: "Editor", faces: np.ndarray) -> np.ndarray:
-        source = np.repeat(np.arange(len(faces)), len(shares))
-        return editor.run(faces, source.tolist(), [index] * len(source), shares * len(faces)).faces
-
-    return change
-
-
-def to_driver(driver: Path, bundle: "Bundle", request: "Request") -> Change:
-    """The expression of the face in another photograph. Raises UserError for one that does not do."""
-    picture = read_picture(driver)
-    face = locate(picture, bundle.editor(request).size, Detector().find(picture), str(driver)).face
-
-    def change(editor: "Editor", faces: np.ndarray) -> np.ndarray:
-        return editor.run(np.concatenate([faces, face[None]]), range(len(faces)), [len(faces)] * len(faces)).faces
-
-    return change
-
-
-def to_units(units: Mapping[int, float], bundle: "Bundle", request: "Request") -> Change:
-    """Action units by FACS number. Raises UserError for those that the model cannot be told."""
-    asked = bundle.editor(request).asked(units)
-
-    def change(editor: "Editor", faces: np.ndarray) -> np.ndarray:
-        each = range(len(faces))
-        return editor.run(faces, each, each, units=np.tile(asked, (len(faces), 1))).faces
-
-    return change
 
 
 def edit_all(
@@ -90,14 +52,13 @@ def edit_all(
     """
     import torch
 
-    facts = bundle.facts
-    xmp, mine = xmp_packet(facts.name, facts.version, facts.run_id, view), threading.local()
+    mine = threading.local()
 
     def run(batch: Sequence[Item]) -> list[tuple[Item, str]]:
         if not hasattr(mine, "editor"):
             torch.set_num_threads(1)  # layers so small gain nothing from more
             mine.editor, mine.detector = bundle.editor(request, device=device), Detector()
-        return list(_edit(batch, mine.editor, mine.detector, change, view, xmp, megapixels))
+        return list(_edit(batch, bundle, mine.editor, mine.detector, change, view, megapixels))
 
     before = torch.get_num_threads()
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
@@ -111,7 +72,7 @@ def edit_all(
 
 
 def _edit(
-    batch: Sequence[Item], editor: "Editor", detector: Detector, change: Change, view: View, xmp: str,
+    batch: Sequence[Item], bundle: "Bundle", editor: "Editor", detector: Detector, change: Change, view: View,
     megapixels: float,
 ) -> Iterator[tuple[Item, str]]:  # fmt: skip
     """A batch, in parts where its photographs are large."""
@@ -122,14 +83,14 @@ def _edit(
         except UserError as error:
             yield item, str(error)
         if sum(picture.size for _, picture in opened) > LARGE:
-            yield from _edit_opened(opened, editor, detector, change, view, xmp)
+            yield from _edit_opened(opened, bundle, editor, detector, change, view)
             opened = []
-    yield from _edit_opened(opened, editor, detector, change, view, xmp)
+    yield from _edit_opened(opened, bundle, editor, detector, change, view)
 
 
 def _edit_opened(
-    opened: Sequence[tuple[Item, np.ndarray]], editor: "Editor", detector: Detector, change: Change, view: View,
-    xmp: str,
+    opened: Sequence[tuple[Item, np.ndarray]], bundle: "Bundle", editor: "Editor", detector: Detector, change: Change,
+    view: View,
 ) -> Iterator[tuple[Item, str]]:  # fmt: skip
     located = []
     for (item, picture), found in zip(opened, detector.find_all([picture for _, picture in opened]), strict=True):
@@ -140,12 +101,7 @@ def _edit_opened(
     if not located:
         return
     made = change(editor, np.stack([one.face for _, one in located]))
-    several = len(made) // len(located)
-    for place, (item, one) in enumerate(located):
-        faces = made[place * several : (place + 1) * several]
-        pictures = (one.view(face, view) for face in faces)
-        ending = item.out.suffix.lower()
-        content = encode_animation(pictures, xmp=xmp) if several > 1 else encode(next(pictures), ending, xmp=xmp)
+    for (item, one), faces in zip(located, made.reshape(len(located), -1, *made.shape[1:]), strict=True):
         make_folder(item.out.parent)
-        write_whole(item.out, content)
+        write_edited(item.out, one, faces, bundle, view)
         yield item, ""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from visage.editing.many import Change, Item, edit_all, to_driver, to_expression, to_units
+from visage.editing.expression import Change, locate_all, to_drivers, to_expression, to_units
+from visage.editing.many import Item, edit_all
 from visage.errors import UserError
 from visage.infra.files import make_folder
 from visage.workflows.folder import Tell, by_endpoint, edit_folder
@@ -76,7 +77,8 @@ def transfer_photos(
     asked["au"] = units and {str(au): value for au, value in units.items()}
     if url is None:
         bundle = _fetch(model, registry)
-        change = to_driver(drivers[0], bundle, DRIVER) if drivers else to_units(units or {}, bundle, DRIVER)
+        editor = bundle.editor(DRIVER)
+        change = to_drivers(locate_all(drivers, editor.size)) if drivers else to_units(units or {}, editor)
         _edit_here(folder, out, asked, None, bundle, DRIVER, change, view)
         return
     from visage.client import Client

@@ -42,12 +42,14 @@ def edit_photo(
     if animation:
         check_animation(out)
     if url is None:
-        from visage.editing.expression import edit
+        from visage.editing.expression import edit, to_expression
+        from visage.methods.requests import EXPRESSION
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
+        change = to_expression(bundle.card.expressions, to, intensity, animation)
         with _of_several(photo):
-            edit(photo, out, bundle, to, intensity=intensity, view=view, animation=animation, face=face)
+            edit(photo, [out], bundle, EXPRESSION, change, view=view, face=face)
         return
     from visage.client import Client
 
@@ -87,21 +89,20 @@ def transfer_photo(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another folder.") from None
+    for each in outs:
+        check_ending(each)
     if url is None:
-        from visage.editing.transfer import tell, transfer
+        from visage.editing.expression import edit, to_units
+        from visage.methods.requests import DRIVER
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
+        change = to_units(units, bundle.editor(DRIVER)) if units else None
         with _of_several(photo):
-            if units is None:
-                transfer(photo, drivers, outs, bundle, view=view, face=face)
-            else:
-                tell(photo, units, out, bundle, view=view, face=face)
+            edit(photo, outs, bundle, DRIVER, change, drivers=drivers, view=view, face=face)
         return outs
     from visage.client import Client
 
-    for each in outs:
-        check_ending(each)
     with Client(url) as client, _of_several(photo):
         answer = client.transfer(photo, drivers, au=units, view=view, face=face)
     for each, result in zip(outs, answer.results, strict=True):
