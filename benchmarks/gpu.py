@@ -122,13 +122,12 @@ class Bench:
 
 def untaught(faces: Any) -> Any:
     from visage.judging.networks.train import FaceNetworks
-    from visage.models.basis import ExpressionReader
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
+    from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge
 
     torch.manual_seed(0)
     networks = {
-        "identity_judge": IdentityJudge(torch.ones(IdentityJudge.SIDE, IdentityJudge.SIDE), 16),
+        "identity_judge": IdentityJudge(dimensions=16),
         "expression_judge": ExpressionJudge(faces.expressions),
         "encoder": CompactEncoder(dimensions=16),
         "check": ExpressionCheck(faces.expressions),

@@ -28,9 +28,8 @@ from visage.judging.networks.outside import FILES, knows, outside_judges
 from visage.judging.networks.reach import swapped_face_guard
 from visage.judging.networks.train import FaceNetworks, face_networks, resized
 from visage.judging.table import table
-from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder
-from visage.models.judges import ExpressionCheck
+from visage.models.judges import ExpressionCheck, ExpressionReader
 
 
 def main() -> None:

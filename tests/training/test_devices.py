@@ -18,9 +18,8 @@ from visage.faces.layouts import Row
 from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
-from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder
-from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
+from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge
 from visage.registry.assemble import natural_check, reference_quantiles
 from visage.registry.golden import golden_file, make_golden
 from visage.training.checkpoint import load_generator
@@ -51,7 +50,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Noise:
     out = tmp_path_factory.mktemp("noise") / "faces"
     faces = write_face_set(out, rows, pictures, name="noise", layout="folder", size=32, shares=shares)
     networks = {
-        "identity_judge": IdentityJudge(torch.ones(IdentityJudge.SIDE, IdentityJudge.SIDE), 8),
+        "identity_judge": IdentityJudge(dimensions=8),
         "expression_judge": ExpressionJudge(faces.expressions),
         "encoder": CompactEncoder(dimensions=8),
         "check": ExpressionCheck(faces.expressions),

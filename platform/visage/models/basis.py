@@ -11,43 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.models.generator import Network
-from visage.models.identity import RTrunk, resized
+from visage.models.judges import ExpressionReader
 from visage.models.unet import FLOW, SIZES, Levels, moved
 
 CELLS = 32  # a side, over which the U-Net's own flow varies: fine enough for lids and lips
 FLOW_GAIN, COLOUR_GAIN = 3.0, 2.0  # of a channel: shares of the farthest flow, and of faces in -1..1
 MAP_GAIN = 3.0  # few numbers that all pictures share may go faster than a network's weights
 OVER = 1.2  # a colour may go so far over white while it is learnt, and still be pulled back
-
-
-class ExpressionReader(nn.Module):
-    """Reads the expression that a face shows already: a linear map of the R-Net's features of the inner face.
-
-    It looks at inputs alone, so nothing can be made to please it; judges and the endpoint's check are other networks.
-    """
-
-    SIDE = 48
-    FEATURES = 64 * 8 * 7
-
-    def __init__(self, kinds: int) -> None:
-        super().__init__()
-        self.trunk = RTrunk()
-        self.head = nn.Linear(self.FEATURES, kinds)
-
-    def features(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,FEATURES."""
-        return self.trunk(resized(faces, self.SIDE)[:, :, 6:48, 4:44]).flatten(1)
-
-    def logits(self, faces: Tensor) -> Tensor:
-        """faces as for `features`. Returns N,K, float32."""
-        return self.head(self.features(faces)).float()
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `features`. Returns probabilities N,K, float32."""
-        return self.logits(faces).softmax(dim=1)
-
-    def architecture(self) -> dict[str, Any]:
-        return {"name": "expression_reader", "kinds": self.head.out_features}
 
 
 class Basis(nn.Module):

@@ -48,8 +48,8 @@ class RTrunk(nn.Module):
 class InnerFaceEmbedding(nn.Module):
     """The inner face as a unit vector: a linear map of a trunk's features.
 
-    mask: SIDE,SIDE in 0..1, the inner face. What it leaves out (hair, ears, neck, background) is grey, so that a face
-    is not known by its frame. dimensions: of the vector.
+    mask: SIDE,SIDE in 0..1, the inner face; None leaves it to the weights. What it leaves out (hair, ears, neck,
+    background) is grey, so that a face is not known by its frame. dimensions: of the vector.
     """
 
     SIDE: int
@@ -59,10 +59,10 @@ class InnerFaceEmbedding(nn.Module):
     mask: Tensor
     trunk: nn.Module
 
-    def __init__(self, mask: Tensor, dimensions: int) -> None:
+    def __init__(self, mask: Tensor | None, dimensions: int) -> None:
         super().__init__()
         self.dimensions = dimensions
-        self.register_buffer("mask", mask.float())
+        self.register_buffer("mask", torch.ones(self.SIDE, self.SIDE) if mask is None else mask.float())
         self.head = nn.Linear(self.FEATURES, dimensions)
 
     def inner(self, faces: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class CompactEncoder(InnerFaceEmbedding):
     trunk: RTrunk
 
     def __init__(self, mask: Tensor | None = None, dimensions: int = 64) -> None:
-        super().__init__(torch.ones(self.SIDE, self.SIDE) if mask is None else mask, dimensions)
+        super().__init__(mask, dimensions)
         self.trunk = RTrunk()
 
     def measured(self, faces: Tensor) -> Measured:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.config.experiment import FITTED
-from visage.models.identity import InnerFaceEmbedding, resized
+from visage.models.identity import InnerFaceEmbedding, RTrunk, resized
 
 
 class Trunk(nn.Module):
@@ -48,7 +48,7 @@ class IdentityJudge(InnerFaceEmbedding):
     ORIGIN = FITTED
     SIDE, BOX, FEATURES = 96, (19, 90, 17, 79), 128 * 6 * 5
 
-    def __init__(self, mask: Tensor, dimensions: int) -> None:
+    def __init__(self, mask: Tensor | None = None, dimensions: int = 64) -> None:
         super().__init__(mask, dimensions)
         self.trunk = Trunk()
 
@@ -60,21 +60,22 @@ class IdentityJudge(InnerFaceEmbedding):
         return {"name": "identity_judge", "dimensions": self.dimensions}
 
 
-class ExpressionJudge(nn.Module):
-    """A face as probabilities of `expressions`: a linear map of the trunk's features."""
+class Reader(nn.Module):
+    """K numbers of a face, such as probabilities of expressions: a linear map of a trunk's features of a part of it."""
 
-    ORIGIN = FITTED
-    SIDE = 76  # of which the middle 64 px, without hair and background, are looked at
+    SIDE: int
+    BOX: tuple[int, int, int, int]  # top, bottom, left, right of what is looked at, without hair and background
+    FEATURES: int
 
-    def __init__(self, expressions: Sequence[str]) -> None:
+    def __init__(self, trunk: nn.Module, kinds: int) -> None:
         super().__init__()
-        self.expressions = tuple(expressions)
-        self.trunk = Trunk()
-        self.head = nn.Linear(128 * 25, len(self.expressions))
+        self.trunk = trunk
+        self.head = nn.Linear(self.FEATURES, kinds)
 
     def features(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
-        return self.trunk(resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
+        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,FEATURES."""
+        top, bottom, left, right = self.BOX
+        return self.trunk(resized(faces, self.SIDE)[:, :, top:bottom, left:right]).flatten(1)
 
     def logits(self, faces: Tensor) -> Tensor:
         """faces as for `features`. Returns N,K, float32."""
@@ -84,53 +85,66 @@ class ExpressionJudge(nn.Module):
         """faces as for `features`. Returns N,K, float32, each row adding up to 1."""
         return self.logits(faces).softmax(dim=1)
 
+
+class ExpressionJudge(Reader):
+    """A face as probabilities of `expressions`."""
+
+    ORIGIN = FITTED
+    SIDE, BOX, FEATURES = 76, (10, 74, 6, 70), 128 * 25
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        super().__init__(Trunk(), len(expressions))
+        self.expressions = tuple(expressions)
+
     def architecture(self) -> dict[str, Any]:
         return {"name": "expression_judge", "expressions": list(self.expressions)}
 
 
-class UnitJudge(nn.Module):
-    """A face as intensities of action units, and whatever else of it is a number: a linear map of the trunk's features.
+class ExpressionReader(Reader):
+    """Reads the expression that a face shows already, for a generator.
+
+    It looks at inputs alone, so nothing can be made to please it; judges and the endpoint's check are other networks.
+    """
+
+    SIDE, BOX, FEATURES = 48, (6, 48, 4, 44), 64 * 8 * 7
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__(RTrunk(), kinds)
+
+    def architecture(self) -> dict[str, Any]:
+        return {"name": "expression_reader", "kinds": self.head.out_features}
+
+
+class UnitJudge(Reader):
+    """A face as intensities of action units, and whatever else of it is a number.
 
     names: what is read, such as `au_12`, `lopsided` or `turn`.
     """
 
-    SIDE = 76  # of which the middle 64 px, without hair and background, are looked at
+    SIDE, BOX, FEATURES = 76, (10, 74, 6, 70), 128 * 25
 
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(Trunk(), len(names))
         self.names = tuple(names)
-        self.trunk = Trunk()
-        self.head = nn.Linear(128 * 25, len(self.names))
-
-    def features(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,F."""
-        return self.trunk(resized(faces, self.SIDE)[:, :, 10:74, 6:70]).flatten(1)
 
     def forward(self, faces: Tensor) -> Tensor:
         """faces as for `features`. Returns N,len(names), float32."""
-        return self.head(self.features(faces)).float()
+        return self.logits(faces)
 
 
-class ExpressionCheck(nn.Module):
+class ExpressionCheck(Reader):
     """The endpoint's own reader of expressions: half the judge's sharpness, and all its layers trained on."""
 
-    SIDE = 57  # of which the middle 48 px are looked at
+    SIDE, BOX, FEATURES = 57, (8, 56, 5, 53), 128 * 9
 
     def __init__(self, expressions: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(Trunk(), len(expressions))
         self.expressions = tuple(expressions)
-        self.trunk = Trunk()
         self.drop = nn.Dropout(0.3)
-        self.head = nn.Linear(128 * 9, len(self.expressions))
 
     def logits(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,K, float32."""
-        features = self.trunk(resized(faces, self.SIDE)[:, :, 8:56, 5:53]).flatten(1)
-        return self.head(self.drop(features)).float()
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `logits`. Returns N,K, float32, each row adding up to 1."""
-        return self.logits(faces).softmax(dim=1)
+        """faces as for `features`. Returns N,K, float32."""
+        return self.head(self.drop(self.features(faces))).float()
 
     def architecture(self) -> dict[str, Any]:
         return {"name": "expression_check", "expressions": list(self.expressions)}
@@ -164,12 +178,3 @@ class NaturalCheck(nn.Module):
         where the worst twentieth of the generator's own faces ends."""
         top, bottom, left, right = self.BOX
         return self.logits(resized(faces.float().clamp(-1, 1), self.SIDE)[:, :, top:bottom, left:right]).sigmoid()
-
-
-def build_judge(architecture: dict[str, Any]) -> nn.Module:
-    """An untrained network from what `architecture()` of its kind returned; its weights bring the mask."""
-    given = dict(architecture)
-    name = given.pop("name")
-    if name == "identity_judge":
-        return IdentityJudge(torch.ones(IdentityJudge.SIDE, IdentityJudge.SIDE), **given)
-    return {"expression_judge": ExpressionJudge, "expression_check": ExpressionCheck}[name](**given)

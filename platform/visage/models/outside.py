@@ -152,7 +152,7 @@ class OutsideIdentity(IdentityJudge):
 
     centre: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor | None = None) -> None:
         super().__init__(mask, self.VECTOR)
         self.head = nn.Identity()  # type: ignore[assignment]
         self.network = FaceResNet()
@@ -197,10 +197,3 @@ class OutsideExpression(nn.Module):
 
 
 OUTSIDE = ("outside_identity", "outside_expression")
-
-
-def build_outside(architecture: dict[str, Any]) -> nn.Module:
-    """A judge without its weights from what its `architecture()` returned; they bring the mask too."""
-    if architecture["name"] == "outside_identity":
-        return OutsideIdentity(torch.ones(OutsideIdentity.SIDE, OutsideIdentity.SIDE))
-    return OutsideExpression(architecture["expressions"])

@@ -21,12 +21,12 @@ def networks_of(card: Card) -> "dict[str, nn.Module]":
     from torch import nn
 
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, build_judge
+    from visage.models.judges import ExpressionCheck
 
     if set(architecture.encoder) != {"name", "dimensions"} or architecture.encoder["name"] != "compact":
         raise ValueError(f"{architecture.encoder} describes no compact encoder")
-    check = build_judge(architecture.check)
-    if not isinstance(check, ExpressionCheck) or check.expressions != card.expressions:
+    check = ExpressionCheck(card.expressions)
+    if architecture.check != check.architecture():
         raise ValueError(f"{architecture.check} describes no expression check of the card's expressions")
     encoder = CompactEncoder(dimensions=architecture.encoder["dimensions"])
     return {

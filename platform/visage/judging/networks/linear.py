@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from visage.judging.networks.augment import augment
 from visage.judging.networks.fit import seeded
-from visage.models.basis import ExpressionReader
 from visage.models.identity import InnerFaceEmbedding
-from visage.models.judges import ExpressionJudge, UnitJudge
+from visage.models.judges import ExpressionJudge, ExpressionReader, UnitJudge
 from visage.models.pixels import as_input
 
 # Pictures that a fit sees at most: each face as it is, then augmented copies.

@@ -26,14 +26,23 @@ from visage.judging.networks.fit import fit_check, seeded
 from visage.judging.networks.linear import dimensions_for, fit_expression_judge, fit_identity
 from visage.judging.networks.outside import as_asked, choose, outside_judges
 from visage.judging.networks.reach import Doubts, apply, doubts, reached
-from visage.models.basis import ExpressionReader
 from visage.models.identity import CompactEncoder, RTrunk
-from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk, build_judge
-from visage.models.outside import OUTSIDE, OutsideExpression, build_outside
+from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge, Trunk
+from visage.models.outside import OUTSIDE, OutsideExpression, OutsideIdentity
 
 FORMAT = 6
 CARD = "networks.json"
 LOCK = ".networks.lock"
+# By the names in their `architecture()`.
+KINDS: dict[str, Callable[..., nn.Module]] = {
+    "identity_judge": IdentityJudge,
+    "outside_identity": OutsideIdentity,
+    "expression_judge": ExpressionJudge,
+    "outside_expression": OutsideExpression,
+    "compact": CompactEncoder,
+    "expression_check": ExpressionCheck,
+    "expression_reader": ExpressionReader,
+}
 NAMES = ("identity_judge", "expression_judge", "encoder", "check", "reader")
 SEEDS = 4  # apart, for each `judge.seed`
 ENCODER_SEED = 2  # of them
@@ -239,7 +248,8 @@ def _load(folder: Path, wanted: dict[str, Any], asked: str) -> FaceNetworks | No
             path = folder / f"{name}.safetensors"
             if hashlib.sha256(path.read_bytes()).hexdigest() != card["files"][path.name]:
                 return None
-            networks[name] = _built(card["architectures"][name])
+            architecture = card["architectures"][name]
+            networks[name] = KINDS[architecture.pop("name")](**architecture)
             networks[name].load_state_dict(load_file(path))
             networks[name].eval().requires_grad_(False)
         report, doubtful = card["report"], card["doubts"]
@@ -254,11 +264,3 @@ def _load(folder: Path, wanted: dict[str, Any], asked: str) -> FaceNetworks | No
         doubts={kind: [(name, value) for name, value in found] for kind, found in doubtful.items()},
         sha256=hashlib.sha256("".join(card["files"][f"{name}.safetensors"] for name in NAMES).encode()).hexdigest(),
     )
-
-
-def _built(architecture: dict[str, Any]) -> nn.Module:
-    if architecture["name"] == "compact":
-        return CompactEncoder(dimensions=architecture["dimensions"])
-    if architecture["name"] == "expression_reader":
-        return ExpressionReader(architecture["kinds"])
-    return build_outside(architecture) if architecture["name"] in OUTSIDE else build_judge(architecture)

@@ -27,9 +27,10 @@ from visage.methods.losses import (
     weight,
 )
 from visage.methods.ucgan.config import Loss, Networks
-from visage.models.basis import BasisGenerator, ExpressionReader
+from visage.models.basis import BasisGenerator
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.identity import CrossedEncoder
+from visage.models.judges import ExpressionReader
 from visage.models.unet import UNet
 
 Features = list[Tensor]
