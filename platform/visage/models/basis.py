@@ -4,8 +4,6 @@ An expression is for the most part one displacement and one shading that all fac
 shares learn it in a hundred steps; a U-Net that finds it anew for each face needs thousands, and is left the person.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,6 +48,8 @@ class BasisGenerator(Levels, Network):
     than most faces are.
     """
 
+    NAME = "basis"
+
     def __init__(self, size: int, width: int, conditions: int, exaggeration: float = 1.0) -> None:
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
@@ -76,16 +76,6 @@ class BasisGenerator(Levels, Network):
     def reachable(self, target: Tensor, face: Tensor) -> Tensor:
         """As of `UNet`: the input goes on outside the window."""
         return torch.lerp(face, target, self.window)
-
-    def architecture(self) -> dict[str, Any]:
-        """What `build_generator` needs to make this network again."""
-        return {
-            "name": "basis",
-            "size": self.size,
-            "width": self.width,
-            "conditions": self.conditions,
-            "exaggeration": self.exaggeration,
-        }
 
 
 def painted(face: Tensor, flow: Tensor, colour: Tensor, window: Tensor) -> Tensor:

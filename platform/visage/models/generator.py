@@ -1,23 +1,23 @@
 """What every generator is, and how one is built again from what a checkpoint or a bundle says of it."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 LATER = frozenset({"basis", "exaggeration"})  # named by a network that has one; older ones know nothing of it
 
 
-class Network(nn.Module, ABC):
+class Network(nn.Module):
     """A generator: faces N,3,S,S in [-1, 1] and what is asked of each, to faces N,3,S,S. size: side S in pixels."""
 
+    NAME: ClassVar[str]
     size: int
 
-    @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """What `build_generator` needs to make this network again: its `name` among others, and its arguments."""
+        """What `build_generator` needs to make this network again: its name, and its arguments as its attributes."""
+        return {"name": self.NAME} | {each: getattr(self, each) for each in signature(type(self)).parameters}
 
 
 def build_generator(architecture: Mapping[str, Any], kinds: Mapping[str, type[Network]]) -> Network:

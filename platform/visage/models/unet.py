@@ -1,7 +1,6 @@
 """The generator: a U-Net whose normalisation carries the category condition."""
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +97,8 @@ class UNet(Levels, Network):
     first moved by a learned smooth flow, so that what only moves, as the corners of a mouth, keeps its detail.
     """
 
+    NAME = "unet"
+
     def __init__(self, size: int, width: int, conditions: int, mask: bool = False, warp: bool = False) -> None:
         if size not in SIZES:
             raise ValueError(f"size {size}: use one of {SIZES}")
@@ -116,17 +117,6 @@ class UNet(Levels, Network):
         A discriminator that saw the whole target would know every generated face by its frame.
         """
         return torch.lerp(face, target, self.window) if self.mask else target
-
-    def architecture(self) -> dict[str, Any]:
-        """What `build_generator` needs to make this network again."""
-        return {
-            "name": "unet",
-            "size": self.size,
-            "width": self.width,
-            "conditions": self.conditions,
-            "mask": self.mask,
-            "warp": self.warp,
-        }
 
 
 def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -> Tensor:
