@@ -33,8 +33,7 @@ def existing(out: Path, settings: Mapping[str, Any]) -> FaceSet | None:
 
 def check_settings(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        # What an older set does not name had its default then.
-        if made.get(key, Data.model_fields[key].default if key in Data.model_fields else None) != value:
+        if made.get(key) != value:
             if key == "source_sha256":
                 raise UserError(
                     f"{out}: holds a face set made of other pictures than the source holds now; give another --out "
@@ -148,7 +147,7 @@ def cautions(faces: FaceSet) -> list[str]:
             f"{len(single)} of {len(people)} training people show one expression only ({', '.join(single[:3])}), so "
             "no change of expression is learnt from them; add pictures of them"
         )
-    return said + list(faces.facts.get("suspects", []))
+    return said + faces.facts["suspects"]
 
 
 def same_under_two_names(rows: Sequence[Row], source: Path) -> list[str]:

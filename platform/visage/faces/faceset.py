@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,17 +24,26 @@ from visage.faces.shards import FOLDER, Shard, facts_of, shards_of, write_shards
 from visage.faces.split import ALL_PARTS, PARTS, PRACTICE, READING, split_rows
 
 FORMAT, IN_SHARDS = 1, 2  # an older Visage would learn from the sample alone of a set in shards
-KEYS = ("format", "name", "layout", "size", "expressions", "counts", "sha256", "labels_sha256", "licence", "settings",
-        "left_out")  # fmt: skip
-KINDS = {"settings": dict, "left_out": list, "not_chosen": dict, "suspects": list, "parts": dict}
-
+# What set.json says, and each as what.
+KINDS = {"format": int, "name": str, "layout": str, "size": int, "expressions": list, "counts": dict, "split": str,
+         "parts": dict, "sha256": str, "labels_sha256": str, "licence": str, "settings": dict, "left_out": list,
+         "not_chosen": dict, "suspects": list, "action_units": str}  # fmt: skip
 
 # Where labels of action units are from, beside `labels.OPENFACE` and `labels.FACS`.
 EXACT, PROTOTYPE, NO_LABELS = "exact", "prototype", "none"
 
 
-class OtherFormat(Exception):
-    """The format of a face set that this version does not read."""
+@dataclass(frozen=True)
+class Origin:
+    """What set.json says of where a face set is from. settings: what it was made with, JSON. left_out: {path, reason}
+    of pictures that were not used. not_chosen: counts of those that the settings leave out. suspects: sentences on
+    names that look wrong. action_units: where they are from; empty where no file gives them."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Sequence[Mapping[str, str]] = ()
+    not_chosen: Mapping[str, int] = field(default_factory=dict)
+    suspects: Sequence[str] = ()
+    action_units: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +89,13 @@ class FaceSet:
         try:
             facts = json.loads((folder / "set.json").read_text())
             if (made := facts["format"]) not in (FORMAT, IN_SHARDS):
-                raise OtherFormat(made)
-            if missing := [key for key in KEYS if key not in facts]:
-                raise ValueError(f"set.json has no {missing[0]}")
-            if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key, kind()), kind)]:
-                raise ValueError(f"set.json has another kind of {wrong[0]}")
-            if wrong := [str(part) for part in facts.get("parts", {}).values() if part not in ALL_PARTS]:
+                raise UserError(
+                    f"{folder}: the face set was made by another version of Visage (format {made!r}, and this one "
+                    f"reads {FORMAT} and {IN_SHARDS}); delete it and make it again with {_again(facts, folder)}."
+                )
+            if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key), kind)]:
+                raise ValueError(f"set.json has {'another kind of' if wrong[0] in facts else 'no'} {wrong[0]}")
+            if wrong := [str(part) for part in facts["parts"].values() if part not in ALL_PARTS]:
                 raise ValueError(f"set.json has people in no part but {wrong[0]}")
             size, count = facts["size"], facts["counts"]["pictures"]
             faces = np.load(folder / "faces.npy", mmap_mode="r", allow_pickle=False)
@@ -121,15 +131,10 @@ class FaceSet:
                 address,
                 shards,
             )
-        except OtherFormat as error:
-            raise UserError(
-                f"{folder}: the face set was made by another version of Visage (format {error.args[0]!r}, and this one "
-                f"reads {FORMAT} and {IN_SHARDS}); delete it and make it again with {_again(facts, folder)}."
-            ) from None
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            command = _again(facts, folder)
+            again = _again(facts, folder)
             raise UserError(
-                f"{folder}: the face set is damaged ({error}); delete it and make it again with {command}."
+                f"{folder}: the face set is damaged ({error}); delete it and make it again with {again}."
             ) from None
 
     def part(self, name: str) -> np.ndarray:
@@ -140,8 +145,7 @@ class FaceSet:
 
     def parts(self) -> dict[str, str]:
         """The part of each person, also of those who had one in a set that this was split as and have no face here."""
-        # Sets of earlier versions say it in faces.csv alone.
-        return self.facts.get("parts", {}) | dict(zip(self.identity.tolist(), self.split.tolist(), strict=True))
+        return self.facts["parts"]
 
 
 def write_face_set(
@@ -155,27 +159,20 @@ def write_face_set(
     shares: Shares,
     kept: Mapping[str, str] | None = None,
     licence: str = "",
-    settings: Mapping[str, Any] | None = None,
-    left_out: Sequence[Mapping[str, str]] = (),
-    not_chosen: Mapping[str, int] | None = None,
-    suspects: Sequence[str] = (),
-    action_units: str = "",
+    origin: Origin | None = None,
     training: Iterable[tuple[Row, np.ndarray]] | None = None,
     megabytes: float = 64,
 ) -> FaceSet:
     """Write `faces` (uint8 size,size,3, one for each row) as a face set at `out`, which must be absent or empty.
 
     `kept`: people who have a part already, as in `split_people`; set.json names them and all others with their parts.
-    `settings` is what the set was made with, JSON; `left_out` lists {path, reason} of pictures that were not used;
-    `not_chosen` counts those that the settings leave out; `suspects` are sentences on names that look wrong;
-    `action_units` says where the rows' AUs are from. `training` makes a set in shards of so many
-    `megabytes`: all training people, one after the other in the order of `shards.dealt`; `rows` then hold a sample of
-    them beside the others. All is written beside `out` and renamed at the end. Raises
-    UserError when a part has no people or writing fails.
+    `training` makes a set in shards of so many `megabytes`: all training people, one after the other in the order of
+    `shards.dealt`; `rows` then hold a sample of them beside the others. All is written beside `out` and renamed at the
+    end. Raises UserError when a part has no people or writing fails.
     """
     from visage.faces.contact import contact_sheet
 
-    parts = split_rows(rows, shares, kept)
+    origin, parts = origin or Origin(), split_rows(rows, shares, kept)
     shown = {row.expression for row in rows if row.expression}
     beside = tuple(part for part in (PRACTICE, READING) if part in parts.values())
     with staged(out) as folder:
@@ -214,21 +211,13 @@ def write_face_set(
             "sha256": pixels.hexdigest(),
             "labels_sha256": hashlib.sha256(labels).hexdigest(),
             "licence": licence,
-            "settings": dict(settings or {}),
-            "left_out": [dict(entry) for entry in left_out],
-            "not_chosen": dict(not_chosen or {}),
-            "suspects": list(suspects),
-            "action_units": action_units or label_source(rows),
+            **asdict(origin),
+            "action_units": origin.action_units or (PROTOTYPE if shown <= set(EXPRESSIONS) else NO_LABELS),
         } | ({"shards": facts_of(shards, pixels.hexdigest())} if shards else {})
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
         write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
         (folder / "set.json").write_text(json.dumps(facts, indent=2) + "\n")
     return FaceSet.open(out)
-
-
-def label_source(rows: Sequence[Row]) -> str:
-    """Where labels of action units come from when no file gives them: weak ones from the expressions' names."""
-    return PROTOTYPE if {row.expression for row in rows} <= set(EXPRESSIONS) else NO_LABELS
 
 
 def _degrees(angles: np.ndarray) -> np.ndarray | None:

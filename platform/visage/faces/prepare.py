@@ -1,6 +1,6 @@
 """From photographs, or procedural people, to a face set on disk."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from visage.faces.checks import (
     listing,
     same_under_two_names,
 )
-from visage.faces.faceset import EXACT, FaceSet, prepare_command, write_face_set
+from visage.faces.faceset import EXACT, FaceSet, Origin, prepare_command, write_face_set
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.labels import digest, labelled
 from visage.faces.layouts import LICENCES, Row, read_layout
@@ -119,7 +119,7 @@ def _procedural(data: Data, parts: Mapping[str, str], progress: Progress) -> Fac
             used[place] = row
             kept.write(place, face, "")
             progress(index + 1, total)
-        return _write(data, settings, parts, used, kept, f"synthetic-{data.seed}", action_units=EXACT)
+        return _write(data, parts, used, kept, f"synthetic-{data.seed}", Origin(settings, action_units=EXACT))
 
 
 def _photographed(data: Data, parts: Mapping[str, str], progress: Progress) -> FaceSet:
@@ -157,21 +157,12 @@ def _photographed(data: Data, parts: Mapping[str, str], progress: Progress) -> F
         used = {place: row for place, row in zip(keys, rows, strict=True) if not kept.reason(place)}
         missed = enough(list(used.values()))
         suspects = same_under_two_names(list(used.values()), source)
-        name = source.resolve().name
-        return _write(data, settings, parts, used, kept, name, missed, found.not_chosen, suspects, labels.source)
+        origin = Origin(settings, missed, found.not_chosen, suspects, labels.source)
+        return _write(data, parts, used, kept, source.resolve().name, origin)
 
 
 def _write(
-    data: Data,
-    settings: dict[str, Any],
-    parts: Mapping[str, str],
-    used: dict[bytes, Row],
-    kept: Spool,
-    name: str,
-    left_out: Sequence[dict[str, str]] = (),
-    not_chosen: dict[str, int] | None = None,
-    suspects: Sequence[str] = (),
-    action_units: str = "",
+    data: Data, parts: Mapping[str, str], used: dict[bytes, Row], kept: Spool, name: str, origin: Origin
 ) -> FaceSet:
     assert data.layout
     training = None
@@ -184,19 +175,15 @@ def _write(
         data.dir,
         list(used.values()),
         kept.faces(used),
-        training=training,
-        megabytes=data.shards.mb or 0,
         name=name,
         layout=data.layout,
         size=data.size,
         shares=data.shares,
         kept=parts,
         licence=LICENCES[data.layout],
-        settings=settings,
-        left_out=left_out,
-        not_chosen=not_chosen,
-        suspects=suspects,
-        action_units=action_units,
+        origin=origin,
+        training=training,
+        megabytes=data.shards.mb or 0,
     )
 
 

@@ -27,7 +27,7 @@ def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
 def print_report(faces: FaceSet, console: Console) -> None:
     """Print people, pictures of each expression in each part, and what was left out with the reason."""
     left_out, pictures = faces.facts["left_out"], len(faces.identity)
-    not_chosen = faces.facts.get("not_chosen", {})
+    not_chosen = faces.facts["not_chosen"]
     place, count = faces.address or faces.dir, len(set(faces.identity))
     console.print(
         f"{place}: {pictures} faces of {count} people, {faces.size} px, layout {faces.layout}",
@@ -50,9 +50,9 @@ def print_report(faces: FaceSet, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if faces.facts.get("split") == "published":
+    if faces.facts["split"] == "published":
         console.print("the test people are those of the data set's published protocol (set.json: split)")
-    if (source := faces.facts.get("action_units")) in SOURCES:
+    if (source := faces.facts["action_units"]) in SOURCES:
         console.print(f"action units: {SOURCES[source]}", highlight=False, soft_wrap=True)
     if not_chosen:
         kinds = ", ".join(f"{reason} {count}" for reason, count in sorted(not_chosen.items()))
