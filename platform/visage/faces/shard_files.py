@@ -1,12 +1,13 @@
 """Where a face set's shards are read from: its folder, or its address, of which the folder keeps the last ones read."""
 
+import hashlib
 import os
 import threading
 from contextlib import suppress
 
 from visage.errors import NotWritten, UserError
 from visage.faces.faceset import FaceSet
-from visage.faces.shards import FOLDER, Shard, check
+from visage.faces.shards import FOLDER, Shard
 from visage.infra.files import locked, write_whole
 from visage.infra.patience import patiently
 from visage.infra.remote_store import Store
@@ -40,8 +41,8 @@ class ShardFiles:
     def read(self, shard: Shard) -> bytes:
         """The content of a shard. Waits while the bucket is away, as a run does. Raises UserError for what is missing,
         cut off, or another's."""
-        path = self.folder / shard.name
-        if not self.store:
+        path, store = self.folder / shard.name, self.store
+        if not store:
             try:
                 return self._checked(path.read_bytes(), shard)
             except FileNotFoundError:
@@ -53,19 +54,14 @@ class ShardFiles:
                 content = self._checked(path.read_bytes(), shard)
                 os.utime(path)
                 return content
-            content = self._checked(self._fetched(shard), shard)
+            fetched = patiently(lambda: store.read(shard.name), self.closed.wait)
+            if fetched is None:
+                raise self._fault(shard, "is missing")
+            content = self._checked(fetched, shard)
             if shard.bytes <= self.cache:
                 self._make_room(shard.bytes)
                 with suppress(NotWritten):  # a full disk costs time, not the run
                     write_whole(path, content)
-        return content
-
-    def _fetched(self, shard: Shard) -> bytes:
-        assert self.store
-        store = self.store
-        content = patiently(lambda: store.read(shard.name), self.closed.wait)
-        if content is None:
-            raise self._fault(shard, "is missing")
         return content
 
     def _make_room(self, wanted: int) -> None:
@@ -82,10 +78,12 @@ class ShardFiles:
             whole -= size
 
     def _checked(self, content: bytes, shard: Shard) -> bytes:
-        try:
-            check(content, shard, self.shards)
-        except ValueError as error:
-            raise self._fault(shard, str(error)) from None
+        if len(content) < shard.bytes:
+            raise self._fault(shard, f"is cut off: it has {len(content)} of its {shard.bytes} bytes")
+        if (found := hashlib.sha256(content).hexdigest()) != shard.sha256:
+            same = next((other.name for other in self.shards if other.sha256 == found), None)
+            what = f"is a second copy of {same}" if same else "is not as it was written, or of another set"
+            raise self._fault(shard, what)
         return content
 
     def _fault(self, shard: Shard, what: str) -> UserError:

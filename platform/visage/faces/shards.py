@@ -7,8 +7,9 @@ names, so that each is a fair sample of all.
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ def write_shards(
 
     folder.mkdir()
     schema, full = _schema(size, units), max(1, int(megabytes * 1e6 / (size * size * 3)))
-    found, shown, rest = list[Shard](), set[str](), _people(training)
+    found, shown = list[Shard](), set[str]()
+    rest = (list(pictures) for _, pictures in groupby(training, key=lambda one: one[0].identity))
     person = next(rest, None)
     while person:
         path, people, pictures = folder / f"{len(found):05d}.parquet", 0, 0
@@ -75,17 +77,6 @@ def write_shards(
             content = hashlib.file_digest(written, "sha256").hexdigest()
         found.append(Shard(path.name, people, pictures, path.stat().st_size, content))
     return found, shown
-
-
-def _people(training: Iterable[tuple[Row, np.ndarray]]) -> Iterator[list[tuple[Row, np.ndarray]]]:
-    person: list[tuple[Row, np.ndarray]] = []
-    for row, face in training:
-        if person and row.identity != person[0][0].identity:
-            yield person
-            person = []
-        person.append((row, face))
-    if person:
-        yield person
 
 
 def _schema(size: int, units: bool) -> "pyarrow.Schema":
@@ -146,18 +137,8 @@ class Pictures:
     aus: np.ndarray | None
 
 
-def check(content: bytes, shard: Shard, others: Sequence[Shard]) -> None:
-    """ValueError with what is wrong, where a file's content is not the shard's."""
-    if len(content) < shard.bytes:
-        raise ValueError(f"is cut off: it has {len(content)} of its {shard.bytes} bytes")
-    found = hashlib.sha256(content).hexdigest()
-    if found != shard.sha256:
-        same = next((other.name for other in others if other.sha256 == found), None)
-        raise ValueError(f"is a second copy of {same}" if same else "is not as it was written, or of another set")
-
-
 def read(content: bytes, into: np.ndarray) -> Pictures:
-    """The labels of a shard that `check` passed, whose pixels go into the first places of `into`: uint8 M,S,S,3."""
+    """The labels of a whole shard, whose pixels go into the first places of `into`: uint8 M,S,S,3."""
     import pyarrow
     from pyarrow import parquet
 
