@@ -11,6 +11,7 @@ from visage.errors import UserError
 from visage.faces.faceset import FaceSet
 from visage.faces.layouts import Row
 from visage.faces.photographs import name_in
+from visage.faces.sampling import by_person
 from visage.faces.split import split_rows
 
 NAMED_LEFT_OUT = 5
@@ -116,9 +117,8 @@ def check_enough(
 
 def check_learnable(faces: FaceSet) -> None:
     """UserError unless two training people show two expressions each, as a training on pairs needs."""
-    train = faces.part("train")
-    shown = set(zip(faces.identity[train].tolist(), faces.expression[train].tolist(), strict=True))
-    several = sum(count > 1 for count in Counter(person for person, _ in shown).values())
+    people = by_person(faces.identity, faces.expression, faces.part("train"))
+    several = sum(len(shown) > 1 for shown in people.values())
     if several < 2:
         raise UserError(
             f"{faces.dir}: {several} of its training people show two expressions, and learning to change one takes two "
@@ -139,10 +139,8 @@ def cautions(faces: FaceSet) -> list[str]:
     for part in ("validation", "test"):
         if len(set(faces.identity[faces.part(part)])) == 1:
             said.append(f"the {part} part has one person and judging needs two; give it a larger share (data.shares)")
-    people = Counter(faces.identity[faces.part("train")].tolist())
-    shown = {(person, number) for person, number in zip(faces.identity, faces.expression, strict=True)}
-    kinds = Counter(person for person, _ in shown)
-    if single := [person for person in people if kinds[person] == 1]:
+    people = by_person(faces.identity, faces.expression, faces.part("train"))
+    if single := [person for person, shown in people.items() if len(shown) == 1]:
         said.append(
             f"{len(single)} of {len(people)} training people show one expression only ({', '.join(single[:3])}), so "
             "no change of expression is learnt from them; add pictures of them"

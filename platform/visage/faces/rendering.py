@@ -14,7 +14,7 @@ from visage.faces.layouts import Row
 from visage.faces.split import PRACTICE, READING
 
 if TYPE_CHECKING:
-    from visage.faces.synthetic.people import Variant
+    from visage.faces.synthetic.people import SyntheticRow, Variant
 
 # Below this, starting worker processes takes longer than the work.
 FEW_RENDERINGS = 400
@@ -75,40 +75,31 @@ def _person(person: int, data: Data, expressions: tuple[str, ...]) -> list[tuple
             made, face = picture_of(
                 person, expression, session, data.size, data.seed, data.nuisance, turn=data.turn, variant=variant
             )
-            row = Row(
-                Path(),
-                made.identity,
-                made.expression,
-                f"{session}" if variant == "full" else f"{session}-{variant}",
-                intensity=0.5 if variant == "half" else 1.0,
-                angle="" if made.turn is None else f"{made.turn:.1f}",
-                aus=tuple(made.aus.tolist()),
-                lopsided=round(made.lopsided, 3),
-            )
-            found.append((row, face))
+            name = f"{session}" if variant == "full" else f"{session}-{variant}"
+            found.append((_row(made, name, intensity=0.5 if variant == "half" else 1.0), face))
     return found
 
 
 def _practice(person: int, data: Data) -> list[tuple[Row, np.ndarray]]:
     from visage.faces.synthetic import unit_picture
 
+    place = person - data.people
+    teaches_judge = place % READING_EVERY == 0 and place < READING_EVERY * READING_MOST
     found = []
     for shot in range(SHOTS):
         made, face = unit_picture(person, shot, data.size, data.seed, data.nuisance, data.turn)
-        row = Row(
-            Path(),
-            made.identity,
-            "",
-            f"{shot}",
-            angle="" if made.turn is None else f"{made.turn:.1f}",
-            aus=tuple(made.aus.tolist()),
-            published=READING if _reads(person - data.people) else PRACTICE,
-            lopsided=round(made.lopsided, 3),
-        )
-        found.append((row, face))
+        found.append((_row(made, f"{shot}", published=READING if teaches_judge else PRACTICE), face))
     return found
 
 
-def _reads(place: int) -> bool:
-    """Whether the person at a place among those who show action units teaches the judge."""
-    return place % READING_EVERY == 0 and place < READING_EVERY * READING_MOST
+def _row(made: "SyntheticRow", session: str, **more: Any) -> Row:
+    return Row(
+        Path(),
+        made.identity,
+        made.expression,
+        session,
+        angle="" if made.turn is None else f"{made.turn:.1f}",
+        aus=tuple(made.aus.tolist()),
+        lopsided=round(made.lopsided, 3),
+        **more,
+    )
