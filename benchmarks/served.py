@@ -13,7 +13,7 @@ def untrained_bundle(out: Path) -> Path:
     import torch
 
     from tests.evaluations import sample
-    from visage.faces.picture import write_png
+    from visage.faces.picture import encode_picture
     from visage.models.basis import BasisGenerator
     from visage.models.identity import CompactEncoder
     from visage.models.judges import ExpressionCheck
@@ -25,7 +25,7 @@ def untrained_bundle(out: Path) -> Path:
         generator=BasisGenerator(SIZE, WIDTH, len(EXPRESSIONS)),
         encoder=CompactEncoder(),
         check=ExpressionCheck(EXPRESSIONS),
-        faces_png=write_png(None, np.zeros((8, 8, 3), np.uint8)),
+        faces_png=encode_picture(np.zeros((8, 8, 3), np.uint8)),
         results=[],
         method="ucgan",
         expressions=EXPRESSIONS,
@@ -42,8 +42,8 @@ def untrained_bundle(out: Path) -> Path:
 def sample_faces(count: int) -> list[bytes]:
     """PNG files of procedural people, 64 px, in all expressions in turn."""
     from visage.faces.facs import prototype
-    from visage.faces.picture import write_png
+    from visage.faces.picture import encode_picture
     from visage.faces.synthetic import render, traits
 
     names = [EXPRESSIONS[number % len(EXPRESSIONS)] for number in range(count)]
-    return [write_png(None, render(traits(number), prototype(name), SIZE)) for number, name in enumerate(names)]
+    return [encode_picture(render(traits(number), prototype(name), SIZE)) for number, name in enumerate(names)]

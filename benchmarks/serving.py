@@ -46,7 +46,7 @@ def bare(folder: Path, seconds: float) -> dict[str, float]:
     """Decode, generator in batches and encode, in this process alone: faces a second, and CPU ms of one."""
     import torch
 
-    from visage.faces.picture import read_picture, write_png
+    from visage.faces.picture import encode_picture, read_picture
     from visage.methods.by_expression.editor import ExpressionEditor
     from visage.registry.bundle import read_bundle
 
@@ -59,7 +59,7 @@ def bare(folder: Path, seconds: float) -> dict[str, float]:
         faces = np.stack([read_picture(file) for file in chosen])
         expressions = [(number + place) % len(editor.expressions) for place in range(BATCH)]
         for face in editor.run(faces, range(BATCH), expressions, [1.0] * BATCH).faces:
-            write_png(None, face)
+            encode_picture(face)
 
     for number in range(20):
         batch(number)

@@ -60,7 +60,7 @@ def add_page(app: FastAPI, models: Callable[[], Iterable[Model]]) -> None:
 
 @cache
 def _sample(person: int, size: int, expression: str) -> bytes:
-    from visage.faces.picture import write_png
+    from visage.faces.picture import encode_picture
     from visage.faces.synthetic.people import picture_of
 
-    return write_png(None, picture_of(person, expression, 0, size, SEED)[1])
+    return encode_picture(picture_of(person, expression, 0, size, SEED)[1])

@@ -10,7 +10,7 @@ from serve_app.request_form import Form
 from visage.api.schema import ExpressionResult, Expressions, FacePlace, TransferResult, Transfers
 from visage.editing.expression import Located
 from visage.faces.facs import AUS
-from visage.faces.picture import encode_animation, write_png
+from visage.faces.picture import encode_animation, encode_picture
 from visage.methods.base import Edited
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def encode(job: "Job", edited: Edited) -> tuple[bytes, ...]:
     xmp = job.model.xmp(view)
     if job.form.format == "webp":
         return (encode_animation(pictures, xmp=xmp),)
-    return tuple(write_png(None, picture, xmp=xmp) for picture in pictures)
+    return tuple(encode_picture(picture, xmp=xmp) for picture in pictures)
 
 
 def require_few_pixels(form: Form, width: int, height: int, count: int) -> None:

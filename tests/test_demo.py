@@ -15,7 +15,7 @@ from tests.evaluations import sample
 from visage.client import Answer
 from visage.config import Experiment, read_config
 from visage.faces.facs import EXPRESSIONS
-from visage.faces.picture import write_png
+from visage.faces.picture import encode_picture, write_picture
 from visage.workflows.demo.report import write_report
 
 
@@ -49,7 +49,7 @@ def report(tmp_path: Path) -> Path:
     """The demo's page, of a study and an evaluation as the demo has them, without its minutes of training."""
     import optuna
 
-    write_png(tmp_path / "faces.png", np.full((640, 64 * 10, 3), 128, np.uint8))
+    write_picture(tmp_path / "faces.png", np.full((640, 64 * 10, 3), 128, np.uint8))
     experiment = read_config(
         Experiment, ROOT / "configs" / "demo.yaml", [f"search.storage=sqlite:///{tmp_path}/optuna.db"]
     )
@@ -79,7 +79,7 @@ def report(tmp_path: Path) -> Path:
         "seconds": dict.fromkeys(("prepare", "judges", "tune", "register", "gate", "serve", "query"), 100.5),
     }
     face, model = {"box": (0, 0, 1, 1), "landmarks": ()}, {"name": "a", "version": 1, "alias": None, "run_id": "r"}
-    png = base64.b64encode(write_png(None, np.zeros((64, 64, 3), np.uint8)))
+    png = base64.b64encode(encode_picture(np.zeros((64, 64, 3), np.uint8)))
     unchecked = {"intensity": 1, "image": png, "identity_similarity": None, "expression_confidence": None}
     given = [{"expression": name} | unchecked for name in EXPRESSIONS]
     answer = Answer.model_validate({"results": given, "face": face, "model": model})

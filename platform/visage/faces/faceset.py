@@ -19,7 +19,7 @@ from visage.errors import UserError
 from visage.faces.facs import EXPRESSIONS
 from visage.faces.label_file import Labels, file_names, write_labels
 from visage.faces.layouts import Row
-from visage.faces.picture import write_png
+from visage.faces.picture import write_picture
 from visage.faces.shards import FOLDER, Shard, facts_of, shards_of, write_shards
 from visage.faces.split import ALL_PARTS, PARTS, PRACTICE, READING, split_rows
 
@@ -191,7 +191,7 @@ def write_face_set(
                 content = np.ascontiguousarray(face).tobytes()
                 pixels.update(content)
                 packed.write(content)
-                write_png(folder / path, face)
+                write_picture(folder / path, face)
         labels = write_labels(folder / "faces.csv", rows, names, parts)
         facts = {
             "format": IN_SHARDS if shards else FORMAT,
@@ -215,7 +215,7 @@ def write_face_set(
             "action_units": origin.action_units or (PROTOTYPE if shown <= set(EXPRESSIONS) else NO_LABELS),
         } | ({"shards": facts_of(shards, pixels.hexdigest())} if shards else {})
         packed_faces = np.load(folder / "faces.npy", mmap_mode="r")
-        write_png(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
+        write_picture(folder / "contact.png", contact_sheet(packed_faces, rows, expressions, parts))
         (folder / "set.json").write_text(json.dumps(facts, indent=2) + "\n")
     return FaceSet.open(out)
 

@@ -156,21 +156,9 @@ def _check_segments(content: bytes, name: str) -> None:
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
 
 
-def write_png(
-    path: Path | None, picture: np.ndarray, *, xmp: str | None = None, texts: Mapping[str, str] = NO_TEXTS
+def encode_picture(
+    picture: np.ndarray, ending: str = ".png", *, xmp: str | None = None, texts: Mapping[str, str] = NO_TEXTS
 ) -> bytes:
-    """Encode uint8 H,W,3 RGB as PNG, write it to `path` if there is one, and return the bytes.
-
-    `xmp` is an XMP packet to carry along, `texts` are others by keyword. Raises NotWritten when the disk refuses;
-    nothing half-written stays.
-    """
-    content = encode(picture, ".png", xmp=xmp, texts=texts)
-    if path is not None:
-        write_whole(path, content)
-    return content
-
-
-def encode(picture: np.ndarray, ending: str, *, xmp: str | None = None, texts: Mapping[str, str] = NO_TEXTS) -> bytes:
     """uint8 H,W,3 RGB as a file of the kind that a name's ending (of ENDINGS) says, with an XMP packet if given; a PNG
     with texts by keyword."""
     kind, options = ENDINGS[ending]
@@ -213,7 +201,7 @@ def check_animation(out: Path) -> None:
 def write_picture(path: Path, picture: np.ndarray, *, xmp: str | None = None) -> None:
     """Write uint8 H,W,3 RGB as PNG, JPEG or WebP by the path's ending; nothing half-written stays. Raises UserError."""
     check_ending(path)
-    write_whole(path, encode(picture, path.suffix.lower(), xmp=xmp))
+    write_whole(path, encode_picture(picture, path.suffix.lower(), xmp=xmp))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from visage.faces.faceset import FaceSet
-from visage.faces.picture import write_png
+from visage.faces.picture import encode_picture
+from visage.infra.files import write_whole
 from visage.judging.cells import CELLS, Box, Cell, Cells
 from visage.judging.intensity import LEVELS
 from visage.judging.judges import Generator
@@ -66,7 +67,10 @@ class Sheet:
 
     def write(self, path: Path | None) -> bytes:
         """The sheet as a PNG, written to `path` if there is one. Raises NotWritten when the disk refuses."""
-        return write_png(path, np.array(self.image), texts={CELLS: Cells(self.cells).model_dump_json()})
+        content = encode_picture(np.array(self.image), texts={CELLS: Cells(self.cells).model_dump_json()})
+        if path is not None:
+            write_whole(path, content)
+        return content
 
     def _box(self, row: int, column: int) -> Box:
         left, top = GAP + column * (self.cell + GAP), LINE + row * (self.cell + LINE)

@@ -42,9 +42,9 @@ class Samples:
 
     @cached_property
     def _files(self) -> list[bytes]:
-        from visage.faces.picture import write_png
+        from visage.faces.picture import encode_picture
 
-        return [write_png(None, face) for face in (*self.neutral, *self.showing)]
+        return [encode_picture(face) for face in (*self.neutral, *self.showing)]
 
 
 def make_samples(faces: FaceSet, worth: Worth | None) -> Samples | None:

@@ -104,11 +104,11 @@ def _query(url: str, faces: "FaceSet") -> "tuple[Answer, int, float]":
     import httpx
 
     from visage.client import Client
-    from visage.faces.picture import write_png
+    from visage.faces.picture import encode_picture
 
     neutral = faces.expressions.index("neutral")
     picture = next(k for k in faces.part("test") if faces.expression[k] == neutral)
-    png = write_png(None, faces.faces[picture])
+    png = encode_picture(faces.faces[picture])
     with Client(url) as client:
         answer = client.expressions(png, aligned=True)
     form = {"expression": "happy", "aligned": "true"}
