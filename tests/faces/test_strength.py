@@ -11,6 +11,7 @@ from visage.faces.facs import prototype
 from visage.faces.layouts import Row
 from visage.faces.strength import LEAST, MOST, strengths
 from visage.faces.synthetic import render, traits
+from visage.faces.synthetic.muscles import Nuisance
 
 PEOPLE = 24
 DRAWN = np.random.default_rng(0).uniform(0.2, 1, PEOPLE)
@@ -18,7 +19,7 @@ DRAWN = np.random.default_rng(0).uniform(0.2, 1, PEOPLE)
 
 def face(person: int, expression: str, share: float, light: int) -> np.ndarray:
     units = {au: share * much for au, much in prototype(expression).items()}
-    return render(traits(person), units, 64, nuisance_seed=light)
+    return render(traits(person), units, 64, Nuisance.drawn(np.random.default_rng([0x4E, light])))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """Procedural faces: exact labels, the same face for the same seed, at any size, and people one can tell apart."""
 
+from collections.abc import Iterator
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,8 @@ from hypothesis import strategies as st
 
 from visage.faces.align import EYES, inner_face_mask
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
-from visage.faces.synthetic import generate, picture_of, render, traits
+from visage.faces.synthetic import SyntheticRow, picture_of, render, traits
+from visage.faces.synthetic.muscles import PLAIN, Nuisance
 
 EMFACS = {
     "neutral": set(),
@@ -20,8 +24,20 @@ EMFACS = {
     "contempt": {12, 14},
 }
 
+
+def setting(seed: int) -> Nuisance:
+    return Nuisance.drawn(np.random.default_rng([0x4E, seed]))
+
+
 people = st.integers(0, 10_000)
 expressions = st.sampled_from(EXPRESSIONS)
+settings_of_pictures = st.just(PLAIN) | people.map(setting)
+
+
+def everybody(people: int, size: int, seed: int) -> Iterator[tuple[SyntheticRow, np.ndarray]]:
+    """Every person with every expression in two sittings."""
+    for person, session, expression in product(range(people), range(2), EXPRESSIONS):
+        yield picture_of(person, expression, session, size, seed)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
@@ -45,10 +61,10 @@ def test_an_au_that_is_unknown_or_out_of_range_is_refused(aus):
 
 
 @settings(max_examples=15, deadline=None)
-@given(person=people, expression=expressions, nuisance=st.none() | people)
+@given(person=people, expression=expressions, nuisance=settings_of_pictures)
 def test_same_seed_same_pixels(person, expression, nuisance):
-    first = render(traits(person), prototype(expression), 64, nuisance_seed=nuisance)
-    assert np.array_equal(first, render(traits(person), prototype(expression), 64, nuisance_seed=nuisance))
+    first = render(traits(person), prototype(expression), 64, nuisance=nuisance)
+    assert np.array_equal(first, render(traits(person), prototype(expression), 64, nuisance=nuisance))
 
 
 @settings(max_examples=25, deadline=None)
@@ -56,21 +72,21 @@ def test_same_seed_same_pixels(person, expression, nuisance):
     person=people,
     aus=st.dictionaries(st.sampled_from(AUS), st.floats(0, 1)),
     size=st.sampled_from((32, 64, 128, 256, 512)),
-    nuisance=st.none() | people,
+    nuisance=settings_of_pictures,
 )
 def test_any_action_units_render_at_any_size(person, aus, size, nuisance):
     with np.errstate(invalid="raise", divide="raise"):
-        face = render(traits(person), aus, size, nuisance_seed=nuisance)
+        face = render(traits(person), aus, size, nuisance=nuisance)
     assert face.shape == (size, size, 3)
     assert face.dtype == np.uint8
     assert face.std() > 10
 
 
 @settings(max_examples=15, deadline=None)
-@given(person=people, nuisance=st.none() | people)
+@given(person=people, nuisance=settings_of_pictures)
 def test_pupils_are_where_alignment_puts_them(person, nuisance):
     size = 256
-    face = render(traits(person), {5: 0.5}, size, nuisance_seed=nuisance).max(axis=2).astype(float)
+    face = render(traits(person), {5: 0.5}, size, nuisance=nuisance).max(axis=2).astype(float)
     centres = (np.arange(size) + 0.5) / size
     for x, y in EYES:
         near = np.hypot(centres[None, :] - x, centres[:, None] - y) < 0.02
@@ -112,20 +128,20 @@ def test_two_people_differ_in_the_inner_face(pair, expression):
 @settings(max_examples=10, deadline=None)
 @given(person=people, expression=expressions)
 def test_the_same_look_at_every_size(person, expression):
-    small = render(traits(person), prototype(expression), 64, nuisance_seed=person)
-    large = render(traits(person), prototype(expression), 256, nuisance_seed=person)
+    small = render(traits(person), prototype(expression), 64, nuisance=setting(person))
+    large = render(traits(person), prototype(expression), 256, nuisance=setting(person))
     assert difference(small, large.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))) < 5
 
 
 def test_sittings_differ_and_the_plain_studio_is_fixed():
-    sittings = [render(traits(3), {}, 64, nuisance_seed=seed) for seed in range(4)] + [render(traits(3), {}, 64)]
+    sittings = [render(traits(3), {}, 64, nuisance=setting(seed)) for seed in range(4)] + [render(traits(3), {}, 64)]
     for number, first in enumerate(sittings):
         for second in sittings[number + 1 :]:
             assert difference(first, second) > 3
 
 
-def test_generate_names_labels_and_repeats():
-    made = list(generate(people=3, pictures=2, size=32, seed=7))
+def test_pictures_have_names_and_labels_and_repeat():
+    made = list(everybody(3, 32, 7))
     rows = [row for row, _ in made]
     assert len(made) == 3 * 2 * len(EXPRESSIONS)
     assert {row.identity for row in rows} == {"s7-p0000", "s7-p0001", "s7-p0002"}
@@ -138,7 +154,7 @@ def test_generate_names_labels_and_repeats():
         others = [k for k, au in enumerate(AUS) if au not in prototype(row.expression)]
         assert row.aus[others].max() <= 0.06
     # More people add to the set and change nobody; a single picture can be had by itself.
-    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(made, generate(2, 2, 32, 7), strict=False))
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(made, everybody(2, 32, 7), strict=False))
     row, face = picture_of(2, "sad", 1, 32, 7)
     index = next(i for i, r in enumerate(rows) if (r.identity, r.expression, r.session) == ("s7-p0002", "sad", 1))
     assert np.array_equal(face, made[index][1])
@@ -146,8 +162,8 @@ def test_generate_names_labels_and_repeats():
 
 
 def test_sets_of_two_seeds_share_nobody():
-    _, first = next(generate(1, 1, 64, 0))
-    _, second = next(generate(1, 1, 64, 1))
+    _, first = picture_of(0, "neutral", 0, 64, 0)
+    _, second = picture_of(0, "neutral", 0, 64, 1)
     assert difference(first, second) > 5
 
 
@@ -159,7 +175,7 @@ def test_unseen_people_and_their_expressions_are_told_apart():
     from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
 
-    rows, faces = zip(*generate(people=50, pictures=2, size=32, seed=1), strict=True)
+    rows, faces = zip(*everybody(50, 32, 1), strict=True)
     person = np.array([int(row.identity.split("-p")[1]) for row in rows])
     session = np.array([row.session for row in rows])
     known = person < 38

@@ -1,7 +1,7 @@
 """Procedural faces: a person is a seed, an expression a vector of FACS action units."""
 
 from visage.faces.synthetic.face import render
-from visage.faces.synthetic.people import SyntheticRow, drawn_with, exchanged, generate, picture_of, unit_picture
+from visage.faces.synthetic.people import SyntheticRow, drawn_with, exchanged, picture_of, unit_picture
 from visage.faces.synthetic.person import Traits, traits
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "Traits",
     "drawn_with",
     "exchanged",
-    "generate",
     "picture_of",
     "render",
     "traits",

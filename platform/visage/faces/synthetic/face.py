@@ -11,24 +11,20 @@ from visage.faces.synthetic.canvas import Array, Dots, Grid, bell, colour, mix, 
 from visage.faces.synthetic.eyes import draw_brows, draw_eye
 from visage.faces.synthetic.hair import combed, draw_hair, draw_hair_behind
 from visage.faces.synthetic.mouth import draw_lips, draw_mouth, draw_nostrils, lip_relief
-from visage.faces.synthetic.muscles import SIDES, Face, Nuisance, half_head, posed
+from visage.faces.synthetic.muscles import PLAIN, SIDES, Face, Nuisance, half_head, posed
 from visage.faces.synthetic.person import Traits
 from visage.faces.synthetic.skin import albedo, head_radius, lit, relief, skin_colour
 
 
-def render(traits: Traits, aus: Mapping[int, float], size: int, *, nuisance_seed: int | None = None) -> Array:
+def render(
+    traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance = PLAIN, lopsided: float = 0.0
+) -> Array:
     """The face of a person, uint8 size,size,3 RGB, its pupils at `align.EYES`.
 
-    `aus` maps AU numbers to intensities in 0..1; AUs left out are at rest. `nuisance_seed` draws light, backdrop,
-    exposure, a small turn of the head and the hair's lie; None is the plain studio. The same arguments give the same
-    pixels. Raises ValueError for an unknown AU or an intensity outside 0..1.
+    `aus` maps AU numbers to intensities in 0..1; AUs left out are at rest. `nuisance`: light, backdrop, exposure, a
+    small turn of the head and the hair's lie; by default the plain studio. `lopsided`: as in `muscles.posed`. The same
+    arguments give the same pixels. Raises ValueError for an unknown AU or an intensity outside 0..1.
     """
-    nuisance = Nuisance() if nuisance_seed is None else Nuisance.drawn(np.random.default_rng([0x4E, nuisance_seed]))
-    return draw(traits, aus, size, nuisance)
-
-
-def draw(traits: Traits, aus: Mapping[int, float], size: int, nuisance: Nuisance, lopsided: float = 0.0) -> Array:
-    """As `render`, in a given setting; `lopsided` as in `muscles.posed`."""
     # On one thread: the products are small, waiting threads cost more than they give, and the order of the sums,
     # so the last bit of every pixel, stays the same on any number of cores.
     with _threads().limit(limits=1, user_api="blas"):

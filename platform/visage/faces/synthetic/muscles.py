@@ -72,6 +72,9 @@ class Nuisance:
         return Nuisance(backdrop=self.backdrop, **moved)
 
 
+PLAIN = Nuisance()
+
+
 @dataclass(frozen=True)
 class Mouth:
     """The mouth: half widths and corners by side, lips' thickness, and how far it stands open above and below."""

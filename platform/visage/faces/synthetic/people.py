@@ -1,13 +1,13 @@
 """A face set's worth of procedural people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
-from visage.faces.synthetic.face import draw
+from visage.faces.synthetic.face import render
 from visage.faces.synthetic.muscles import TURN_DEGREES, Nuisance
 from visage.faces.synthetic.person import traits
 
@@ -46,7 +46,10 @@ def picture_of(
     person: int, expression: str, session: int, size: int, seed: int, nuisance: float = 1.0, *, turn: float = 0.0,
     variant: Variant = "full",
 ) -> tuple[SyntheticRow, np.ndarray]:  # fmt: skip
-    """One picture of `generate`, by itself: (row, uint8 size,size,3). The same arguments give the same picture.
+    """One picture of a person: (row, uint8 size,size,3). The same arguments give the same picture.
+
+    Within a sitting light, backdrop and hair are the same but for small movements, as in a studio; every picture has
+    its own intensities.
 
     `nuisance`, 0 to 2: how far light, pose, hair and backdrop go from the middle; at 0 all pictures have the same.
     `turn`: each picture's head turns by up to so many degrees; 0 leaves that to the nuisance. `variant`: the whole
@@ -61,7 +64,7 @@ def picture_of(
     lopsided = float(own.choice((-1, 1)) * own.uniform(*_LOPSIDED)) if variant == "one-sided" else 0.0
     name = f"s{seed}-p{person:04d}"
     row = SyntheticRow(name, expression, session, au_vector(aus), degrees if turn else None, lopsided)
-    return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+    return row, render(traits(person_seed(seed, person)), aus, size, setting, lopsided)
 
 
 def exchanged(
@@ -70,7 +73,7 @@ def exchanged(
 ) -> np.ndarray:  # fmt: skip
     """The picture of `picture_of` with other action units, all else as it is: uint8 size,size,3."""
     *_, setting, _ = _shot(person, expression, session, seed, nuisance, turn, variant)
-    return draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+    return render(traits(person_seed(seed, person)), aus, size, setting, lopsided)
 
 
 def _shot(
@@ -93,7 +96,7 @@ def drawn_with(aus: Mapping[int, float], person: int, size: int, seed: int, turn
     setting = Nuisance.drawn(sitting := np.random.default_rng([0x56, seed, person]))
     if turn:
         setting = replace(setting, turn=float(sitting.uniform(-turn, turn)) / TURN_DEGREES)
-    return draw(traits(person_seed(seed, person)), aus, size, setting)
+    return render(traits(person_seed(seed, person)), aus, size, setting)
 
 
 def unit_picture(
@@ -114,21 +117,9 @@ def unit_picture(
     aus = {au: float(own.uniform(*_SHOWN)) for au in shown}
     lopsided = float(own.choice((-1, 1)) * own.uniform(*_WEAKER)) if own.random() < _ONE_SIDED else 0.0
     row = SyntheticRow(f"s{seed}-p{person:04d}", "", shot, au_vector(aus), degrees if turn else None, lopsided)
-    return row, draw(traits(person_seed(seed, person)), aus, size, setting, lopsided)
+    return row, render(traits(person_seed(seed, person)), aus, size, setting, lopsided)
 
 
 def person_seed(seed: int, person: int) -> int:
     """The seed of a person in the set of a seed: sets of different seeds share nobody."""
     return seed * 1_000_000 + person
-
-
-def generate(people: int, pictures: int, size: int, seed: int) -> Iterator[tuple[SyntheticRow, np.ndarray]]:
-    """Every person with every expression in `pictures` sittings: (row, uint8 size,size,3), person by person.
-
-    Within a sitting light, backdrop and hair are the same but for small movements, as in a studio; every picture has
-    its own intensities.
-    """
-    for person in range(people):
-        for session in range(pictures):
-            for expression in EXPRESSIONS:
-                yield picture_of(person, expression, session, size, seed)
