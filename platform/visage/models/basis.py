@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from visage.models.generator import Network
 from visage.models.judges import ExpressionReader
-from visage.models.unet import FLOW, SIZES, Levels, moved
+from visage.models.unet import FLOW, SIZES, Levels, face_window, moved
 
 CELLS = 32  # a side, over which the U-Net's own flow varies: fine enough for lids and lips
 FLOW_GAIN, COLOUR_GAIN = 3.0, 2.0  # of a channel: shares of the farthest flow, and of faces in -1..1
@@ -70,17 +70,13 @@ class BasisGenerator(Levels, Network):
         shared = self.basis(condition - shown)
         colour = F.pixel_shuffle(own[:, :12], 2) + shared[:, :3]
         much = 1.0 if self.training else self.exaggeration
-        made = painted(face, much * fine_flow(own[:, 12:], shared[:, 3:]), much * colour, self.window)
+        flow, paint = much * fine_flow(own[:, 12:], shared[:, 3:]), much * colour
+        made = moved(face, self.window * flow) + COLOUR_GAIN * self.window * paint
         return made.clamp(-OVER, OVER) if self.training else made.clamp(-1, 1)
 
     def reachable(self, target: Tensor, face: Tensor) -> Tensor:
         """As of `UNet`: the input goes on outside the window."""
         return torch.lerp(face, target, self.window)
-
-
-def painted(face: Tensor, flow: Tensor, colour: Tensor, window: Tensor) -> Tensor:
-    """The face N,3,S,S moved by the flow N,2,S,S and coloured by N,3,S,S, both within the window 1,S,S."""
-    return moved(face, window * flow) + COLOUR_GAIN * window * colour
 
 
 def fine_flow(own: Tensor, shared: Tensor) -> Tensor:
@@ -94,7 +90,4 @@ def fine_flow(own: Tensor, shared: Tensor) -> Tensor:
 
 def wide_window(size: int) -> Tensor:
     """1,S,S in 0..1: as `face_window`, and room below for a jaw that drops."""
-    centres = (torch.arange(size) + 0.5) / size
-    radius = torch.hypot((centres[None, :] - 0.5) / 0.42, (centres[:, None] - 0.6) / 0.5)
-    fall = ((1 - radius) / 0.25).clamp(0, 1)
-    return (fall * fall * (3 - 2 * fall))[None]
+    return face_window(size, 0.42, 0.5, 0.25)

@@ -130,14 +130,15 @@ def blended(out: Tensor, face: Tensor, window: Tensor, mask: bool, warp: bool) -
     return torch.lerp(face, made, torch.sigmoid(out[:, 3:4]) * window) if mask else made
 
 
-def face_window(size: int) -> Tensor:
+def face_window(size: int, wide: float = 0.36, high: float = 0.45, soft: float = 0.3) -> Tensor:
     """1,S,S in 0..1: one on the face, from brows to chin, of an aligned face; falls smoothly to zero around it.
 
-    Of three axes: channels_last gives one of four strides that DDP cannot broadcast where it is the only buffer.
+    wide, high: half axes of the ellipse on which it is zero, as shares of the side; soft: share of them in which it
+    falls. Of three axes: channels_last gives one of four strides that DDP cannot broadcast where it is the only buffer.
     """
     centres = (torch.arange(size) + 0.5) / size
-    radius = torch.hypot((centres[None, :] - 0.5) / 0.36, (centres[:, None] - 0.6) / 0.45)
-    fall = ((1 - radius) / 0.3).clamp(0, 1)
+    radius = torch.hypot((centres[None, :] - 0.5) / wide, (centres[:, None] - 0.6) / high)
+    fall = ((1 - radius) / soft).clamp(0, 1)
     return (fall * fall * (3 - 2 * fall))[None]
 
 
