@@ -32,7 +32,7 @@ def prepare(
 
 def report_of(faces: FaceSet) -> str:
     out = io.StringIO()
-    print_report(faces, Console(file=out, width=100))
+    print_report(faces, Console(file=out, width=100, soft_wrap=True, highlight=False, markup=False))
     return out.getvalue()
 
 

@@ -16,8 +16,9 @@ from visage.faces import rendering
 from visage.faces.align import EYES, Detector
 from visage.faces.facs import AUS, EXPRESSIONS, au_vector, prototype
 from visage.faces.prepare import prepare_if_absent
-from visage.faces.report import progress_bar
 from visage.faces.split import PARTS
+from visage.workflows import terminal
+from visage.workflows.training import prepare_faces
 
 
 def test_photographs_become_an_aligned_set(photographs: Path, tmp_path: Path) -> None:
@@ -226,12 +227,11 @@ def test_an_existing_set_needs_its_photographs_no_more(photographs: Path, tmp_pa
     assert prepare_if_absent(data(tmp_path / "set", **settings)).sha256 == made.sha256
 
 
-def test_progress_bar_counts_to_the_end() -> None:
+def test_the_progress_bar_counts_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    with progress_bar(Console(file=out, force_terminal=True, width=80)) as progress:
-        for done in range(1, 4):
-            progress(done, 3)
-    assert "3/3" in out.getvalue()
+    monkeypatch.setattr(terminal, "console", Console(file=out, force_terminal=True, width=80))
+    prepare_faces(data(tmp_path / "set", layout="synthetic", expressions=("neutral", "happy")))
+    assert "faces 20/20" in out.getvalue()
 
 
 @pytest.mark.slow

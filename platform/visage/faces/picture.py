@@ -64,7 +64,7 @@ def announced(
     data: bytes | Path, *, megapixels: float = MEGAPIXELS, name: str | None = None, enough: int | None = None
 ) -> Announced:
     """What `read_picture` would decode, by the header alone. Raises as it does."""
-    name = name or _name_of(data)
+    name = name or name_of(data)
     with opened(content_of(data, name), megapixels, name) as image:
         width, height = image.size
         _prepare(image, name, enough)
@@ -81,14 +81,15 @@ def read_picture(
     or an eighth of its size where that leaves so many. Raises UserError for anything that is no usable picture and
     TooManyPixels over the limit, both by the header alone, and UserError when the pixels turn out truncated.
     """
-    name = name or _name_of(data)
+    name = name or name_of(data)
     with opened(content_of(data, name), megapixels, name) as image:
         _prepare(image, name, enough)
         image.load()
         return np.array(_to_rgb(_upright(image)))
 
 
-def _name_of(data: bytes | Path) -> str:
+def name_of(data: bytes | Path) -> str:
+    """What errors call a picture."""
     return str(data) if isinstance(data, Path) else "the picture"
 
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import quoteattr
 
 from visage.errors import UserError, one_line
-from visage.faces.picture import MEGAPIXELS, content_of, opened
+from visage.faces.picture import MEGAPIXELS, content_of, name_of, opened
 
 # The terms of IPTC's NewsCodes for a photograph of which a part is generated, and for a picture that is so as a whole.
 SOURCE_TYPES = {"photo": "compositeWithTrainedAlgorithmicMedia", "face": "trainedAlgorithmicMedia"}
@@ -55,14 +55,13 @@ def xmp_packet(model: str, version: int | None, run_id: str, view: Literal["face
 <?xpacket end="w"?>"""
 
 
-def read_provenance(data: bytes | Path, *, name: str | None = None) -> Provenance | None:
+def read_provenance(data: bytes | Path) -> Provenance | None:
     """What a picture says of itself, or None where it carries nothing of Visage's.
 
-    Values come without unprintable characters and cut at LONGEST_VALUE, as anyone can have written them. `name` is
-    what errors call the picture (default: the path). Raises UserError for what is no usable picture, and for XMP that
-    cannot be read.
+    Values come without unprintable characters and cut at LONGEST_VALUE, as anyone can have written them. Raises
+    UserError for what is no usable picture, and for XMP that cannot be read.
     """
-    name = name or (str(data) if isinstance(data, Path) else "the picture")
+    name = name_of(data)
     packet = _packet(content_of(data, name), name)
     if packet is None:
         return None

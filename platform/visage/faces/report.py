@@ -1,10 +1,6 @@
-"""What a preparation found, for people: the progress bar and the closing report."""
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+"""What a preparation found, for people: its closing report."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from visage.faces.action_units import SOURCES
@@ -15,25 +11,13 @@ from visage.faces.split import PARTS
 LEFT_OUT_SHOWN = 20
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the pictures done of all; what it yields is the callback that `prepare` takes."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("faces", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def print_report(faces: FaceSet, console: Console) -> None:
-    """Print people, pictures of each expression in each part, and what was left out with the reason."""
+    """Print people, pictures of each expression in each part, and what was left out with the reason. console: without
+    markup, as names may hold [brackets]."""
     left_out, pictures = faces.facts["left_out"], len(faces.identity)
     not_chosen = faces.facts["not_chosen"]
     place, count = faces.address or faces.dir, len(set(faces.identity))
-    console.print(
-        f"{place}: {pictures} faces of {count} people, {faces.size} px, layout {faces.layout}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"{place}: {pictures} faces of {count} people, {faces.size} px, layout {faces.layout}")
     table = Table("pictures", *PARTS, "all")
     for number, expression in enumerate(faces.expressions):
         shown = [int((faces.expression[faces.part(part)] == number).sum()) for part in PARTS]
@@ -46,26 +30,24 @@ def print_report(faces: FaceSet, console: Console) -> None:
         inside = faces.facts["shards"]
         console.print(
             f"for training: {inside['pictures']} faces of {inside['people']} people in {len(faces.shards)} shards; of "
-            "the training people the table has the sample that is packed too",
-            highlight=False,
-            soft_wrap=True,
+            "the training people the table has the sample that is packed too"
         )
     if faces.facts["split"] == "published":
         console.print("the test people are those of the data set's published protocol (set.json: split)")
     if (source := faces.facts["action_units"]) in SOURCES:
-        console.print(f"action units: {SOURCES[source]}", highlight=False, soft_wrap=True)
+        console.print(f"action units: {SOURCES[source]}")
     if not_chosen:
         kinds = ", ".join(f"{reason} {count}" for reason, count in sorted(not_chosen.items()))
-        console.print(f"{sum(not_chosen.values())} pictures not chosen: {kinds}", highlight=False, soft_wrap=True)
+        console.print(f"{sum(not_chosen.values())} pictures not chosen: {kinds}")
     if left_out:
-        console.print(f"{len(left_out)} of {len(left_out) + pictures} pictures left out:", highlight=False)
+        console.print(f"{len(left_out)} of {len(left_out) + pictures} pictures left out:")
         for entry in left_out[:LEFT_OUT_SHOWN]:
-            console.print(f"  {entry['path']}: {entry['reason']}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {entry['path']}: {entry['reason']}")
         if len(left_out) > LEFT_OUT_SHOWN:
             console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more, listed in {faces.dir / 'set.json'}")
     notes = cautions(faces)
     for note in notes[:LEFT_OUT_SHOWN]:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"note: {note}")
     if len(notes) > LEFT_OUT_SHOWN:
         console.print(f"and {len(notes) - LEFT_OUT_SHOWN} more notes of this kind")
-    console.print(f"contact sheet: {faces.dir / 'contact.png'}", highlight=False, soft_wrap=True)
+    console.print(f"contact sheet: {faces.dir / 'contact.png'}")

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 def prepare_faces(data: Data) -> "FaceSet":
     """The face set, made if it is not there, with its report printed."""
     from visage.faces.prepare import prepare_if_absent
-    from visage.faces.report import print_report, progress_bar
+    from visage.faces.report import print_report
 
-    with going_on_with(typed), progress_bar(console) as progress:
-        faces = prepare_if_absent(data, progress)
+    with going_on_with(typed), bar("faces") as update:
+        faces = prepare_if_absent(data, lambda done, of: update(f"faces {done}/{of}", done, of))
     print_report(faces, console)
     return faces
 

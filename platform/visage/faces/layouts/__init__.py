@@ -103,13 +103,10 @@ def _nothing(layout: str, source: Path, example: str, passed: Sequence[Passed]) 
     """Why a folder gave no rows."""
     if others := Counter(one.reason for one in passed if not one.chosen):
         reasons = ", ".join(f"{count} of {reason}" for reason, count in sorted(others.items()))
-        return f"{source}: no picture is of those chosen; there are {reasons}: choose of these (data.{_key(layout)})."
+        key = layout.replace("-", "_")
+        return f"{source}: no picture is of those chosen; there are {reasons}: choose of these (data.{key})."
     there = f"; {passed[0].path.name} is not" if passed else ""
     return (
         f"{source}: has no pictures named as layout {layout} names them ({example}){there}; give the folder that holds "
         "them as the source, or another layout."
     )
-
-
-def _key(layout: str) -> str:
-    return layout.replace("-", "_")
