@@ -182,8 +182,10 @@ def paste_back(
     change -= np.median(change[_rim(size)], axis=0)
 
     inverse = _inverse(matrix)
-    window = _bounds(inverse, (0, 0, size, size), picture.shape[1], picture.shape[0])
-    x0, y0, x1, y1 = window
+    limit = (picture.shape[1], picture.shape[0])
+    x0, y0, x1, y1 = window = tuple(
+        int(edge) for edges in _image_of(inverse, (0, 0, size, size)) for edge in np.clip(edges, 0, limit)
+    )
     if x0 >= x1 or y0 >= y1:
         return picture.copy()
     new = _resample(change + original, inverse, window)
@@ -218,13 +220,11 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
-def _bounds(matrix: np.ndarray, window: tuple[int, int, int, int], width: float, height: float) -> tuple[int, ...]:
-    """The box of whole pixels around the image of `window`, kept inside 0..width, 0..height."""
+def _image_of(matrix: np.ndarray, window: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and the upper corner, 2 each, of the box of whole pixels around the image of `window`."""
     x0, y0, x1, y1 = window
     corners = matrix @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], float)
-    low, high = np.floor(corners.min(axis=1)), np.ceil(corners.max(axis=1))
-    limit = np.array([width, height])
-    return tuple(int(v) for v in (*np.clip(low, 0, limit), *np.clip(high, 0, limit)))
+    return np.floor(corners.min(axis=1)), np.ceil(corners.max(axis=1))
 
 
 def _resample(pixels: np.ndarray, matrix: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
@@ -236,9 +236,8 @@ def _resample(pixels: np.ndarray, matrix: np.ndarray, window: tuple[int, ...]) -
     inverse = _inverse(matrix)
     scale = min(1.0, float(np.hypot(*matrix[:, 0])))
     margin = int(np.ceil(4 / scale))
-    corners = inverse @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]], float)
-    low = np.floor(corners.min(axis=1)).astype(int) - margin
-    high = np.ceil(corners.max(axis=1)).astype(int) + margin
+    low, high = (edges.astype(int) for edges in _image_of(inverse, window))
+    low, high = low - margin, high + margin
     rows = np.clip(np.arange(low[1], high[1]), 0, pixels.shape[0] - 1)
     columns = np.clip(np.arange(low[0], high[0]), 0, pixels.shape[1] - 1)
     source = pixels[rows[:, None], columns]

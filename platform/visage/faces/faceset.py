@@ -246,15 +246,11 @@ def staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def prepare_command(
-    folder: Path | str, layout: str | None = None, source: Path | None = None, size: int | None = None
-) -> str:
+def prepare_command(folder: Path | str, layout: str, source: Path | None, size: int | None) -> str:
     """The command line that makes a face set at `folder`, to be named in errors."""
-    words = ["visage prepare --layout", layout or "synthetic"]
-    if layout not in (None, "synthetic"):
-        words += ["--source", str(source or "DIR")]
-    words += ["--out", str(folder)]
-    return " ".join(words + ([] if size is None else ["--size", str(size)]))
+    of = "" if layout == "synthetic" else f" --source {source or 'DIR'}"
+    sized = "" if size is None else f" --size {size}"
+    return f"visage prepare --layout {layout}{of} --out {folder}{sized}"
 
 
 def _again(facts: Any, folder: Path) -> str:
