@@ -123,7 +123,8 @@ class Bench:
 def untaught(faces: Any) -> Any:
     from visage.judging.networks.train import FaceNetworks
     from visage.models.identity import CompactEncoder
-    from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge
+    from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
+    from visage.models.reader import ExpressionReader
 
     torch.manual_seed(0)
     networks = {

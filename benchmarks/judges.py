@@ -29,7 +29,8 @@ from visage.judging.networks.reach import swapped_face_guard
 from visage.judging.networks.train import FaceNetworks, face_networks, resized
 from visage.judging.table import table
 from visage.models.identity import CompactEncoder
-from visage.models.judges import ExpressionCheck, ExpressionReader
+from visage.models.judges import ExpressionCheck
+from visage.models.reader import ExpressionReader
 
 
 def main() -> None:

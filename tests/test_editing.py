@@ -187,7 +187,16 @@ def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     before = set(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=r"\.$") as fault:
-        edit_photo(photo, expression, tmp_path / out, intensity, str(bundle.dir), None, "photo", "")
+        edit_photo(
+            photo,
+            expression,
+            tmp_path / out,
+            intensity,
+            str(bundle.dir),
+            None,
+            "photo",
+            f"sqlite:///{bundle.dir.parent}/none.db",
+        )
     assert named in str(fault.value)
     assert set(tmp_path.rglob("*")) == before
 

@@ -19,7 +19,8 @@ from visage.judging.networks.train import FaceNetworks
 from visage.methods import method_of, pictures
 from visage.methods.requests import DRIVER
 from visage.models.identity import CompactEncoder
-from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge
+from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge
+from visage.models.reader import ExpressionReader
 from visage.registry.assemble import natural_check, reference_quantiles
 from visage.registry.golden import golden_file, make_golden
 from visage.training.checkpoint import load_generator

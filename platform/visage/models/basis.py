@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.models.generator import Network
-from visage.models.judges import ExpressionReader
+from visage.models.reader import ExpressionReader
 from visage.models.unet import FLOW, SIZES, Levels, face_window, moved
 
 CELLS = 32  # a side, over which the U-Net's own flow varies: fine enough for lids and lips

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visage.config.experiment import FITTED
-from visage.models.identity import InnerFaceEmbedding, RTrunk, resized
+from visage.models.identity import InnerFaceEmbedding, resized
+from visage.models.reader import Reader
 
 
 class Trunk(nn.Module):
@@ -60,32 +61,6 @@ class IdentityJudge(InnerFaceEmbedding):
         return {"name": "identity_judge", "dimensions": self.dimensions}
 
 
-class Reader(nn.Module):
-    """K numbers of a face, such as probabilities of expressions: a linear map of a trunk's features of a part of it."""
-
-    SIDE: int
-    BOX: tuple[int, int, int, int]  # top, bottom, left, right of what is looked at, without hair and background
-    FEATURES: int
-
-    def __init__(self, trunk: nn.Module, kinds: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.head = nn.Linear(self.FEATURES, kinds)
-
-    def features(self, faces: Tensor) -> Tensor:
-        """faces: N,3,H,W in [-1, 1], aligned, H and W from 32 px. Returns N,FEATURES."""
-        top, bottom, left, right = self.BOX
-        return self.trunk(resized(faces, self.SIDE)[:, :, top:bottom, left:right]).flatten(1)
-
-    def logits(self, faces: Tensor) -> Tensor:
-        """faces as for `features`. Returns N,K, float32."""
-        return self.head(self.features(faces)).float()
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """faces as for `features`. Returns N,K, float32, each row adding up to 1."""
-        return self.logits(faces).softmax(dim=1)
-
-
 class ExpressionJudge(Reader):
     """A face as probabilities of `expressions`."""
 
@@ -98,21 +73,6 @@ class ExpressionJudge(Reader):
 
     def architecture(self) -> dict[str, Any]:
         return {"name": "expression_judge", "expressions": list(self.expressions)}
-
-
-class ExpressionReader(Reader):
-    """Reads the expression that a face shows already, for a generator.
-
-    It looks at inputs alone, so nothing can be made to please it; judges and the endpoint's check are other networks.
-    """
-
-    SIDE, BOX, FEATURES = 48, (6, 48, 4, 44), 64 * 8 * 7
-
-    def __init__(self, kinds: int) -> None:
-        super().__init__(RTrunk(), kinds)
-
-    def architecture(self) -> dict[str, Any]:
-        return {"name": "expression_reader", "kinds": self.head.out_features}
 
 
 class UnitJudge(Reader):

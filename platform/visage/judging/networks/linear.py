@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from visage.judging.networks.augment import augment
 from visage.judging.networks.fit import seeded
 from visage.models.identity import InnerFaceEmbedding
-from visage.models.judges import ExpressionJudge, ExpressionReader, UnitJudge
+from visage.models.judges import ExpressionJudge, UnitJudge
 from visage.models.pixels import as_input
+from visage.models.reader import ExpressionReader
 
 # Pictures that a fit sees at most: each face as it is, then augmented copies.
 PICTURES = 4_096

@@ -27,8 +27,9 @@ from visage.judging.networks.linear import dimensions_for, fit_expression_judge,
 from visage.judging.networks.outside import as_asked, choose, outside_judges
 from visage.judging.networks.reach import Doubts, apply, doubts, reached
 from visage.models.identity import CompactEncoder, RTrunk
-from visage.models.judges import ExpressionCheck, ExpressionJudge, ExpressionReader, IdentityJudge, Trunk
+from visage.models.judges import ExpressionCheck, ExpressionJudge, IdentityJudge, Trunk
 from visage.models.outside import OUTSIDE, OutsideExpression, OutsideIdentity
+from visage.models.reader import ExpressionReader
 
 FORMAT = 6
 CARD = "networks.json"

@@ -30,7 +30,7 @@ from visage.methods.ucgan.config import Loss, Networks
 from visage.models.basis import BasisGenerator
 from visage.models.discriminator import PatchDiscriminator
 from visage.models.identity import CrossedEncoder
-from visage.models.judges import ExpressionReader
+from visage.models.reader import ExpressionReader
 from visage.models.unet import UNet
 
 Features = list[Tensor]
