@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visage.errors import UserError
-from visage.faces.picture import ENDINGS, encode, write_picture
+from visage.faces.picture import ENDINGS, encode_picture, write_picture
 from visage.faces.provenance import IPTC, NEWSCODES, RDF, VISAGE, Provenance, read_provenance, xmp_packet
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 
 
 def stamped(ending: str = ".png", xmp: str | None = None) -> bytes:
-    return encode(PICTURE, ending, xmp=xmp if xmp is not None else xmp_packet("visage-ucgan", 7, "a1b2", "photo"))
+    return encode_picture(
+        PICTURE, ending, xmp=xmp if xmp is not None else xmp_packet("visage-ucgan", 7, "a1b2", "photo")
+    )
 
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
@@ -65,7 +67,7 @@ def test_a_packet_that_another_program_rewrote_is_read() -> None:
     </r:Description>
     <r:Description xmlns:i="{IPTC}"><i:DigitalSourceType>{NEWSCODES}trainedAlgorithmicMedia</i:DigitalSourceType>
     </r:Description></r:RDF></x:xmpmeta>"""
-    plain = encode(PICTURE, ".png")
+    plain = encode_picture(PICTURE, ".png")
     data = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp.encode()
     chunk = struct.pack(">I", len(data)) + b"iTXt" + data + struct.pack(">I", zlib.crc32(b"iTXt" + data))
     behind = plain[:-12] + chunk + plain[-12:]
@@ -74,7 +76,7 @@ def test_a_packet_that_another_program_rewrote_is_read() -> None:
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
 def test_a_picture_without_it_has_none(ending: str) -> None:
-    assert read_provenance(encode(PICTURE, ending)) is None
+    assert read_provenance(encode_picture(PICTURE, ending)) is None
     foreign = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="{RDF}"><r:Description/></r:RDF></x:xmpmeta>'
     assert read_provenance(stamped(ending, foreign)) is None
 
