@@ -202,7 +202,9 @@ def test_a_node_that_joined_without_the_folder_is_one_sentence(tmp_path: Path, m
     results: list[dict[str, Any]] = []
     monkeypatch.setattr(tune, "report", results.append)
     folder = tmp_path / "of the driver alone"
-    with_endings(lambda *_: None, experiment(tmp_path, ""), folder, {"number": 0, "values": {}, "study": "one"})
+    with_endings(
+        lambda *_: None, experiment(tmp_path, ""), folder, {"number": 0, "values": {}, "study": "one", "place": ""}
+    )
     [halted] = results
     assert f"this node does not see {folder}, " in halted["halted"]
     assert "give train.storage the address of a bucket." in halted["halted"]
