@@ -188,11 +188,11 @@ def test_a_set_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:
 
 
 def moved(folder: Path, person: str, part: str) -> None:
-    """Make a set as if it had been made with somebody elsewhere."""
+    """Make a set as an earlier version would have: with somebody elsewhere, and nothing but faces.csv to say so."""
     lines = (folder / "faces.csv").read_text().splitlines()
     lines = [line.replace(",train", f",{part}") if f",{person}," in line else line for line in lines]
     (folder / "faces.csv").write_text("\n".join(lines) + "\n")
     facts = json.loads((folder / "set.json").read_text())
-    facts["parts"][person] = part
+    del facts["parts"]
     facts["labels_sha256"] = hashlib.sha256((folder / "faces.csv").read_bytes()).hexdigest()
     (folder / "set.json").write_text(json.dumps(facts))

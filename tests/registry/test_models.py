@@ -10,6 +10,7 @@ import pytest
 from serve_app.ingress import free_ports
 from visage.config.data import HOME
 from visage.errors import UserError
+from visage.methods import method_of
 from visage.registry.bundle_cache import CACHE_GB
 from visage.registry.models import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from visage.registry.tracking import Tracking
@@ -239,16 +240,29 @@ def test_a_champion_must_beat_the_arithmetic(registry: Registry, add, result_ent
 
 
 @pytest.mark.slow
-def test_results_without_a_floor_leave_it_undecided(registry: Registry, add, result_entries):
+def test_results_without_floors_say_what_to_do(registry: Registry, add, result_entries):
     old = [entry for row in ({**BETTER, "verified": 0.95},) for entry in result_entries("model", **row)]
     old += result_entries("copy", 0.85, 0.05, 0.95) + result_entries("mean_face", 0.1, 0.9, 0.05)
     add(results=old)
     promotion = registry.promote(f"{NAME}/1")
     assert (promotion.verdict.decision, promotion.alias) == ("undecided", "challenger")
-    assert "no row 'mean_change'" in promotion.verdict.reasons[0]
+    assert "no row mean_change" in promotion.verdict.reasons[0]
+    assert "visage train" in promotion.verdict.reasons[0]
     registry.promote(f"{NAME}/1", force=True)
     add(similarity=0.9, probability=0.95)
     assert registry.promote(f"{NAME}/2").verdict.decision == "promote"  # its own row can be compared
+
+
+@pytest.mark.slow
+def test_transfers_that_were_measured_the_old_way_are_not_compared(registry: Registry, add, result_entries):
+    old = [entry for row in ("model", "copy", "driver") for entry in result_entries(row, 0.8, 0.5, 0.9)]
+    floors = [entry for row in method_of("eft").measured.floors for entry in result_entries(row, 0.8, 0.1, 0.9)]
+    add(method="eft", results=old)
+    registry.promote("visage-eft/1", force=True)
+    add(method="eft", results=floors + result_entries("model", 0.8, 0.7, 0.9) + result_entries("driver", 0, 1, 0))
+    promotion = registry.promote("visage-eft/2")
+    assert promotion.verdict.decision == "undecided"
+    assert "visage-eft/1: its results are of an older Visage" in promotion.verdict.reasons[0]
 
 
 @pytest.mark.slow

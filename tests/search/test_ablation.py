@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.evaluations import sample
 from visage.config import Experiment, replaced
 from visage.errors import UserError
 from visage.faces.faceset import FaceSet
@@ -130,6 +131,14 @@ def test_a_damaged_run_is_named(judged: Judged, tmp_path: Path, file: str, conte
     (run.folder / file).write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=f"{file}: is damaged"):
         _ = run.settings() if file == "settings.json" else run.evaluation()
+
+
+def test_a_run_that_was_judged_without_floors_is_not_mixed_with_others(judged: Judged, tmp_path: Path) -> None:
+    run = runs_of(experiment(judged[0], seeds=[0]), tmp_path)[0]
+    run.folder.mkdir()
+    (run.folder / "evaluation.json").write_text(json.dumps(sample(judged[0].expressions).to_dict()))
+    with pytest.raises(UserError, match=r"older Visage and has no row copy; delete this file"):
+        run.evaluation()
 
 
 def test_one_folder_has_one_ablation_at_a_time(judged: Judged, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path
     from visage.search.trials.trial import folder_of, restore_or_reset
 
     asked = replaced(experiment(tmp_path, ""), {"train.storage": f"file://{tmp_path}/bucket"})
-    folder = tmp_path / "studies" / "test"
+    folder, place = tmp_path / "studies" / "test", tmp_path / "bucket" / "studies"
 
     def trained(name: str, config: dict[str, Any], machine: Path = folder) -> set[str]:
         """What a trial finds when it begins, before it leaves a file of its own."""
@@ -191,7 +191,12 @@ def test_studies_of_one_name_leave_each_other_s_files_in_a_bucket(tmp_path: Path
     assert trained("second", two) == set()
     assert trained("again", one) == {"first"}
     assert trained("elsewhere", two, tmp_path / "other" / "test") == {"second"}
-    assert (tmp_path / "bucket" / "studies" / "test" / "one" / "trial-0000" / "first").is_file()
+    assert (place / "test" / "one" / "trial-0000" / "first").is_file()
+    # A study that was begun before places held their study's id.
+    early = {"number": 0, "study": "early", "place": ""}
+    assert trained("early", early) == set()
+    assert (place / "test" / "trial-0000" / "early").is_file()
+    assert trained("later", early, tmp_path / "third" / "test") == {"early"}
 
 
 def test_a_node_that_joined_without_the_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ class FaceSet:
                     f"{folder}: the face set was made by another version of Visage (format {made!r}, and this one "
                     f"reads {FORMAT} and {IN_SHARDS}); delete it and make it again with {_again(facts, folder)}."
                 )
+            facts.setdefault("parts", {})  # an older Visage says it in faces.csv alone
             if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key), kind)]:
                 raise ValueError(f"set.json has {'another kind of' if wrong[0] in facts else 'no'} {wrong[0]}")
             if wrong := [str(part) for part in facts["parts"].values() if part not in ALL_PARTS]:
@@ -145,7 +146,7 @@ class FaceSet:
 
     def parts(self) -> dict[str, str]:
         """The part of each person, also of those who had one in a set that this was split as and have no face here."""
-        return self.facts["parts"]
+        return self.facts["parts"] | dict(zip(self.identity.tolist(), self.split.tolist(), strict=True))
 
 
 def write_face_set(

@@ -154,11 +154,13 @@ class Measured:
     probability: the metric that `FaceResult.probability` holds. floors: the rows that need no network, which a model
     must beat in score. wrong: where `copy` is the same person with the wrong expression, the row of a
     wrong person with the right one; see `gate.trivial_answers`.
+    remeasured: results without the floors are of an older Visage, and were measured another way.
     """
 
     probability: Literal["expression_probability", "au_agreement"]
     floors: tuple[str, ...]
     wrong: str
+    remeasured: bool = False
 
 
 class Method(ABC):

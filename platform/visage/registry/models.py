@@ -13,6 +13,7 @@ from visage.registry.bundle import Bundle, ModelFacts, read_bundle
 from visage.registry.bundle_cache import CARD_HASH, BundleCache, card_hash
 from visage.registry.eyes import between_versions
 from visage.registry.gate import Verdict, judge_promotion, trivial_answers
+from visage.registry.results import floors_of
 from visage.registry.store import absolute, every, if_there, open_store, store_faults
 
 if TYPE_CHECKING:
@@ -204,20 +205,23 @@ class Registry:
     def _judge(self, candidate: Bundle, champion: str | None) -> Verdict:
         """The gate's verdict, or undecided where there is nothing to compare."""
         try:
-            rows, measured = candidate.results(), candidate.method.measured
-            model, floors = rows["model"], {name: rows[name] for name in measured.floors}
+            rows, measured, asked = candidate.results(), candidate.method.measured, candidate.facts.label
+            model, floors = rows["model"], floors_of(rows, measured.floors, asked)
             if champion is None:
                 trivial = trivial_answers(rows["copy"], rows[measured.wrong])
                 return judge_promotion(model, trivial, floors=floors, opponent_name=TRIVIAL)
             other = self.fetch(champion)
             if not candidate.card.data.judged_as(other.card.data):
                 raise UserError(
-                    f"{candidate.facts.label} and {champion} were judged on other faces or by other judges; train and "
-                    "evaluate both on one face set"
+                    f"{asked} and {champion} were judged on other faces or by other judges; train and evaluate both on "
+                    "one face set"
                 )
+            standing = other.results()
+            if measured.remeasured:
+                floors_of(standing, measured.floors, champion)
             eyes = between_versions(self.client, self.uri, candidate.facts, other.facts)
             told = f"the champion, version {other.facts.version}"
-            return judge_promotion(model, other.results()["model"], floors=floors, opponent_name=told, eyes=eyes)
+            return judge_promotion(model, standing["model"], floors=floors, opponent_name=told, eyes=eyes)
         except UserError as error:
             return Verdict("undecided", (str(error).rstrip("."),))
         except KeyError as error:

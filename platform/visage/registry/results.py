@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,20 @@ def read_results(path: Path) -> dict[str, Results]:
     except (OSError, ValueError, TypeError, csv.Error) as error:
         fault = f"{path}: holds no per-face results ({one_line(error)}); train and register the model again."
         raise UserError(fault) from None
+
+
+def floors_of(rows: Mapping[str, Results], floors: Sequence[str], model: str) -> dict[str, Results]:
+    """The rows of the answers that need no network, by name. model: whose results these are.
+
+    Raises UserError where some are missing, as in the results of an older Visage.
+    """
+    if missing := [name for name in floors if name not in rows]:
+        raise UserError(
+            f"{model}: its results are of an older Visage and have no row {missing[0]}, which a model must beat; "
+            "repeat its `visage train` with --resume where its folder is kept, which judges and registers it anew, or "
+            "with --from-run, and promote that version."
+        )
+    return {name: rows[name] for name in floors}
 
 
 def _results(entries: list[dict[str, str]]) -> Results:

@@ -31,7 +31,7 @@ class Eft(Method):
     Networks, Loss = Networks, Loss
     paper = "EFT (Shao, Zhu, Tang, Lu, Ma: IEEE TIP 2021, doi 10.1109/TIP.2021.3073857)"
     # au_agreement was measured another way before there were floors.
-    measured = Measured("au_agreement", floors=FLOORS, wrong="driver")
+    measured = Measured("au_agreement", floors=FLOORS, wrong="driver", remeasured=True)
 
     def build(self, experiment: "Experiment", faces: "FaceSet", networks: "FaceNetworks") -> Training:
         from visage.faces.facs import AUS

@@ -67,9 +67,16 @@ class Run:
         if tree is None or "diverged" in tree:
             return None
         try:
-            return Evaluation.from_dict(tree)
+            found = Evaluation.from_dict(tree)
         except ValueError:
             raise self._damaged(EVALUATION) from None
+        floors = method_of(self.experiment.method.name).measured.floors
+        if missing := [name for name in floors if name not in found.rows]:
+            raise UserError(
+                f"{self.folder / EVALUATION}: was written by an older Visage and has no row {missing[0]}; delete this "
+                "file, and the same command judges the run anew from its checkpoint."
+            )
+        return found
 
     def diverged(self) -> str | None:
         """Why it diverged; None when it did not."""

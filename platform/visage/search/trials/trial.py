@@ -91,7 +91,8 @@ def on_workers(experiment: Experiment, study: Path) -> Trainable:
 def folder_of(experiment: Experiment, study: Path, config: Mapping[str, Any]) -> RunFolder:
     """Where a trial keeps its files. study: the folder of its study."""
     out = study / f"trial-{config['number']:04d}"
-    return RunFolder.of(out, experiment.train, f"studies/{config['place']}/{out.name}")
+    place = config["place"] or study.name  # of a study that was begun before places held their study's id
+    return RunFolder.of(out, experiment.train, f"studies/{place}/{out.name}")
 
 
 def restore_or_reset(folder: RunFolder, study: Path, config: Mapping[str, Any]) -> None:
