@@ -44,7 +44,7 @@ def test_half_a_set_is_no_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "there" / "set.json").write_text("{}")  # another one
     (tmp_path / "there" / "inner").mkdir()
     (tmp_path / "there" / "inner" / "set.json").write_text("of a set below")
-    send, sends = Store._send, []
+    send, sends = Store.send, []
 
     def away(self: Store, path: Path, name: str) -> None:
         sends.append(name)
@@ -52,7 +52,7 @@ def test_half_a_set_is_no_set(judged: Judged, tmp_path: Path, monkeypatch: pytes
             raise NotWritten("is away.")
         send(self, path, name)
 
-    monkeypatch.setattr(Store, "_send", away)
+    monkeypatch.setattr(Store, "send", away)
     with pytest.raises(NotWritten):
         upload(replace(judged[0], address=store.address))
     assert store.read("set.json") is None

@@ -51,7 +51,7 @@ def test_a_training_becomes_a_bundle_that_the_gate_can_judge(
     assert NATURAL in card.files
     assert card.data.sha256 == faces.sha256
     assert card.data.judges == networks.sha256
-    assert sum(card.data.people.values()) == 56
+    assert sum(card.data.people.values()) == len(set(faces.identity))
     hidden = {"search.storage": "postgresql://me:***@host/db?sslpassword=***"}
     hidden["registry.tracking_uri"] = "https://me:***@host"
     assert Experiment.model_validate(card.config) == replaced(experiment, hidden)

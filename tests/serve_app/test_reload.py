@@ -74,7 +74,7 @@ def told_at() -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def holder(registry: Registry, told: list[tuple[str, int | None]], told_at: list[float]) -> Holder:
+def holder(registry: Registry, told: list[tuple[str, int | None]], told_at: list[float]) -> Iterator[Holder]:
     """One for all tests, as its thread follows the alias for ever."""
     tree = {"tracking_uri": registry.uri, "batching": {"size": 2}}
     serving = validated(Serving, tree, "test")
@@ -83,7 +83,9 @@ def holder(registry: Registry, told: list[tuple[str, int | None]], told_at: list
         told_at.append(time.monotonic())
         told.append((event, version))
 
-    return Holder(serving, poll_seconds=0.1, tell=tell)
+    made = Holder(serving, poll_seconds=0.1, tell=tell)
+    yield made
+    made._poll_seconds = 3600  # or it would go on asking beside all tests to come
 
 
 @pytest.fixture(autouse=True)

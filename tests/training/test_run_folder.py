@@ -119,14 +119,14 @@ def test_a_copy_that_was_cut_off_takes_no_point_from_the_journal(
     reach(8)
     folder.upload()
     reach(16)
-    send = Store._send
+    send = Store.send
 
     def deadly(store: Store, path: Path, name: str) -> None:
         send(store, path, name)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_send", deadly)
+        patch.setattr(Store, "send", deadly)
         with pytest.raises(Killed):
             folder.upload()
     with folder.lock(resume=True):

@@ -34,7 +34,8 @@ def existing(out: Path, settings: Mapping[str, Any]) -> FaceSet | None:
 
 def check_settings(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        if made.get(key) != value:
+        # What an older set does not name had its default then.
+        if made.get(key, Data.model_fields[key].default if key in Data.model_fields else None) != value:
             if key == "source_sha256":
                 raise UserError(
                     f"{out}: holds a face set made of other pictures than the source holds now; give another --out "

@@ -29,6 +29,9 @@ KINDS = {"format": int, "name": str, "layout": str, "size": int, "expressions": 
          "parts": dict, "sha256": str, "labels_sha256": str, "licence": str, "settings": dict, "left_out": list,
          "not_chosen": dict, "suspects": list, "action_units": str}  # fmt: skip
 
+# What sets of an older Visage do not say; their parts stand in faces.csv alone.
+LATER = {"split": "hash", "parts": {}, "not_chosen": {}, "suspects": [], "action_units": ""}
+
 # Where labels of action units are from, beside `labels.OPENFACE` and `labels.FACS`.
 EXACT, PROTOTYPE, NO_LABELS = "exact", "prototype", "none"
 
@@ -93,7 +96,7 @@ class FaceSet:
                     f"{folder}: the face set was made by another version of Visage (format {made!r}, and this one "
                     f"reads {FORMAT} and {IN_SHARDS}); delete it and make it again with {_again(facts, folder)}."
                 )
-            facts.setdefault("parts", {})  # an older Visage says it in faces.csv alone
+            facts = LATER | facts
             if wrong := [key for key, kind in KINDS.items() if not isinstance(facts.get(key), kind)]:
                 raise ValueError(f"set.json has {'another kind of' if wrong[0] in facts else 'no'} {wrong[0]}")
             if wrong := [str(part) for part in facts["parts"].values() if part not in ALL_PARTS]:
