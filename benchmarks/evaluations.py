@@ -66,7 +66,7 @@ def main(trials: int = 1_000, seconds: float = 120, away: float = 0) -> None:
         log.running.clear()
         log.close()
         rest = time.perf_counter() - began
-        runs = tracking.children(log.before.run_id, "visage.trial").values()
+        runs = tracking.children(log.run_id, "visage.trial").values()
         kept = sum(len(tracking.history(run_id, "score")) for run_id, _ in runs)
         print(
             json.dumps(

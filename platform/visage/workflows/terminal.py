@@ -58,25 +58,25 @@ def judged_later(checkpoint: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
+def bar(title: str, on: Console = console) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar; yields update(description, done, of)."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=on, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)
 
 
 @contextmanager
 def study_bar() -> "Iterator[Watch]":
-    """A bar for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
-    said = -1
-    with bar("starting") as update:
+    """A bar on stderr for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
+    said, errors = -1, Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    with bar("starting", errors) as update:
 
         def show(point: "StudyProgress") -> None:
             nonlocal said
             update(str(point), point.finished, point.trials)
-            if not console.is_terminal and point.finished != said:
+            if not errors.is_terminal and point.finished != said:
                 said = point.finished
-                console.print(str(point))
+                errors.print(str(point))
 
         yield show

@@ -17,7 +17,6 @@ from visage.errors import UserError
 from visage.search.private import id_of_trial, storage_of
 from visage.search.study.database import SQLITE, open_database
 from visage.search.study.endings import CUT_OFF
-from visage.search.study.transactions import note
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -175,7 +174,7 @@ def unfinished(study: "Study") -> list["FrozenTrial"]:
 def note_cut_off(study: "Study") -> None:
     """Mark the trials that nobody runs any more: Optuna has no state for them but RUNNING."""
     for trial in unfinished(study):
-        note(study, id_of_trial(trial), "state", CUT_OFF)
+        storage_of(study).set_trial_user_attr(id_of_trial(trial), "state", CUT_OFF)
 
 
 def counted(study: "Study") -> list["FrozenTrial"]:

@@ -226,8 +226,8 @@ def _open(port: int) -> Answer:
     """Whether a server of this machine answers where others reach it, to one who shows no secret."""
     try:
         address = outward_address()
-        status = httpx.get(f"http://{address}:{port}/", timeout=5).status_code
-    except (OSError, httpx.HTTPError):
+        status = httpx.get(f"http://{address}:{port}/", timeout=5, follow_redirects=True).status_code
+    except (OSError, httpx.HTTPError, httpx.InvalidURL):
         return ("good", "nothing that other machines reach", "")
     if status in (401, 403):
         return ("good", f"{address}:{port} asks for a secret", "")
