@@ -58,10 +58,10 @@ def judged_later(checkpoint: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str, on: Console = console) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar; yields update(description, done, of)."""
+def bar(title: str, on: Console | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar, on stdout by itself; yields update(description, done, of)."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=on, transient=True) as progress:
+    with Progress(*columns, console=on or console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda text, done, of: progress.update(task, description=text, completed=done, total=of)
 
