@@ -69,14 +69,17 @@ def bar(title: str, on: Console | None = None) -> Iterator[Callable[[str, int, i
 @contextmanager
 def study_bar() -> "Iterator[Watch]":
     """A bar on stderr for the `progress` of `tune`; plain lines, one for each trial, where there is no terminal."""
-    said, errors = -1, Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    with bar("starting", errors) as update:
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if errors.is_terminal:
+        with bar("starting", errors) as update:
+            yield lambda point: update(str(point), point.finished, point.trials)
+        return
+    said = -1
 
-        def show(point: "StudyProgress") -> None:
-            nonlocal said
-            update(str(point), point.finished, point.trials)
-            if not errors.is_terminal and point.finished != said:
-                said = point.finished
-                errors.print(str(point))
+    def line(point: "StudyProgress") -> None:
+        nonlocal said
+        if point.finished != said:
+            said = point.finished
+            errors.print(str(point))
 
-        yield show
+    yield line
