@@ -43,7 +43,7 @@ def ways(bundle: Any) -> dict[str, Callable[[Sequence[Item]], None]]:
 
     def alone(items: Sequence[Item]) -> None:
         for item in items:
-            edit(item.photo, [item.out], bundle, BY_NAME, change)
+            edit(item.photo, [item.out], bundle, bundle.editor(BY_NAME), change)
 
     def kept(items: Sequence[Item]) -> None:
         for item in items:

@@ -40,7 +40,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def make_happy(photo: Path, out: Path, bundle: Any, view: Any = "photo") -> None:
-    edit(photo, [out], bundle, EXPRESSION, to_expression(EXPRESSIONS, "happy", 1.0, False), view=view)
+    edit(photo, [out], bundle, bundle.editor(EXPRESSION), to_expression(EXPRESSIONS, "happy", 1.0, False), view=view)
 
 
 def test_a_batch_gives_what_each_face_gives_alone(editor: ExpressionEditor) -> None:
@@ -123,7 +123,7 @@ def test_expression_and_intensity_matter(editor: ExpressionEditor) -> None:
 
 def test_an_animation_begins_at_neutral_and_ends_at_the_expression(bundle: Any, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.webp"
-    edit(photo, [out], bundle, EXPRESSION, to_expression(EXPRESSIONS, "happy", 0.8, True), view="face")
+    edit(photo, [out], bundle, bundle.editor(EXPRESSION), to_expression(EXPRESSIONS, "happy", 0.8, True), view="face")
     faces = locate_all([photo], SIZE)[0].face[None]
     first, last = ExpressionEditor(bundle).run(faces, [0, 0], [1, 1], [0.0, 0.8]).faces.astype(float)
     with Image.open(out) as image:

@@ -31,11 +31,12 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def transfer(photo: Path, driver: Path, out: Path, bundle: Any, view: Any = "photo") -> None:
-    edit(photo, [out], bundle, DRIVER, drivers=[driver], view=view)
+    edit(photo, [out], bundle, bundle.editor(DRIVER), drivers=[driver], view=view)
 
 
 def tell(photo: Path, units: dict[int, float], out: Path, bundle: Any) -> None:
-    edit(photo, [out], bundle, DRIVER, to_units(units, bundle.editor(DRIVER)))
+    editor = bundle.editor(DRIVER)
+    edit(photo, [out], bundle, editor, to_units(units, editor))
 
 
 def read(path: Path) -> np.ndarray:
@@ -201,7 +202,7 @@ def test_each_method_s_bundle_is_refused_by_the_other_s_command(
 ) -> None:
     out = tmp_path / "out.png"
     with pytest.raises(UserError, match=r"is of method eft and this takes ucgan; use visage transfer"):
-        edit(photos[0], [out], bundle, EXPRESSION, to_expression(["happy"], "happy", 1.0, False))
+        edit(photos[0], [out], bundle, bundle.editor(EXPRESSION), to_expression(["happy"], "happy", 1.0, False))
     other = make_bundle(tmp_path / "ucgan")
     with pytest.raises(UserError, match=r"is of method ucgan and this takes eft; use visage edit"):
         transfer(photos[0], photos[1], out, other)

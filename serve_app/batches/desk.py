@@ -128,9 +128,9 @@ class Desk:
         """Write the body to a file as it arrives, and return the sha256 of it."""
         most = int(self._settings.megabytes * 1e6) if kind == ZIP else LONGEST_LIST
         too_large = Problem(413, f"The batch has more than {most / 1e6:g} megabytes; send it in several.")
-        if (size := announced(request.headers) or 0) > most:
-            raise too_large
-        _require_room(Path(file.name).parent, size)
+        size = announced(request.headers) or 0
+        if size <= most:  # `pieces` refuses a larger one
+            _require_room(Path(file.name).parent, size)
         found, chunk = hashlib.sha256(), bytearray()
         async with in_time("batch", self._settings.upload_seconds, "send a smaller one"):
             async for piece in pieces(request, most, too_large):

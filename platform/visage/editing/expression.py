@@ -16,7 +16,6 @@ from visage.infra.files import write_whole
 
 if TYPE_CHECKING:
     from visage.methods.base import Editor
-    from visage.methods.requests import Request
     from visage.registry.bundle import Bundle
 
 View = Literal["face", "photo"]
@@ -142,16 +141,15 @@ def to_units(units: Mapping[int, float], editor: "Editor") -> Change:
 
 
 def edit(
-    photo: Path, outs: Sequence[Path], bundle: "Bundle", request: "Request", change: Change | None = None, *,
+    photo: Path, outs: Sequence[Path], bundle: "Bundle", editor: "Editor", change: Change | None = None, *,
     drivers: Sequence[Path] = (), view: View = "photo", face: int | None = None,
 ) -> None:  # fmt: skip
     """Write what `change` makes of the face in a photograph, or the expression of each driver's face on it, to `outs`.
 
-    view: the whole photograph with the new face blended in, or the aligned face alone. face: which of several, counted
-    from 1 on the left; a driver has one. Endings as for `write_edited`. Raises UserError, which names the picture, for
-    one without a face or with several, and for a bundle of another method.
+    editor: the bundle's, for the kind of change. view: the whole photograph with the new face blended in, or the
+    aligned face alone. face: which of several, counted from 1 on the left; a driver has one. Endings as for
+    `write_edited`. Raises UserError, which names the picture, for one without a face or with several.
     """
-    editor = bundle.editor(request)
     source, *driving = locate_all([photo, *drivers], editor.size, face)
     change = change or to_drivers(driving)
     made = change(editor, source.face[None])

@@ -49,7 +49,7 @@ def edit_photo(
         bundle = Registry(registry).fetch(model)
         change = to_expression(bundle.card.expressions, to, intensity, animation)
         with _of_several(photo):
-            edit(photo, [out], bundle, EXPRESSION, change, view=view, face=face)
+            edit(photo, [out], bundle, bundle.editor(EXPRESSION), change, view=view, face=face)
         return
     from visage.client import Client
 
@@ -97,9 +97,10 @@ def transfer_photo(
         from visage.registry.models import Registry
 
         bundle = Registry(registry).fetch(model)
-        change = to_units(units, bundle.editor(DRIVER)) if units else None
+        editor = bundle.editor(DRIVER)
+        change = to_units(units, editor) if units else None
         with _of_several(photo):
-            edit(photo, outs, bundle, DRIVER, change, drivers=drivers, view=view, face=face)
+            edit(photo, outs, bundle, editor, change, drivers=drivers, view=view, face=face)
         return outs
     from visage.client import Client
 

@@ -112,10 +112,10 @@ class Look:
 
     def face(self, trial: int, images: int) -> bytes:
         """The picture of a trial, a PNG."""
-        with self._reading() as (summary, reader):
-            run = next((line.run_id for line in summary.lines if line.number == trial), "")
-            if not run:
-                raise UserError(f"trial {trial}: has no run in MLflow; choose another.")
+        run = next((line.run_id for line in self.known().lines if line.number == trial), "")
+        if not run:
+            raise UserError(f"trial {trial}: has no run in MLflow; choose another.")
+        with self._reading() as (_, reader):
             return reader.face(run, images)
 
     def seeds(self) -> Seeds:

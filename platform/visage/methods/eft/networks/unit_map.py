@@ -1,13 +1,15 @@
 """From action units to the feature that shows them: what a transfer is told in place of a driver's face."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visage.faces.action_units import ActionUnits, action_units, learning_faces
-from visage.faces.faceset import FaceSet
-from visage.judging.networks.fit import BATCH, real_inputs
 from visage.methods.eft.networks.disentangler import Disentangler
+
+if TYPE_CHECKING:
+    from visage.faces.faceset import FaceSet
 
 PICTURES = 4_096  # at most, of the fit; the map has a few thousand numbers
 RIDGE = 0.01  # of the mean variance: units that are always shown together share what they do
@@ -50,7 +52,7 @@ def unit_map_of(network: Disentangler) -> UnitMap:
 
 
 @torch.no_grad()
-def fit_unit_map(generator: Disentangler, faces: FaceSet) -> UnitMap:
+def fit_unit_map(generator: Disentangler, faces: "FaceSet") -> UnitMap:
     """The map of a generator, in eval mode, without gradients, on its device; fitted to the training people's faces.
 
     It is a ridge regression of their AU-related features on the units that the generator itself reads from them, and
@@ -58,6 +60,9 @@ def fit_unit_map(generator: Disentangler, faces: FaceSet) -> UnitMap:
     units it knows: those that some training face shows clearly, and others do not. Where the feature is the units
     themselves, that is all there is to find.
     """
+    from visage.faces.action_units import ActionUnits, action_units, learning_faces
+    from visage.judging.networks.fit import BATCH, real_inputs
+
     device = next(generator.parameters()).device
     learn = learning_faces(faces)
     labels = action_units(faces)
